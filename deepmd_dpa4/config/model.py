@@ -1,0 +1,36 @@
+"""Options of the model around descriptor and fitting network."""
+
+from dataclasses import dataclass
+
+from deepmd_dpa4.config.option import option, require, require_one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgingConfig:
+    """Zone bridging to a screened nuclear repulsion at short range (specification 7)."""
+
+    bridging_method: str = option("none", "Short-range potential: `none` or `zbl`.")
+    bridging_r_inner: float = option(0.5, "Distance in Angstrom below which the network sees a frozen distance.")
+    bridging_r_outer: float = option(0.8, "Distance in Angstrom above which the network sees the true distance.")
+
+    def __post_init__(self) -> None:
+        require_one_of("bridging_method", self.bridging_method.lower(), ("none", "zbl"))
+        require(
+            0 < self.bridging_r_inner < self.bridging_r_outer,
+            "bridging_r_inner",
+            self.bridging_r_inner,
+            f"must be positive and below `bridging_r_outer` = {self.bridging_r_outer}",
+        )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a short-range potential is added."""
+        return self.bridging_method.lower() != "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How the model is run."""
+
+    use_compile: bool = option(False, "Compile energy and forces for training; falls back to eager with a warning.")
+    enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")

@@ -1,0 +1,28 @@
+"""One declaration per option: type, default and documentation beside each other."""
+
+from dataclasses import field
+from typing import Any
+
+
+def option(default: Any, doc: str) -> Any:
+    """Declare a documented option of a frozen dataclass; mutable defaults are given as tuples."""
+    return field(default=default, metadata={"doc": doc})
+
+
+class ConfigError(ValueError):
+    """An option has a value that is not allowed; the message names the option, the value and the rule."""
+
+
+class UnsupportedOption(ConfigError):
+    """An option of the official implementation that this package does not provide."""
+
+
+def require(condition: bool, name: str, value: Any, rule: str) -> None:
+    """Raise :class:`ConfigError` unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"`{name}` is {value!r} but {rule}")
+
+
+def require_one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raise :class:`ConfigError` unless ``value`` is one of ``allowed``."""
+    require(value in allowed, name, value, f"must be one of {', '.join(repr(item) for item in allowed)}")

@@ -1,0 +1,137 @@
+"""Flat section of an input file -> configuration groups, with the offending key named in every error."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from deepmd_dpa4.config.descriptor import DescriptorConfig
+from deepmd_dpa4.config.fitting import FittingConfig
+from deepmd_dpa4.config.option import ConfigError, UnsupportedOption
+
+# Options of the official implementation that exist here only with their neutral value.
+OFFICIAL_ONLY_DESCRIPTOR: dict[str, tuple[Any, ...]] = {
+    "edge_cartesian": (False,),
+    "node_cartesian": ("none", 0),
+    "extra_node_l": (0,),
+    "so2_norm": (False,),
+    "so2_attn_res": ("none",),
+    "full_attn_res": ("none",),
+    "block_attn_res": ("none",),
+    "atten_f_mix": (False,),
+    "atten_v_proj": (False,),
+    "atten_o_proj": (False,),
+    "layer_scale": (False,),
+    "node_wise_s2": (False,),
+    "node_wise_so3": (False,),
+    "message_node_s2": (False,),
+}
+OFFICIAL_ONLY_FITTING: dict[str, tuple[Any, ...]] = {
+    "atom_ener": ([], None),
+    "layer_name": (None, []),
+    "use_aparam_as_mask": (False,),
+}
+ALIASES = {"so2_layers": "mixing_layers", "n_neuron": "neuron"}
+
+
+def parse_descriptor(section: Mapping[str, Any]) -> DescriptorConfig:
+    """Read a ``descriptor`` section.
+
+    Raises
+    ------
+    UnsupportedOption
+        If an option is used that only the official implementation provides.
+    ConfigError
+        If a key is unknown or a value is not allowed.
+    """
+    rest = _without_official_only(section, OFFICIAL_ONLY_DESCRIPTOR, "descriptor")
+    if rest.get("n_blocks") == 0 and rest.get("l_schedule") is None or rest.get("l_schedule") == []:
+        raise UnsupportedOption("`descriptor/n_blocks` is 0: a network without blocks is not available in deepmd-dpa4")
+    groups: dict[str, dict[str, Any]] = {}
+    owner = {item.name: (part.name, hint) for part, hint, item in _descriptor_fields()}
+    for key, value in rest.items():
+        if key not in owner:
+            raise ConfigError(_unknown(key, owner, "descriptor"))
+        part, hint = owner[key]
+        groups.setdefault(part, {})[key] = _coerce(value, hint, f"descriptor/{key}")
+    types = {part.name: part.type for part in fields(DescriptorConfig)}
+    return DescriptorConfig(**{part: types[part](**values) for part, values in groups.items()})
+
+
+def parse_fitting(section: Mapping[str, Any]) -> FittingConfig:
+    """Read a ``fitting_net`` section; raises as :func:`parse_descriptor`."""
+    rest = _without_official_only(section, OFFICIAL_ONLY_FITTING, "fitting_net")
+    hints = get_type_hints(FittingConfig)
+    for key in rest:
+        if key not in hints:
+            raise ConfigError(_unknown(key, hints, "fitting_net"))
+    return FittingConfig(**{key: _coerce(value, hints[key], f"fitting_net/{key}") for key, value in rest.items()})
+
+
+def parse_group(group: type, section: Mapping[str, Any], where: str) -> Any:
+    """Read the keys of one dataclass from a section that also holds others."""
+    hints = get_type_hints(group)
+    given = {key: section[key] for key in hints if section.get(key) is not None}
+    return group(**{key: _coerce(value, hints[key], f"{where}/{key}") for key, value in given.items()})
+
+
+def _descriptor_fields() -> list[tuple[Any, Any, Any]]:
+    rows = []
+    for part in fields(DescriptorConfig):
+        assert is_dataclass(part.type)
+        hints = get_type_hints(part.type)
+        rows += [(part, hints[item.name], item) for item in fields(part.type)]
+    return rows
+
+
+def _without_official_only(
+    section: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]], where: str
+) -> dict[str, Any]:
+    """Drop options at their neutral value; refuse any other value by name."""
+    rest = {}
+    for raw, value in section.items():
+        key = ALIASES.get(raw, raw)
+        allowed = neutral.get(key, ())
+        if not allowed:
+            rest[key] = value
+        elif value not in allowed:
+            raise UnsupportedOption(
+                f"`{where}/{key}` is {value!r}: deepmd-dpa4 provides only {allowed[0]!r}; "
+                "the official implementation of DeePMD-kit has this option"
+            )
+    return rest
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """Check ``value`` against a type hint; lists become tuples, integers are accepted for floats."""
+    choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for choice in choices:
+        if choice is NoneType and value is None:
+            return None
+        if get_origin(choice) is tuple and isinstance(value, list | tuple):
+            inner = get_args(choice)
+            kinds = (inner[0],) * len(value) if len(inner) == 2 and inner[1] is Ellipsis else inner
+            if len(kinds) == len(value):
+                return tuple(_coerce(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+        if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if choice is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if choice in (bool, str) and isinstance(value, choice):
+            return value
+    raise ConfigError(f"`{where}` is {value!r} but must be {_describe(hint)}")
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_describe(choice) for choice in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"a list of {_describe(get_args(hint)[0])}"
+    return "null" if hint is NoneType else hint.__name__
+
+
+def _unknown(key: str, known: Mapping[str, Any], where: str) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    return f"`{where}/{key}` is not an option of DPA4{hint}"

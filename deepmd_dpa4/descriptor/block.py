@@ -1,0 +1,86 @@
+"""One block: norm, convolution, norm, residual; then feed-forward networks with norms and residuals (5.6)."""
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.descriptor.condition import EdgeCondition
+from deepmd_dpa4.descriptor.convolution import SO2Convolution
+from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+from deepmd_dpa4.nn.feedforward import FeedForward, GridFeedForward, automatic_width
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.norm import EquivariantRMSNorm
+
+NORM_DELTA = 1e-5
+# Without edge norms the norm of a message must not blow up messages that vanish at the cutoff.
+MESSAGE_NORM_DELTA = 1.0
+
+
+def build_feed_forward(config: DescriptorConfig, lmax: int, init: Initializer) -> nn.Module:
+    """Feed-forward network of a block of degree ``lmax``."""
+    options, grid, common = config.feed_forward, config.grid, config.common
+    channels, bias = config.embedding.channels, common.mlp_bias
+    on_grid = options.ffn_so3_grid or grid.s2_activation[1]
+    hidden = options.ffn_neurons or automatic_width(channels, on_grid or options.glu_activation)
+    if on_grid:
+        kmax = min(grid.kmax, lmax) if options.ffn_so3_grid else None
+        kind, branches, lebedev = grid.operation(2), grid.branches(2), grid.lebedev(1)
+        return GridFeedForward(lmax, kmax, channels, hidden, kind, branches, lebedev, bias, init)
+    return FeedForward(lmax, channels, hidden, options.glu_activation, common.activation_function, bias, init)
+
+
+class Block(nn.Module):
+    """Node features (D', N, C) to (D, N, C), D <= D'.
+
+    Parameters
+    ----------
+    config : DescriptorConfig
+        Options.
+    index : int
+        Position of the block.
+    init : Initializer
+        Source of weights.
+    """
+
+    def __init__(self, config: DescriptorConfig, index: int, init: Initializer) -> None:
+        super().__init__()
+        degrees, orders = config.message.degrees, config.message.orders
+        lmax, mmax = degrees[index], orders[index]
+        channels, n_ffn = config.embedding.channels, config.feed_forward.ffn_blocks
+        pre_so2, post_so2, pre_ffn, post_ffn = config.common.sandwich_norm
+        delta = NORM_DELTA if config.common.edge_norm else MESSAGE_NORM_DELTA
+
+        def norm(enabled: bool, delta: float = NORM_DELTA) -> nn.Module:
+            return EquivariantRMSNorm(lmax, channels, delta, init) if enabled else nn.Identity()
+
+        self.size = (lmax + 1) ** 2
+        self.pre_so2_norm = norm(pre_so2)
+        self.so2_conv = SO2Convolution(config, lmax, mmax, max(degrees), max(orders), init)
+        self.post_so2_norm = norm(post_so2, delta)
+        self.pre_ffn_norms = nn.ModuleList([norm(pre_ffn) for _ in range(n_ffn)])
+        self.ffns = nn.ModuleList([build_feed_forward(config, lmax, init) for _ in range(n_ffn)])
+        self.post_ffn_norms = nn.ModuleList([norm(post_ffn) for _ in range(n_ffn)])
+        last = index == len(degrees) - 1
+        # only the scalars of the last block are read, and without a norm behind it its last network can skip the rest
+        self.scalar_output = last and config.feed_forward.so3_readout == "none" and not post_ffn
+
+    def forward(
+        self,
+        x: Tensor,
+        geometry: EdgeGeometry,
+        condition: EdgeCondition,
+        graph: Graph,
+        normalizer: Tensor,
+        source_gate: Tensor | None,
+    ) -> Tensor:
+        x = x[: self.size]
+        message = self.so2_conv(self.pre_so2_norm(x), geometry, condition, graph, normalizer, source_gate)
+        x = x + self.post_so2_norm(message)
+        remaining = len(self.ffns)
+        for pre_norm, ffn, post_norm in zip(self.pre_ffn_norms, self.ffns, self.post_ffn_norms):
+            remaining -= 1
+            if self.scalar_output and remaining == 0:
+                x = x[:1] + ffn.scalar_row(pre_norm(x)).unsqueeze(0)
+            else:
+                x = x + post_norm(ffn(pre_norm(x)))
+        return x

@@ -1,0 +1,53 @@
+"""How edge condition and radial features reach the blocks (specification 2.5, 3.3)."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class EdgeCondition(NamedTuple):
+    r"""The edge condition :math:`\rho_e[l,c] = rad_e[l,c] + \tau_e[c]` in factors; it is never formed per edge.
+
+    With the last hidden radial features h, the output matrix W and the radial weight :math:`w^r`,
+    :math:`rad = w^r\,(hW)`, and :math:`\tau_e = t_j + t_i` is a sum over the ends. A block reads it through a linear
+    map, which is folded into W and applied to t on the nodes.
+    """
+
+    hidden: Tensor
+    """h, (E, width)."""
+    output_matrix: Tensor
+    """W, (width, (L0 + 1) C)."""
+    weight: Tensor | None
+    """w^r, (E,): the edge weight; None in models of version below 1.1."""
+    type_feature: Tensor
+    """t of all nodes, (M, C)."""
+
+
+def read_condition(
+    condition: EdgeCondition, readout: Tensor, degrees: int, sender: Tensor, receiver: Tensor
+) -> Tensor:
+    """Linear image of the edge condition.
+
+    Parameters
+    ----------
+    condition : EdgeCondition
+        Factors.
+    readout : Tensor
+        Map ((degrees) * C, K), degree outside of channel.
+    degrees : int
+        Number of degrees read.
+    sender, receiver : Tensor
+        Ends of the edges, (E,).
+
+    Returns
+    -------
+    Tensor
+        (E, K).
+    """
+    channels = condition.type_feature.shape[1]
+    radial_map = condition.output_matrix[:, : degrees * channels] @ readout
+    radial = condition.hidden @ radial_map
+    if condition.weight is not None:
+        radial = radial * condition.weight.unsqueeze(1)
+    at_node = condition.type_feature @ readout.view(degrees, channels, -1).sum(dim=0)
+    return radial + at_node.index_select(0, sender) + at_node.index_select(0, receiver)

@@ -1,0 +1,298 @@
+"""The EMFA convolution: edge-conditioned product, multi-focus streams, envelope-gated attention (specification 4)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.descriptor.attention import head_scores, stream_linear
+from deepmd_dpa4.descriptor.condition import EdgeCondition, read_condition
+from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
+from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
+from deepmd_dpa4.nn.gate import EdgeGate
+from deepmd_dpa4.nn.grid_product import MessageNodeProduct
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.linear import SO3Linear, WeightLinear
+from deepmd_dpa4.nn.norm import ScalarRMSNorm
+from deepmd_dpa4.nn.so2_linear import SO2Linear, join_orders, split_orders
+from deepmd_dpa4.ops.exchange import fill_ghosts
+from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
+from deepmd_dpa4.ops.segment import envelope_softmax, segment_sum
+from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_degrees
+
+# Share of the focus weights that is spread evenly over the streams.
+FOCUS_SMOOTHING = 0.02
+
+
+class SO2Convolution(nn.Module):
+    """One message-passing step in the edge frames: node features (D, N, C) to messages (D, N, C).
+
+    Parameters
+    ----------
+    config : DescriptorConfig
+        Options.
+    lmax, mmax : int
+        Degree and order of this block.
+    top_lmax, top_mmax : int
+        Degree and order of the rotation matrices in the edge geometry.
+    init : Initializer
+        Source of weights.
+    """
+
+    def __init__(
+        self, config: DescriptorConfig, lmax: int, mmax: int, top_lmax: int, top_mmax: int, init: Initializer
+    ) -> None:
+        super().__init__()
+        message, common = config.message, config.common
+        channels, bias = config.embedding.channels, common.mlp_bias
+        self.lmax, self.mmax, self.size = lmax, mmax, (lmax + 1) ** 2
+        self.streams, self.heads = message.n_focus, message.n_atten_head
+        self.channels, self.stream_width = channels, config.focus_width
+        self.width = self.streams * self.stream_width
+        self.layers, self.eps = message.mixing_layers, config.geometry.eps
+        self.in_frame = self.layers > 0 or message.radial_so2_mode != "none"
+        self.whole = (lmax, mmax) == (top_lmax, top_mmax)
+        self._build_tables(top_lmax, top_mmax, init.dtype)
+        self.pre_focus_mix = SO3Linear(lmax, channels, self.width, bias, init)
+        self.post_focus_mix = SO3Linear(lmax, self.width, channels, bias, init, zero=True)
+        self.radial_hidden_proj = (
+            WeightLinear(init.uniform([channels, self.width], channels**-0.5)) if self.width != channels else None
+        )
+        mode = message.radial_so2_mode
+        self.radial_degree_mixer = (
+            DegreeMixer(lmax, mmax, self.width, message.radial_so2_rank, mode == "degree_channel", init)
+            if mode != "none"
+            else None
+        )
+        if mode == "degree":
+            assert self.radial_degree_mixer is not None and self.radial_degree_mixer.channel_basis is None
+        self._build_stack(config, init)
+        self._build_focus(common.edge_norm, bias, init)
+        self._build_attention(init)
+        grid = config.grid
+        self.message_node_grid_product = (
+            MessageNodeProduct(
+                lmax,
+                min(grid.kmax, lmax),
+                grid.operation(1),
+                self.stream_width,
+                self.streams,
+                grid.branches(1),
+                bias,
+                init,
+            )
+            if message.message_node_so3
+            else None
+        )
+
+    def _build_tables(self, top_lmax: int, top_mmax: int, dtype: torch.dtype) -> None:
+        available = edge_rows(top_lmax, top_mmax)
+        rows = edge_rows(self.lmax, self.mmax)
+        kappa = inverse_rotation_rescale(self.lmax, self.mmax) if self.in_frame else [1.0] * self.size
+        degrees = [degree for degree, _ in rows] if self.in_frame else packed_degrees(self.lmax)
+        self.register_buffer("row", torch.tensor([available.index(row) for row in rows]), persistent=False)
+        self.register_buffer("degree_of_row", torch.tensor(degrees), persistent=False)
+        self.register_buffer("kappa", torch.tensor(kappa, dtype=dtype), persistent=False)
+
+    def _build_stack(self, config: DescriptorConfig, init: Initializer) -> None:
+        common, grid = config.common, config.grid.s2_activation[0]
+        size = (self.lmax, self.mmax, self.stream_width)
+        linears: list[nn.Module] = []
+        activations: list[nn.Module] = []
+        for layer in range(self.layers):
+            last = layer == self.layers - 1
+            width_out = self.stream_width * (2 if grid and not last else 1)
+            linears.append(SO2Linear(*size, width_out, self.streams, common.mlp_bias, init))
+            if last:
+                continue
+            if grid:
+                lebedev = config.grid.lebedev(0)
+                activations.append(EdgeGridActivation(*size, self.streams, lebedev, common.mlp_bias, init))
+            else:
+                act = common.activation_function
+                activations.append(EdgeGate(*size, self.streams, act, common.mlp_bias, init))
+        self.so2_linears = nn.ModuleList(linears)
+        self.non_linearities = nn.ModuleList(activations)
+
+    def _build_focus(self, norm: bool, bias: bool, init: Initializer) -> None:
+        several, shape = self.streams > 1, [self.streams, self.stream_width]
+        self.focus_compete_norm = ScalarRMSNorm(shape, init) if several and norm else None
+        self.adamw_focus_compete_w = init.normal([self.stream_width, self.streams], 0.01) if several else None
+        self.focus_compete_bias = init.constant([self.streams], 0.0) if several and bias else None
+
+    def _build_attention(self, init: Initializer) -> None:
+        if self.heads == 0:
+            return
+        streams, width, heads = self.streams, self.stream_width, self.heads
+        self.attn_qk_norm = ScalarRMSNorm([streams, width], init)
+        self.attn_output_gate_norm = ScalarRMSNorm([streams, width], init)
+        self.attn_q_proj = WeightLinear(init.uniform([width, streams * width], width**-0.5))
+        self.attn_k_proj = WeightLinear(init.uniform([width, streams * width], width**-0.5))
+        self.adamw_attn_logit_w = init.normal([width, streams, heads], 0.01)
+        self.adamw_attn_gate_w = init.normal([width, streams, heads], 0.01)
+        # softplus(0.5413) = 1
+        self.adamw_attn_z_bias_raw = init.constant([streams, heads], 0.541324854612918)
+
+    def forward(
+        self,
+        x: Tensor,
+        geometry: EdgeGeometry,
+        condition: EdgeCondition,
+        graph: Graph,
+        normalizer: Tensor,
+        source_gate: Tensor | None,
+    ) -> Tensor:
+        """Messages of the normalised node features ``x`` (D, N, C).
+
+        ``normalizer`` (N,) is the degree normaliser, ``source_gate`` (E,) the gate of zone bridging.
+        """
+        wide = self.pre_focus_mix(x)
+        senders = wide.transpose(0, 1).contiguous()
+        if graph.exchange is not None:
+            flat = fill_ghosts(senders.flatten(1), graph.exchange, graph.node_type.shape[0])
+            senders = flat.view(-1, self.size, self.width)
+        rotation = geometry.rotation
+        if not self.whole:
+            rotation = rotation.index_select(1, self.row)[:, :, : self.size]
+        local = self.edge_product(senders, rotation, condition, graph)
+        share = self.focus_share(local)
+        local = self.mix(local, geometry, condition, graph)
+        message = self.aggregate(local, share, senders, rotation, geometry, condition, graph, normalizer, source_gate)
+        message = message.transpose(0, 1) * self.kappa[:, None, None]
+        if self.message_node_grid_product is not None:
+            message = message + self.message_node_grid_product(message, wide)
+        return self.post_focus_mix(message)
+
+    def degree_map(self) -> Tensor:
+        """Map from the edge condition (channels C) to one degree of r (width Cw)."""
+        if self.radial_hidden_proj is not None:
+            return self.radial_hidden_proj.weight
+        return torch.eye(self.channels, dtype=self.kappa.dtype, device=self.kappa.device)
+
+    def scalar_condition(self, readout: Tensor, condition: EdgeCondition, graph: Graph) -> Tensor:
+        """Linear image of r[0], ``readout`` (Cw, K): (E, K)."""
+        if self.radial_hidden_proj is not None:
+            readout = self.radial_hidden_proj.weight @ readout
+        return read_condition(condition, readout, 1, graph.sender, graph.receiver)
+
+    def degree_condition(self, condition: EdgeCondition, graph: Graph) -> Tensor:
+        """r for each row of the edge features, (E, rows, Cw)."""
+        degrees = self.lmax + 1
+        readout = torch.block_diag(*[self.degree_map()] * degrees)
+        scale = read_condition(condition, readout, degrees, graph.sender, graph.receiver)
+        return scale.view(-1, degrees, self.width).index_select(1, self.degree_of_row)
+
+    def edge_product(self, senders: Tensor, rotation: Tensor, condition: EdgeCondition, graph: Graph) -> Tensor:
+        """Sender features in the edge frames times the edge condition, (E, rows, Cw) (specification 4.3)."""
+        mixer = self.radial_degree_mixer
+        if mixer is None:
+            if self.in_frame:
+                local = rotate_in(senders, graph.sender, rotation)
+            else:
+                local = senders.index_select(0, graph.sender)
+            return local * self.degree_condition(condition, graph)
+        readout = mixer.weight.view(self.lmax + 1, self.width, -1)
+        if self.radial_hidden_proj is not None:
+            readout = self.radial_hidden_proj.weight @ readout
+        kernels = read_condition(condition, readout.flatten(0, 1), self.lmax + 1, graph.sender, graph.receiver)
+        if mixer.per_channel:
+            return mixer.mix_channels(kernels, rotate_in(senders, graph.sender, rotation))
+        return rotate_in(mixer.sender_features(senders), graph.sender, mixer.compose(kernels, rotation))
+
+    def focus_share(self, local: Tensor) -> Tensor | None:
+        """Weights of the focus streams of each edge against each other, (E, F, 1) (specification 4.6).
+
+        They are read from the scalars before the SO(2) layers and act after them.
+        """
+        if self.adamw_focus_compete_w is None:
+            return None
+        scalars = local[:, 0].reshape(-1, self.streams, self.stream_width)
+        if self.focus_compete_norm is not None:
+            scalars = self.focus_compete_norm(scalars)
+        logits = (scalars * self.adamw_focus_compete_w.t()).sum(dim=2)
+        if self.focus_compete_bias is not None:
+            logits = logits + self.focus_compete_bias
+        share = (1.0 - FOCUS_SMOOTHING) * torch.softmax(logits, dim=1) + FOCUS_SMOOTHING / self.streams
+        return share.unsqueeze(2)
+
+    def mix(self, local: Tensor, geometry: EdgeGeometry, condition: EdgeCondition, graph: Graph) -> Tensor:
+        r"""Residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
+        if self.layers == 0:
+            return local
+        groups = split_orders(local, self.lmax, self.mmax, self.streams)
+        index = 0
+        for linear, activation in zip(self.so2_linears, self.non_linearities):
+            mixed = activation(linear(groups, self.bias_factor(index, linear.width_out, geometry, condition, graph)))
+            groups = [a + b for a, b in zip(groups, mixed)]
+            index += 1
+        last = self.so2_linears[-1]
+        mixed = last(groups, self.bias_factor(index, self.stream_width, geometry, condition, graph))
+        groups = [a + b for a, b in zip(groups, mixed)]
+        return join_orders(groups, self.stream_width)
+
+    def bias_factor(
+        self, layer: int, width: int, geometry: EdgeGeometry, condition: EdgeCondition, graph: Graph
+    ) -> Tensor | None:
+        """Factor r[0] w (F, E, width) that lets the bias of the first layer vanish with the edge."""
+        if layer > 0 or self.so2_linears[0].bias0 is None:
+            return None
+        identity = torch.eye(self.width, dtype=self.kappa.dtype, device=self.kappa.device)
+        factor = self.scalar_condition(identity, condition, graph) * geometry.weight.unsqueeze(1)
+        factor = factor.view(-1, self.streams, self.stream_width).transpose(0, 1)
+        return torch.cat([factor, factor], dim=2) if width > self.stream_width else factor
+
+    def aggregate(
+        self,
+        local: Tensor,
+        share: Tensor | None,
+        senders: Tensor,
+        rotation: Tensor,
+        geometry: EdgeGeometry,
+        condition: EdgeCondition,
+        graph: Graph,
+        normalizer: Tensor,
+        source_gate: Tensor | None,
+    ) -> Tensor:
+        """Weighted sum over the edges of each receiver, in the global frame: (N, D, Cw) (specification 4.7, 4.8)."""
+        if self.heads == 0:
+            weight = geometry.weight if source_gate is None else geometry.weight * source_gate
+            weight = weight[:, None, None] if share is None else weight[:, None, None] * share
+            return self.weighted_sum(local, weight, rotation, graph) * normalizer[:, None, None]
+        scalars = senders[:, 0].reshape(-1, self.streams, self.stream_width)
+        attention = self.attention(scalars, geometry.weight, condition, graph, source_gate)
+        if share is not None:
+            attention = attention * share
+        summed = self.weighted_sum(local, attention, rotation, graph)
+        owned = self.attn_output_gate_norm(scalars[: graph.n_owned])
+        gate = torch.sigmoid(torch.einsum("nfc,cfh->nfh", owned, self.adamw_attn_gate_w))
+        shape = [graph.n_owned, self.size, self.streams, self.heads, self.stream_width // self.heads]
+        return (summed.view(shape) * gate[:, None, :, :, None]).flatten(2)
+
+    def attention(
+        self, scalars: Tensor, weight: Tensor, condition: EdgeCondition, graph: Graph, source_gate: Tensor | None
+    ) -> Tensor:
+        """Attention weights of the edges, (E, F, H), from the scalars of all nodes (M, F, Cf)."""
+        normed = self.attn_qk_norm(scalars)
+        query = stream_linear(normed[: graph.n_owned], self.attn_q_proj.weight)
+        key = stream_linear(normed, self.attn_k_proj.weight)
+        scores = head_scores(query, key, graph.receiver, graph.sender, self.heads)
+        streams = [self.adamw_attn_logit_w[:, stream] for stream in range(self.streams)]
+        bias = self.scalar_condition(torch.block_diag(*streams), condition, graph)
+        null_mass = functional.softplus(self.adamw_attn_z_bias_raw) + self.eps
+        logits = scores + bias.view(-1, self.streams, self.heads)
+        return envelope_softmax(
+            logits.to(weight.dtype), weight, source_gate, null_mass, graph.receiver, graph.n_owned
+        )
+
+    def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, graph: Graph) -> Tensor:
+        """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""
+        if weight.shape[1] * weight.shape[2] == 1:
+            if not self.in_frame:
+                return segment_sum(local * weight, graph.receiver, graph.n_owned)
+            return rotate_back_sum(local, rotation * weight, graph.receiver, graph.n_owned)
+        shape = [local.shape[0], local.shape[1], weight.shape[1], weight.shape[2], -1]
+        local = (local.view(shape) * weight[:, None, :, :, None]).flatten(2)
+        if not self.in_frame:
+            return segment_sum(local, graph.receiver, graph.n_owned)
+        return rotate_back_sum(local, rotation, graph.receiver, graph.n_owned)

@@ -1,0 +1,104 @@
+"""First node state: types, local environment, geometry (specification 3)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+from deepmd_dpa4.nn.activation import Activation
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.linear import MatrixLinear
+from deepmd_dpa4.nn.type_embedding import TypeEmbedding
+from deepmd_dpa4.ops.segment import segment_sum
+from deepmd_dpa4.so3.layout import packed_degrees
+
+FILM_STRENGTH = math.log(0.01)
+
+
+class EnvironmentSeed(nn.Module):
+    r"""Invariants of the local environment matrix (specification 3.1).
+
+    With :math:`m_e = (s, s\,v/r)`, :math:`s = w/r`, and an embedding :math:`g_e` of distance and types:
+    :math:`A_i = n_i \sum_e m_e \otimes g_e`, and the result is :math:`(A_i^T A_i[:, :a])\,W`, (N, 2C).
+    """
+
+    def __init__(self, config: DescriptorConfig, ntypes: int, init: Initializer) -> None:
+        super().__init__()
+        channels, bias = config.embedding.channels, config.common.mlp_bias
+        self.embed_width = min(channels, 128)
+        self.axis = 4 if self.embed_width < 64 else 8
+        self.type_width = min(max(channels // 4, 8), 32)
+        radial_width = max(32, self.embed_width - 2 * self.type_width)
+        hidden = min(256, max(2 * self.embed_width, radial_width + 2 * self.type_width))
+        self.eps2 = config.geometry.eps**2
+        self.rbf_proj_layer1 = MatrixLinear(config.geometry.n_radial, radial_width, bias, init)
+        self.rbf_proj_layer2 = MatrixLinear(radial_width, radial_width, bias, init)
+        self.env_type_embed = TypeEmbedding(ntypes, self.type_width, init)
+        self.g_layer1 = MatrixLinear(radial_width + 2 * self.type_width, hidden, bias, init)
+        self.g_layer2 = MatrixLinear(hidden, self.embed_width, bias, init)
+        self.output_proj = MatrixLinear(self.embed_width * self.axis, 2 * channels, False, init)
+        nn.init.zeros_(self.output_proj.matrix)
+        self.activation = Activation(config.common.activation_function)
+
+    def forward(
+        self, basis: Tensor, geometry: EdgeGeometry, graph: Graph, normalizer: Tensor, source_gate: Tensor | None
+    ) -> Tensor:
+        inverse = torch.rsqrt((geometry.vector * geometry.vector).sum(dim=1, keepdim=True) + self.eps2)
+        strength = geometry.weight.unsqueeze(1) * inverse
+        if source_gate is not None:
+            strength = strength * source_gate.unsqueeze(1)
+        matrix = torch.cat([strength, strength * inverse * geometry.vector], dim=1)
+        outer = matrix.unsqueeze(2) * self.embed(basis, graph).unsqueeze(1)
+        environment = segment_sum(outer, graph.receiver, graph.n_owned) * normalizer[:, None, None]
+        invariants = torch.bmm(environment.transpose(1, 2), environment[:, :, : self.axis])
+        return self.output_proj(invariants.flatten(1))
+
+    def embed(self, basis: Tensor, graph: Graph) -> Tensor:
+        """g_e, (E, e). The second radial layer is folded into the first joint one, whose type part acts on nodes."""
+        joint = self.g_layer1.matrix
+        width = self.rbf_proj_layer2.matrix.shape[1]
+        radial = self.activation(self.rbf_proj_layer1(basis)) @ (self.rbf_proj_layer2.matrix @ joint[:width])
+        types = self.env_type_embed(graph.node_type)
+        of_sender = types @ joint[width : width + self.type_width]
+        of_receiver = types @ joint[width + self.type_width :]
+        hidden = radial + of_sender.index_select(0, graph.sender) + of_receiver.index_select(0, graph.receiver)
+        if self.rbf_proj_layer2.bias is not None:
+            hidden = hidden + self.rbf_proj_layer2.bias @ joint[:width]
+        if self.g_layer1.bias is not None:
+            hidden = hidden + self.g_layer1.bias
+        return self.g_layer2(self.activation(hidden))
+
+
+class GeometricEmbedding(nn.Module):
+    r"""Rows l >= 1 of the first state, :math:`n_i \sum_e S_{lm}(u_e)\,rad_e[l,c]` (specification 3.2).
+
+    The radial output matrix is applied after the sum over edges, once per degree.
+    """
+
+    def __init__(self, lmax: int) -> None:
+        super().__init__()
+        self.degrees = lmax + 1
+        self.register_buffer("degree", torch.tensor(packed_degrees(lmax)[1:]), persistent=False)
+
+    def forward(
+        self,
+        geometry: EdgeGeometry,
+        hidden: Tensor,
+        output_matrix: Tensor,
+        weight: Tensor | None,
+        graph: Graph,
+        normalizer: Tensor,
+    ) -> Tensor:
+        """Hidden radial features (E, width) and output matrix (width, (L + 1) C) to (D - 1, N, C).
+
+        ``weight`` (E,) is the radial weight, times the source gate of zone bridging.
+        """
+        zonal = geometry.zonal[:, 1:]
+        if weight is not None:
+            zonal = zonal * weight.unsqueeze(1)
+        outer = zonal.unsqueeze(2) * hidden.unsqueeze(1)
+        summed = segment_sum(outer, graph.receiver, graph.n_owned) * normalizer[:, None, None]
+        maps = output_matrix.view(output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
+        return torch.bmm(summed.transpose(0, 1), maps.index_select(0, self.degree))

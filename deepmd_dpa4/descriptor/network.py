@@ -1,0 +1,186 @@
+"""The DPA4 network: graph to invariant features of each atom."""
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.descriptor.block import Block
+from deepmd_dpa4.descriptor.condition import EdgeCondition
+from deepmd_dpa4.descriptor.embedding import FILM_STRENGTH, EnvironmentSeed, GeometricEmbedding
+from deepmd_dpa4.descriptor.readout import build_readout
+from deepmd_dpa4.descriptor.source_gate import source_gate
+from deepmd_dpa4.graph.cutoff import InnerClamp
+from deepmd_dpa4.graph.edges import EdgeFeatures, EdgeGeometry, Graph
+from deepmd_dpa4.graph.radial import BesselBasis, GaussianBasis
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.norm import ScalarRMSNorm
+from deepmd_dpa4.nn.radial_mlp import RadialMLP
+from deepmd_dpa4.nn.type_embedding import ChargeSpinEmbedding, TypeEmbedding
+from deepmd_dpa4.ops.segment import segment_sum
+from deepmd_dpa4.so3.wigner import WignerRows
+
+VERSION = 1.2
+# Models below this version scale neither the radial features with the edge weight nor offset the degree.
+WEIGHTED_SINCE = 1.1
+DEGREE_OFFSET = 0.25
+
+
+class Network(nn.Module):
+    r"""Graph and types to features :math:`d_i` (N, C), invariant under rotation, translation and permutation.
+
+    Parameters
+    ----------
+    config : DescriptorConfig
+        Options.
+    ntypes : int
+        Number of atom types.
+    dtype : torch.dtype
+        Precision of parameters and arithmetic.
+    clamp : InnerClamp, optional
+        Zone bridging.
+    """
+
+    def __init__(
+        self, config: DescriptorConfig, ntypes: int, dtype: torch.dtype, clamp: InnerClamp | None = None
+    ) -> None:
+        super().__init__()
+        init = Initializer(dtype, config.common.seed)
+        geometry, embedding, common = config.geometry, config.embedding, config.common
+        channels, degrees = embedding.channels, config.message.degrees
+        self.channels, self.eps = channels, geometry.eps
+        self.use_amp, self.random_gamma = common.use_amp, config.message.random_gamma
+        self.use_env_seed, self.lmax = embedding.use_env_seed, degrees[0]
+        self.weighted_radial = True
+        self.register_buffer("version_tensor", torch.tensor(VERSION, dtype=torch.float64))
+        wigner = WignerRows(max(degrees), max(config.message.orders), dtype)
+        self.edge_features = EdgeFeatures(geometry.rcut, geometry.env_exp, geometry.eps, wigner, clamp)
+        basis = BesselBasis if geometry.basis_type == "bessel" else GaussianBasis
+        self.radial_basis = basis(geometry.rcut, geometry.n_radial, dtype)
+        hidden = [width or channels for width in geometry.radial_mlp]
+        self.radial_embedding = RadialMLP(
+            geometry.n_radial,
+            hidden,
+            (degrees[0] + 1) * channels,
+            common.edge_norm,
+            common.activation_function,
+            init,
+        )
+        self.type_embedding = TypeEmbedding(ntypes, channels, init)
+        self.charge_spin_embedding = (
+            ChargeSpinEmbedding(channels, common.activation_function, init) if embedding.add_chg_spin_ebd else None
+        )
+        self._build_seed(config, ntypes, init)
+        self.blocks = nn.ModuleList([Block(config, index, init) for index in range(len(degrees))])
+        self.so3_readout = config.feed_forward.so3_readout
+        n_pre = config.feed_forward.readout_layers - 1
+        self.readout_pre_layers = nn.ModuleList([build_readout(config, init) for _ in range(n_pre)])
+        self.output_ffn = build_readout(config, init)
+
+    def _build_seed(self, config: DescriptorConfig, ntypes: int, init: Initializer) -> None:
+        seeded, norm = self.use_env_seed, config.common.edge_norm
+        self.env_seed_embedding = EnvironmentSeed(config, ntypes, init) if seeded else None
+        self.film_scale_norm = ScalarRMSNorm([1, self.channels], init) if seeded and norm else None
+        self.film_shift_norm = ScalarRMSNorm([1, self.channels], init) if seeded and norm else None
+        self.film_scale_strength_log = init.constant([1], FILM_STRENGTH) if seeded else None
+        self.film_shift_strength_log = init.constant([1], FILM_STRENGTH) if seeded else None
+        self.geometric_embedding = GeometricEmbedding(self.lmax) if seeded and self.lmax > 0 else None
+
+    def forward(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
+        """Features of the owned nodes, (N, C).
+
+        Parameters
+        ----------
+        graph : Graph
+            Nodes and edges.
+        charge_spin : Tensor, optional
+            Charge and spin multiplicity of each frame, (frames, 2).
+        """
+        dtype = self.radial_basis.adam_freqs.dtype
+        mixed = self.mixed_precision(graph.vector.device)
+        geometry = self.edge_features(graph.vector.to(dtype), mixed and self.random_gamma)
+        basis = self.radial_basis(geometry.distance) * geometry.basis_envelope.unsqueeze(1)
+        hidden, output_matrix = self.radial_embedding(basis)
+        radial_weight: Tensor | None = geometry.weight if self.weighted_radial else None
+        gate: Tensor | None = None
+        if geometry.clamp_gate is not None:
+            gate = source_gate(geometry.clamp_gate, graph)
+        condition = EdgeCondition(hidden, output_matrix, radial_weight, self.type_features(graph, charge_spin))
+        normalizer = self.degree_normalizer(geometry, graph)
+        x = self.initial_state(basis, geometry, condition, graph, normalizer, gate)
+        if torch.jit.is_scripting():
+            x = self.run_blocks(x, geometry, condition, graph, normalizer, gate)
+        else:
+            with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+                x = self.run_blocks(x, geometry, condition, graph, normalizer, gate)
+        return self.read_out(x)
+
+    def mixed_precision(self, device: torch.device) -> bool:
+        """Whether the blocks run in bfloat16."""
+        return self.use_amp and self.training and device.type == "cuda"
+
+    def type_features(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
+        """t of all nodes, (M, C) (specification 2.7)."""
+        types = self.type_embedding(graph.node_type)
+        if self.charge_spin_embedding is not None:
+            if charge_spin is None:
+                raise ValueError("this model needs `charge_spin`: the charge and spin multiplicity of each frame")
+            types = types + self.charge_spin_embedding(charge_spin).index_select(0, graph.frame)
+        return types
+
+    def degree_normalizer(self, geometry: EdgeGeometry, graph: Graph) -> Tensor:
+        r""":math:`n_i = (\sum_e w_e^2 + 1/4)^{-1/2}`, (N,)."""
+        degree = segment_sum(geometry.weight * geometry.weight, graph.receiver, graph.n_owned)
+        return torch.rsqrt(degree + (DEGREE_OFFSET if self.weighted_radial else self.eps))
+
+    def initial_state(
+        self,
+        basis: Tensor,
+        geometry: EdgeGeometry,
+        condition: EdgeCondition,
+        graph: Graph,
+        normalizer: Tensor,
+        gate: Tensor | None,
+    ) -> Tensor:
+        """First node state, (D, N, C)."""
+        scalars = condition.type_feature[: graph.n_owned]
+        if self.env_seed_embedding is None:
+            x = scalars.new_zeros([(self.lmax + 1) ** 2 - 1, scalars.shape[0], self.channels])
+            return torch.cat([scalars.unsqueeze(0), x])
+        seed = self.env_seed_embedding(basis, geometry, graph, normalizer, gate)
+        scale, shift = seed[:, : self.channels], seed[:, self.channels :]
+        if self.film_scale_norm is not None and self.film_shift_norm is not None:
+            scale, shift = self.film_scale_norm(scale), self.film_shift_norm(shift)
+        scalars = scalars * (1.0 + torch.exp(self.film_scale_strength_log) * torch.tanh(scale))
+        scalars = scalars + torch.exp(self.film_shift_strength_log) * torch.tanh(shift)
+        if self.geometric_embedding is None:
+            return scalars.unsqueeze(0)
+        weight = condition.weight
+        if gate is not None:
+            weight = gate if weight is None else weight * gate
+        rest = self.geometric_embedding(
+            geometry, condition.hidden, condition.output_matrix, weight, graph, normalizer
+        )
+        return torch.cat([scalars.unsqueeze(0), rest])
+
+    def run_blocks(
+        self,
+        x: Tensor,
+        geometry: EdgeGeometry,
+        condition: EdgeCondition,
+        graph: Graph,
+        normalizer: Tensor,
+        gate: Tensor | None,
+    ) -> Tensor:
+        """The stack of blocks, (D, N, C) to the rows of the last block."""
+        for block in self.blocks:
+            x = block(x, geometry, condition, graph, normalizer, gate)
+        return x
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """Residual read-out networks; only the scalars of the last one are computed, (N, C)."""
+        x = x.to(self.radial_basis.adam_freqs.dtype)
+        if self.so3_readout == "none":
+            x = x[:1]
+        for layer in self.readout_pre_layers:
+            x = x + layer(x)
+        return x[0] + self.output_ffn.scalar_row(x)

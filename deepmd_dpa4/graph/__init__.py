@@ -1,0 +1,1 @@
+"""Atoms to edges: neighbour search, distances, envelopes, radial bases."""

@@ -1,0 +1,107 @@
+"""The graph a model is evaluated on, and the geometry of its edges."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.graph.cutoff import CutoffEnvelope, InnerClamp
+from deepmd_dpa4.so3.frame import edge_frame, roll_frame
+from deepmd_dpa4.so3.wigner import WignerRows
+
+
+class Graph(NamedTuple):
+    """Nodes and directed edges of all frames of a batch.
+
+    Nodes are the owned atoms, frame after frame, followed by the ghosts of other ranks if there are any. An edge
+    runs from its sender j to its receiver i; edges are sorted by receiver. An edge whose length reaches the cutoff
+    contributes nothing, which is how a fixed-size caller masks edges.
+    """
+
+    node_type: Tensor
+    """Type index of each node, (M,) int64; padding atoms carry the number of types."""
+    n_owned: int
+    """Number N <= M of owned nodes; receivers are owned."""
+    frame: Tensor
+    """Frame of each node, (M,) int64."""
+    sender: Tensor
+    """Node j of each edge, (E,) int64."""
+    receiver: Tensor
+    """Node i of each edge, (E,) int64."""
+    vector: Tensor
+    """r_j + shift - r_i of each edge, (E, 3) float64, Angstrom: the leaf that forces are derived from."""
+    exchange: dict[str, Tensor] | None
+    """Tables that copy owned node features to the ghosts of other ranks; None if every node is owned."""
+
+
+class EdgeGeometry(NamedTuple):
+    """What the network knows of each edge, built once per call."""
+
+    vector: Tensor
+    """Edge vector after the inner clamp, (E, 3)."""
+    distance: Tensor
+    """Its length, (E,)."""
+    weight: Tensor
+    """Edge weight w, the envelope of the second exponent, (E,)."""
+    basis_envelope: Tensor
+    """Envelope of the first exponent, which multiplies the radial basis, (E,)."""
+    zonal: Tensor
+    """S_lm of the direction, (E, D)."""
+    rotation: Tensor
+    """Kept rows of D(R), (E, rows, D), edge order."""
+    clamp_gate: Tensor | None
+    """Edge factor of the source gate, (E,); None without zone bridging."""
+
+
+class EdgeFeatures(nn.Module):
+    """Edge vectors to :class:`EdgeGeometry` (specification 1.5, 2.1, 2.2, 7.1).
+
+    Parameters
+    ----------
+    rcut : float
+        Cutoff in Angstrom.
+    env_exp : tuple[int, ...]
+        Exponents of the basis envelope and of the edge weight.
+    eps : float
+        Length that keeps square roots differentiable, Angstrom.
+    wigner : WignerRows
+        Rotation matrices up to the highest degree and order of the network.
+    clamp : InnerClamp, optional
+        Zone bridging.
+    """
+
+    def __init__(
+        self, rcut: float, env_exp: tuple[int, ...], eps: float, wigner: WignerRows, clamp: InnerClamp | None
+    ) -> None:
+        super().__init__()
+        self.eps2 = eps * eps
+        self.basis_envelope = CutoffEnvelope(rcut, env_exp[0])
+        self.edge_envelope = CutoffEnvelope(rcut, env_exp[1])
+        self.wigner = wigner
+        self.clamp = clamp
+
+    def forward(self, vector: Tensor, roll: bool) -> EdgeGeometry:
+        """Geometry of edge vectors (E, 3); ``roll`` turns every frame by a random angle about its edge."""
+        distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
+        clamp_gate: Tensor | None = None
+        if self.clamp is not None:
+            clamped = self.clamp(distance)
+            clamp_gate = self.clamp.gate(clamped)
+            vector = vector * (clamped / distance).unsqueeze(1)
+            distance = clamped
+        direction = vector / torch.sqrt((vector * vector).sum(dim=1, keepdim=True) + self.eps2)
+        first, second = edge_frame(direction)
+        if roll:
+            angle = torch.rand_like(distance).unsqueeze(1) * (2.0 * math.pi)
+            first, second = roll_frame(first, second, angle)
+        zonal, rotation = self.wigner(first, second, direction)
+        return EdgeGeometry(
+            vector,
+            distance,
+            self.edge_envelope(distance),
+            self.basis_envelope(distance),
+            zonal,
+            rotation,
+            clamp_gate,
+        )

@@ -1,0 +1,172 @@
+"""Neighbour search: positions, or the neighbour table of an MD engine, to a :class:`Graph`.
+
+Edges are cut at ``rcut``, never truncated in number, and never end on padding. Where the owner of a ghost is known,
+the edge starts at the owner and the ghost is no node.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from vesin.torch import NeighborList
+
+from deepmd_dpa4.graph.edges import Graph
+
+# Two atoms closer than this (Angstrom) are one site counted twice, not a pair.
+COINCIDENT = 1e-5
+
+
+class Scatter(NamedTuple):
+    """Atoms that the derivative of each edge goes to, in the caller's numbering."""
+
+    sender: Tensor
+    """(E,) int64."""
+    receiver: Tensor
+    """(E,) int64."""
+    n_atoms: int
+    """Number of atoms in that numbering."""
+
+
+def check_geometry(coord: Tensor, box: Tensor | None) -> None:
+    """Refuse frames that no neighbour search can handle.
+
+    Raises
+    ------
+    ValueError
+        If a coordinate is not finite or a cell has no volume.
+    """
+    if not bool(torch.isfinite(coord).all()):
+        frame = int((~torch.isfinite(coord)).flatten(1).any(dim=1).nonzero()[0])
+        raise ValueError(f"`coord` of frame {frame} is not finite (NaN or infinity)")
+    if box is not None:
+        volume = torch.linalg.det(box).abs()
+        if not bool((volume > 1e-6).all()):
+            frame = int((~(volume > 1e-6)).nonzero()[0])
+            raise ValueError(f"`box` of frame {frame} has volume {float(volume[frame]):.3g} A^3 but must be positive")
+
+
+def search(
+    coord: Tensor, atype: Tensor, box: Tensor | None, rcut: float, ntypes: int, excluded: Tensor | None
+) -> Graph:
+    """All pairs within the cutoff, periodic images included, by the cell lists of vesin.
+
+    Parameters
+    ----------
+    coord : Tensor
+        Positions (frames, atoms, 3) in Angstrom; they may lie outside the cell.
+    atype : Tensor
+        Types (frames, atoms); negative for padding atoms.
+    box : Tensor or None
+        Cells (frames, 3, 3), one vector per row; None without periodicity.
+    rcut : float
+        Cutoff in Angstrom.
+    ntypes : int
+        Number of types.
+    excluded : Tensor or None
+        Whether a pair of types does not interact, (ntypes + 1, ntypes + 1) bool.
+
+    Returns
+    -------
+    Graph
+        Its edge vectors are free of history: forces come from them, not from ``coord``.
+    """
+    frames, atoms = atype.shape
+    coord = coord.detach().to(torch.float64)
+    box = None if box is None else box.detach().to(torch.float64)
+    check_geometry(coord, box)
+    senders, receivers, vectors = [], [], []
+    cell_list = NeighborList(cutoff=rcut, full_list=True, sorted=True)
+    open_cell = torch.zeros([3, 3], dtype=torch.float64, device=coord.device)
+    for frame in range(frames if atoms > 0 else 0):
+        cell = open_cell if box is None else box[frame]
+        receiver, sender, vector = cell_list.compute(coord[frame], cell, box is not None, "ijD")
+        senders.append(sender.to(torch.int64) + frame * atoms)
+        receivers.append(receiver.to(torch.int64) + frame * atoms)
+        vectors.append(vector)
+    node_type = torch.where(atype < 0, ntypes, atype).flatten()
+    none = node_type.new_zeros([0])
+    sender = torch.cat(senders) if senders else none
+    receiver = torch.cat(receivers) if senders else none
+    vector = torch.cat(vectors) if senders else coord.new_zeros([0, 3])
+    keep = interacting(vector, node_type[sender], node_type[receiver], rcut, ntypes, excluded)
+    if not bool(keep.all()):
+        sender, receiver, vector = sender[keep], receiver[keep], vector[keep]
+    frame_of_node = torch.arange(frames, device=atype.device).repeat_interleave(atoms)
+    return Graph(node_type, frames * atoms, frame_of_node, sender, receiver, vector, None)
+
+
+def interacting(
+    vector: Tensor, sender_type: Tensor, receiver_type: Tensor, rcut: float, ntypes: int, excluded: Tensor | None
+) -> Tensor:
+    """Mask of the edges (E,) that count: within the cutoff, not coincident, not padding, types not excluded."""
+    distance2 = (vector * vector).sum(dim=1)
+    keep = (distance2 < rcut * rcut) & (distance2 > COINCIDENT * COINCIDENT)
+    keep = keep & (sender_type < ntypes) & (receiver_type < ntypes)
+    if excluded is not None:
+        keep = keep & ~excluded[sender_type, receiver_type]
+    return keep
+
+
+def from_table(
+    coord: Tensor,
+    atype: Tensor,
+    table: Tensor,
+    mapping: Tensor | None,
+    exchange: dict[str, Tensor] | None,
+    rcut: float,
+    ntypes: int,
+    excluded: Tensor | None,
+) -> tuple[Graph, Scatter]:
+    """Neighbour table of an MD engine to a graph.
+
+    Parameters
+    ----------
+    coord, atype : Tensor
+        Owned and ghost atoms, (frames, nall, 3) in Angstrom and (frames, nall).
+    table : Tensor
+        Neighbours of the owned atoms, (frames, nloc, width) indices into all atoms, -1 for none; it may reach beyond
+        the cutoff.
+    mapping : Tensor or None
+        Owner of every atom, (frames, nall).
+    exchange : dict or None
+        Communication tables; used if there is no mapping.
+    rcut, ntypes, excluded
+        As in :func:`search`.
+
+    Raises
+    ------
+    ValueError
+        If there are ghosts but neither a mapping nor communication tables.
+    """
+    frames, nloc, width = table.shape
+    nall = coord.shape[1]
+    node_type = torch.where(atype < 0, torch.full_like(atype, ntypes), atype)
+    offset = torch.arange(frames, device=table.device)[:, None, None] * nall
+    present = (table >= 0).flatten()
+    sender = (table + offset).flatten()[present]
+    receiver = torch.arange(nloc, device=table.device)[None, :, None] + offset
+    receiver = receiver.expand(frames, nloc, width).flatten()[present]
+    position, types = coord.reshape(-1, 3), node_type.flatten()
+    vector = position.index_select(0, sender) - position.index_select(0, receiver)
+    vector = vector.detach().to(torch.float64)
+    keep = interacting(
+        vector, types.index_select(0, sender), types.index_select(0, receiver), rcut, ntypes, excluded
+    )
+    sender, receiver, vector = sender[keep], receiver[keep], vector[keep]
+    scatter = Scatter(sender, receiver, frames * nall)
+    receiver_node = (receiver // nall) * nloc + receiver % nall
+    owned_type = node_type[:, :nloc].flatten()
+    frame = torch.arange(frames, device=table.device).repeat_interleave(nloc)
+    if mapping is not None:
+        owner = (mapping[:, :nall] + torch.arange(frames, device=table.device).unsqueeze(1) * nloc).flatten()
+        graph = Graph(owned_type, frames * nloc, frame, owner.index_select(0, sender), receiver_node, vector, None)
+        return graph, scatter
+    if exchange is not None:
+        frame = torch.zeros_like(types)
+        return Graph(types, nloc, frame, sender, receiver_node, vector, exchange), scatter
+    if nall > nloc:
+        raise ValueError(
+            "there are ghost atoms but neither their owners nor communication tables; "
+            "in LAMMPS add `atom_modify map yes` before the box is created"
+        )
+    return Graph(owned_type, frames * nloc, frame, sender, receiver_node, vector, None), scatter

@@ -1,0 +1,1 @@
+"""Atomic energies to the energy of a frame, forces and virial."""

@@ -1,0 +1,1 @@
+"""Layers, one concept per file. Node features are stored as (rows, nodes, channels)."""

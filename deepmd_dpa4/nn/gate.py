@@ -1,0 +1,73 @@
+"""Gated activation of equivariant features (specification 5.2)."""
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.nn.activation import Activation
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.linear import WeightLinear
+from deepmd_dpa4.so3.layout import packed_degrees
+
+
+class DegreeGates(nn.Module):
+    r"""Gates :math:`\sigma(x_{00} W)_{lc}` of the degrees l >= 1, from the scalar features of each stream.
+
+    ``gate_linear.weight`` (C, F L C) is viewed as (in, stream, l - 1, out).
+    """
+
+    def __init__(self, lmax: int, channels: int, streams: int, bias: bool, init: Initializer) -> None:
+        super().__init__()
+        self.lmax, self.channels, self.streams = lmax, channels, streams
+        width = streams * lmax * channels
+        offset = init.constant([width], 0.0) if bias else None
+        self.gate_linear = WeightLinear(init.normal([channels, width], 0.01), offset) if lmax > 0 else None
+
+    def gates(self, scalars: Tensor) -> Tensor:
+        """Scalars (F, n, C) to gates (F, n, L, C)."""
+        assert self.gate_linear is not None
+        weight = self.gate_linear.weight.view(self.channels, self.streams, -1).transpose(0, 1)
+        logits = torch.bmm(scalars, weight)
+        if self.gate_linear.bias is not None:
+            logits = logits + self.gate_linear.bias.view(self.streams, 1, -1)
+        return torch.sigmoid(logits).view(self.streams, -1, self.lmax, self.channels)
+
+
+class EdgeGate(DegreeGates):
+    """Gated activation of edge features in edge order: one tensor (F, E, rows * C) per order m, in and out."""
+
+    def __init__(
+        self, lmax: int, mmax: int, channels: int, streams: int, activation: str, bias: bool, init: Initializer
+    ) -> None:
+        super().__init__(lmax, channels, streams, bias, init)
+        self.mmax = mmax
+        self.activation = Activation(activation)
+
+    def forward(self, groups: list[Tensor]) -> list[Tensor]:
+        streams, edges, channels = groups[0].shape[0], groups[0].shape[1], self.channels
+        scalars = groups[0][:, :, :channels]
+        if self.gate_linear is None:
+            return [self.activation(scalars)]
+        gates = self.gates(scalars)
+        rest = groups[0][:, :, channels:].reshape(streams, edges, self.lmax, channels) * gates
+        active = [torch.cat([self.activation(scalars), rest.flatten(2)], dim=2)]
+        for order in range(1, self.mmax + 1):
+            pairs = groups[order].view(streams, edges, self.lmax - order + 1, 2, channels)
+            active.append((pairs * gates[:, :, order - 1 :].unsqueeze(3)).flatten(2))
+        return active
+
+
+class NodeGate(DegreeGates):
+    """Gated activation of node features (D, N, C); the gates come from a second operand if one is given."""
+
+    def __init__(self, lmax: int, channels: int, activation: str, bias: bool, init: Initializer) -> None:
+        super().__init__(lmax, channels, 1, bias, init)
+        self.activation = Activation(activation)
+        self.register_buffer("expand_index", torch.tensor(packed_degrees(lmax)[1:], dtype=torch.int64) - 1)
+
+    def forward(self, value: Tensor, gate: Tensor | None) -> Tensor:
+        scalars = value[:1] if gate is None else gate[:1]
+        active = self.activation(scalars) if gate is None else value[:1] * self.activation(scalars)
+        if self.gate_linear is None:
+            return active
+        gates = self.gates(scalars)[0].transpose(0, 1).index_select(0, self.expand_index)
+        return torch.cat([active, value[1:] * gates])

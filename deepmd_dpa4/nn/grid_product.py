@@ -1,0 +1,232 @@
+"""Products of two fields through an S2 or SO(3) grid, with a scalar path (specification 5.4)."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.linear import WeightLinear
+from deepmd_dpa4.ops.grid import grid_multiply, grid_multiply_scalar
+from deepmd_dpa4.so3.layout import frame_orders, frame_rows
+from deepmd_dpa4.so3.quadrature import packed_rows, s2_tables, so3_tables
+
+
+class GridTables(nn.Module):
+    """Constants of one grid: the tables T and Phi, and which (l, m) and (l, frame) each row belongs to.
+
+    ``kmax`` None stands for an S2 grid, whose rows are the packed (l, m).
+    """
+
+    def __init__(self, lmax: int, kmax: int | None, lebedev: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        if kmax is None:
+            rows = [(l, m, 0) for l, m in packed_rows(lmax)]
+            to_grid, from_grid = s2_tables(lmax, lmax, lebedev, edge_order=False, square=True)
+        else:
+            rows = frame_rows(lmax, kmax)
+            to_grid, from_grid = so3_tables(lmax, kmax)
+        self.n_frames = 1 if kmax is None else len(frame_orders(kmax))
+        pairs = sorted({(degree, slot) for degree, _, slot in rows})
+        self._constant("to_grid", to_grid, dtype)
+        self._constant("from_grid", from_grid, dtype)
+        self._constant("coupling", np.einsum("g,gr,gr->r", from_grid[0], to_grid, to_grid), dtype)
+        self._index("packed_row", [degree * degree + degree + m for degree, m, _ in rows])
+        self._index("pair_of_row", [pairs.index((degree, slot)) for degree, _, slot in rows])
+        self._index("live_pair", [degree * self.n_frames + slot for degree, slot in pairs])
+        self.size = (lmax + 1) ** 2
+
+    def _constant(self, name: str, values: np.ndarray, dtype: torch.dtype) -> None:
+        self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
+
+    def _index(self, name: str, values: list[int]) -> None:
+        self.register_buffer(name, torch.tensor(values), persistent=False)
+
+    def row_weight(self, weight: Tensor) -> Tensor:
+        """Matrices (live pairs, in, out) to the matrix of each row (rows, in, out)."""
+        return weight.index_select(0, self.pair_of_row)
+
+    def expand(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Packed features (D, N, in) times a matrix per (l, frame), (live pairs, in, out): (rows, N, out)."""
+        return torch.bmm(x.index_select(0, self.packed_row), self.row_weight(weight))
+
+    def contract(self, y: Tensor, weight: Tensor) -> Tensor:
+        """Rows (rows, N, in) times a matrix per (l, frame), summed over the frames: (D, N, out)."""
+        z = torch.bmm(y, self.row_weight(weight))
+        return torch.zeros([self.size, z.shape[1], z.shape[2]], dtype=z.dtype, device=z.device).index_add(
+            0, self.packed_row, z
+        )
+
+
+class GridOperation(nn.Module):
+    """Weights around the product on the grid: ``mlp`` or ``branch`` (specification 5.4, table "Grid operation")."""
+
+    def __init__(self, kind: str, self_mode: bool, width: int, branches: int, init: Initializer) -> None:
+        super().__init__()
+        self.kind = kind
+        self.branches = branches
+        if kind == "branch":
+            width_in, width_grid, width_out = width, branches * width, width
+            self.router = WeightLinear(init.uniform([2 * width, branches], 1 / math.sqrt(2 * width)))
+        else:
+            width_in, width_grid, width_out = (2 * width if self_mode else width), 2 * width, 2 * width
+        bound = 1 / math.sqrt(width_in)
+        self.left_proj = WeightLinear(init.uniform([width_in, width_grid], bound))
+        self.right_proj = WeightLinear(init.uniform([width_in, width_grid], bound))
+        self.out_proj = WeightLinear(init.uniform([width_out, width], 1 / math.sqrt(width_out)))
+
+    def branch_weight(self, scalars: Tensor) -> Tensor | None:
+        """Routing weights (N, branches); with a single branch they are 1 and not computed."""
+        if self.kind == "branch" and self.branches > 1:
+            return torch.softmax(self.router(scalars), dim=1)
+        return None
+
+
+class GridNet(nn.Module):
+    """What self and cross products share: the scalar path around a grid operation."""
+
+    def __init__(
+        self, kind: str, self_mode: bool, width: int, streams: int, branches: int, bias: bool, init: Initializer
+    ) -> None:
+        super().__init__()
+        self.kind, self.width, self.streams = kind, width, streams
+        gate_bias = init.constant([streams * width], 0.0) if bias else None
+        self.scalar_gate = WeightLinear(init.normal([2 * width, streams * width], 0.01), gate_bias)
+        self.grid_op = GridOperation(kind, self_mode, width, branches, init) if kind != "glu" else None
+
+    def project_left(self, left: Tensor, right: Tensor) -> Tensor:
+        """Fold the left projection of the operation into the linear maps (pairs, in, W) that make the operands."""
+        if self.grid_op is None:
+            return left
+        both = torch.cat([left, right], dim=2) if self.grid_op.left_proj.weight.shape[0] > self.width else left
+        return both @ self.grid_op.left_proj.weight
+
+    def project_right(self, left: Tensor, right: Tensor) -> Tensor:
+        """The same for the right projection."""
+        if self.grid_op is None:
+            return right
+        both = torch.cat([left, right], dim=2) if self.grid_op.right_proj.weight.shape[0] > self.width else right
+        return both @ self.grid_op.right_proj.weight
+
+    def branch_weight(self, scalars: Tensor) -> Tensor | None:
+        """Routing weights of the operation, if it has several branches."""
+        return self.grid_op.branch_weight(scalars) if self.grid_op is not None else None
+
+    def project_out(self, y: Tensor) -> Tensor:
+        """Output projection of the operation."""
+        return y @ self.grid_op.out_proj.weight if self.grid_op is not None else y
+
+    def gate(self, scalars: Tensor) -> Tensor:
+        """Invariant gate of the result, scalars (N * F, 2W) with the streams inside: (N * F, W)."""
+        if self.streams == 1:
+            return torch.sigmoid(self.scalar_gate(scalars))
+        weight = self.scalar_gate.weight.view(2 * self.width, self.streams, self.width)
+        logits = torch.einsum("nfi,ifo->nfo", scalars.view(-1, self.streams, 2 * self.width), weight)
+        if self.scalar_gate.bias is not None:
+            logits = logits + self.scalar_gate.bias.view(self.streams, self.width)
+        return torch.sigmoid(logits).reshape(-1, self.width)
+
+    def scalar_path(self, scalars: Tensor) -> Tensor:
+        """Direct product of the scalar operands, added to row (0, 0)."""
+        return functional.silu(scalars[:, : self.width]) * scalars[:, self.width :]
+
+
+class SelfGridNet(GridNet):
+    r"""Product of two linear images of the same node features, (D, N, C) -> (D, N, C_out).
+
+    ``weight_in`` (L + 1, C, 2 K W) makes the operands, ``weight_out`` (L + 1, K W, C_out) reads the result; both are
+    the SO(3) linear maps around the net, handed in so that the projections of the operation fold into them.
+    """
+
+    def __init__(self, kind: str, width: int, branches: int, bias: bool, init: Initializer) -> None:
+        super().__init__(kind, True, width, 1, branches, bias, init)
+
+    def operands(
+        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, tables: GridTables
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Left and right operand (rows, N, .), projected, and the scalar pair (N, 2W), not projected."""
+        degrees, channels = weight_in.shape[0], weight_in.shape[1]
+        split = weight_in.view(degrees, channels, 2, tables.n_frames, self.width).permute(2, 0, 3, 1, 4)
+        split = split.reshape(2, degrees * tables.n_frames, channels, self.width).index_select(1, tables.live_pair)
+        left_weight, right_weight = split[0], split[1]
+        left = tables.expand(x, self.project_left(left_weight, right_weight))
+        right = tables.expand(x, self.project_right(left_weight, right_weight))
+        scalars = x[0] @ torch.cat([left_weight[0], right_weight[0]], dim=1)
+        if bias_in is not None:
+            bias = bias_in.view(2, tables.n_frames, self.width)[:, 0]
+            scalars = scalars + bias.flatten()
+            bias_left, bias_right = bias[0].view(1, 1, -1), bias[1].view(1, 1, -1)
+            left = torch.cat([left[:1] + self.project_left(bias_left, bias_right), left[1:]])
+            right = torch.cat([right[:1] + self.project_right(bias_left, bias_right), right[1:]])
+        return left, right, scalars
+
+    def forward(
+        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor, tables: GridTables
+    ) -> Tensor:
+        left, right, scalars = self.operands(x, weight_in, bias_in, tables)
+        product = grid_multiply(left, right, tables.to_grid, tables.from_grid, self.branch_weight(scalars))
+        y = self.project_out(product) * self.gate(scalars)
+        y = torch.cat([y[:1] + self.scalar_path(scalars), y[1:]])
+        degrees, channels = weight_out.shape[0], weight_out.shape[2]
+        split = weight_out.view(degrees * tables.n_frames, self.width, channels).index_select(0, tables.live_pair)
+        return tables.contract(y, split)
+
+    def scalar_row(
+        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor, tables: GridTables
+    ) -> Tensor:
+        """Row (0, 0) of the result alone, (N, C_out): no grid is needed, that row of the coupling is diagonal."""
+        left, right, scalars = self.operands(x, weight_in, bias_in, tables)
+        product = grid_multiply_scalar(left, right, tables.coupling, self.branch_weight(scalars))
+        y = self.project_out(product) * self.gate(scalars) + self.scalar_path(scalars)
+        return y @ weight_out[0, : self.width]
+
+
+class FrameLinear(nn.Module):
+    """Weight holder of a map between channels and Wigner frames of each degree; ``weight`` (L + 1, in, out)."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+
+class MessageNodeProduct(GridNet):
+    """Product of the summed message with the node features on an SO(3) grid (specification 4.9).
+
+    Query and context (D, N, F * W) with F streams; the result (D, N, F * W) is to be added to the query.
+    """
+
+    def __init__(
+        self, lmax: int, kmax: int, kind: str, width: int, streams: int, branches: int, bias: bool, init: Initializer
+    ) -> None:
+        super().__init__(kind, False, width, streams, branches, bias, init)
+        frames = len(frame_orders(kmax))
+        self.tables = GridTables(lmax, kmax, True, init.dtype)
+        self.residual_scale = init.constant([streams, width], 1e-3)
+        expand = init.uniform([lmax + 1, width, frames * width], 1 / math.sqrt(width))
+        contract = init.uniform([lmax + 1, frames * width, width], 1 / math.sqrt(frames * width))
+        self.frame_expand = FrameLinear(expand)
+        self.frame_contract = FrameLinear(contract)
+
+    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+        size, nodes = query.shape[0], query.shape[1]
+        query = query.reshape(size, nodes * self.streams, self.width)
+        context = context.reshape(size, nodes * self.streams, self.width)
+        frames, degrees = self.tables.n_frames, self.frame_expand.weight.shape[0]
+        expand = self.frame_expand.weight.view(degrees, self.width, frames, self.width).transpose(1, 2)
+        expand = expand.reshape(-1, self.width, self.width).index_select(0, self.tables.live_pair)
+        contract = self.frame_contract.weight.view(-1, self.width, self.width)
+        contract = contract.index_select(0, self.tables.live_pair)
+        scalars = torch.cat([query[0], context[0]], dim=1)
+        product = grid_multiply(
+            self.tables.expand(query, self.project_left(expand, expand)),
+            self.tables.expand(context, self.project_right(expand, expand)),
+            self.tables.to_grid,
+            self.tables.from_grid,
+            self.branch_weight(scalars),
+        )
+        y = self.project_out(product) * self.gate(scalars)
+        y = torch.cat([y[:1] + self.scalar_path(scalars), y[1:]])
+        result = self.tables.contract(y, contract).view(size, nodes, self.streams, self.width)
+        return (result * self.residual_scale).view(size, nodes, self.streams * self.width)

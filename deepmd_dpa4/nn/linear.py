@@ -1,0 +1,59 @@
+"""Linear maps on scalars and on node features."""
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.so3.layout import packed_degrees
+
+
+class MatrixLinear(nn.Module):
+    """y = x W (+ b) on the last axis; ``matrix`` is (in, out)."""
+
+    def __init__(self, width_in: int, width_out: int, bias: bool, init: Initializer) -> None:
+        super().__init__()
+        self.matrix = init.matrix(width_in, width_out)
+        self.bias: nn.Parameter | None = init.normal([width_out], 1.0) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x @ self.matrix
+        if self.bias is not None:
+            y = y + self.bias
+        return y
+
+
+class WeightLinear(nn.Module):
+    """y = x W (+ b) on the last axis; ``weight`` is (in, out), initially uniform within 1/sqrt(in)."""
+
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x @ self.weight
+        if self.bias is not None:
+            y = y + self.bias
+        return y
+
+
+class SO3Linear(nn.Module):
+    """One matrix per degree, shared by all m: (D, N, C_in) -> (D, N, C_out).
+
+    ``weight`` is (L + 1, C_in, C_out); the optional bias acts on (0, 0). Source: specification 5.3.
+    """
+
+    def __init__(
+        self, lmax: int, width_in: int, width_out: int, bias: bool, init: Initializer, zero: bool = False
+    ) -> None:
+        super().__init__()
+        shape = [lmax + 1, width_in, width_out]
+        self.weight = init.constant(shape, 0.0) if zero else init.truncated(shape, width_in, width_out)
+        self.bias: nn.Parameter | None = init.constant([width_out], 0.0) if bias else None
+        self.register_buffer("expand_index", torch.tensor(packed_degrees(lmax)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.bmm(x, self.weight.index_select(0, self.expand_index))
+        if self.bias is not None:
+            y = torch.cat([y[:1] + self.bias, y[1:]])
+        return y

@@ -1,0 +1,39 @@
+"""Radial network shared by all blocks."""
+
+from torch import Tensor, nn
+
+from deepmd_dpa4.nn.activation import Activation
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.linear import MatrixLinear
+from deepmd_dpa4.nn.norm import ScalarRMSNorm
+
+
+class RadialMLP(nn.Module):
+    r"""Hidden layers :math:`h \leftarrow \mathrm{act}(\mathrm{norm}(hW))` of the radial network (specification 2.5).
+
+    The last matrix, ``output_matrix`` (hidden, width_out), is not applied here: everything that reads the radial
+    features is linear in them, so the readers fold it into their own weights and the product over all edges, degrees
+    and channels never exists. No biases: a masked edge gives exactly zero.
+    """
+
+    def __init__(
+        self, width_in: int, hidden: list[int], width_out: int, norm: bool, activation: str, init: Initializer
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = width_in
+        for width_next in hidden:
+            layers.append(MatrixLinear(width, width_next, False, init))
+            if norm:
+                layers.append(ScalarRMSNorm([width_next], init))
+            layers.append(Activation(activation))
+            width = width_next
+        layers.append(MatrixLinear(width, width_out, False, init))
+        self.net = nn.ModuleList(layers)
+
+    def forward(self, basis: Tensor) -> tuple[Tensor, Tensor]:
+        """Radial basis (E, n_radial) to the last hidden features (E, hidden) and the output matrix."""
+        h = basis
+        for layer in self.net[:-1]:
+            h = layer(h)
+        return h, self.net[-1].matrix

@@ -1,0 +1,89 @@
+"""Linear map in the edge frame that commutes with rotations about the edge (specification 4.5)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.so3.layout import group_size
+
+
+class SO2Linear(nn.Module):
+    r"""One full matrix over (l, c) for m = 0 and one complex matrix for each m > 0, separately for each stream.
+
+    For m > 0 the pair :math:`x_{-m} + i x_{+m}` is one complex number and the weight is :math:`U + iV`:
+
+    .. math:: y_{-m} = x_{-m} U - x_{+m} V, \qquad y_{+m} = x_{-m} V + x_{+m} U.
+
+    Input and output: one tensor (F, E, rows * C) per order m, rows in edge order, so that each order is one real
+    matrix product. ``weight_m0`` ((L+1) C_in, F (L+1) C_out) is viewed (l, c, stream, l', c'), ``weight_m.{m-1}``
+    (n C_in, 2 F n C_out) with n = L - m + 1 is viewed (l, c, stream, U or V, l', c').
+    Source: eSCN, arXiv:2302.03655.
+    """
+
+    def __init__(
+        self, lmax: int, mmax: int, width_in: int, width_out: int, streams: int, bias: bool, init: Initializer
+    ) -> None:
+        super().__init__()
+        self.lmax, self.streams = lmax, streams
+        self.width_in, self.width_out = width_in, width_out
+        rows, columns = (lmax + 1) * width_in, (lmax + 1) * width_out
+        self.weight_m0 = init.truncated([rows, streams * columns], rows, columns)
+        weights = []
+        for order in range(1, mmax + 1):
+            rows, columns = (lmax - order + 1) * width_in, 2 * (lmax - order + 1) * width_out
+            weights.append(init.truncated([rows, streams * columns], rows, columns, gain=math.sqrt(0.5)))
+        self.weight_m = nn.ParameterList(weights)
+        self.bias0: nn.Parameter | None = init.constant([streams * width_out], 0.0) if bias else None
+
+    def matrices(self) -> list[Tensor]:
+        """Real matrix (F, rows * C_in, rows * C_out) of each order."""
+        result = [self.weight_m0.view(self.weight_m0.shape[0], self.streams, -1).transpose(0, 1)]
+        for weight in self.weight_m:
+            degrees = weight.shape[0] // self.width_in
+            split = weight.view(degrees, self.width_in, self.streams, 2, degrees, self.width_out)
+            u, v = split[:, :, :, 0], split[:, :, :, 1]
+            minus = torch.stack([u, v], dim=4)
+            plus = torch.stack([-v, u], dim=4)
+            pair = torch.stack([minus, plus], dim=1).permute(3, 0, 1, 2, 4, 5, 6)
+            result.append(pair.reshape(self.streams, 2 * degrees * self.width_in, 2 * degrees * self.width_out))
+        return result
+
+    def forward(self, groups: list[Tensor], bias_factor: Tensor | None) -> list[Tensor]:
+        """Apply the map; ``bias_factor`` (F, E, C_out) makes the bias on (0, 0) vanish with the edge."""
+        matrices = self.matrices()
+        result = [torch.bmm(groups[order], matrices[order]) for order in range(len(groups))]
+        if self.bias0 is not None:
+            bias = self.bias0.view(self.streams, 1, self.width_out)
+            if bias_factor is not None:
+                bias = bias * bias_factor
+            scalar = result[0][:, :, : self.width_out] + bias
+            result[0] = torch.cat([scalar, result[0][:, :, self.width_out :]], dim=2)
+        return result
+
+
+def split_orders(features: Tensor, lmax: int, mmax: int, streams: int) -> list[Tensor]:
+    """Edge features (E, rows, F * C) in edge order to one tensor (F, E, rows_m * C) per order m."""
+    edges, _, width = features.shape
+    channels = width // streams
+    groups: list[Tensor] = []
+    start = 0
+    for order in range(mmax + 1):
+        stop = start + group_size(lmax, order)
+        block = features[:, start:stop]
+        if streams == 1:
+            groups.append(block.reshape(1, edges, -1))
+        else:
+            groups.append(block.reshape(edges, stop - start, streams, channels).permute(2, 0, 1, 3).flatten(2))
+        start = stop
+    return groups
+
+
+def join_orders(groups: list[Tensor], channels: int) -> Tensor:
+    """Inverse of :func:`split_orders`."""
+    streams, edges = groups[0].shape[0], groups[0].shape[1]
+    if streams == 1:
+        return torch.cat(groups, dim=2).view(edges, -1, channels)
+    blocks = [group.view(streams, edges, -1, channels) for group in groups]
+    return torch.cat(blocks, dim=2).permute(1, 2, 0, 3).flatten(2)

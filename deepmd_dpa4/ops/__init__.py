@@ -1,0 +1,1 @@
+"""The few hot operations. The plain torch versions here define their meaning."""

@@ -1,0 +1,60 @@
+"""Sums and soft maxima over the edges of each receiver."""
+
+import torch
+from torch import Tensor
+
+# Below this edge weight an edge contributes less than rounding; the floor keeps ln w finite.
+SMALLEST_WEIGHT = 1e-18
+
+
+def segment_sum(values: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
+    """Sum of the rows of ``values`` (E, ...) over the edges of each receiver: (n_receivers, ...)."""
+    shape = [n_receivers] + list(values.shape[1:])  # noqa: RUF005  (TorchScript)
+    return torch.zeros(shape, dtype=values.dtype, device=values.device).index_add(0, receiver, values)
+
+
+def envelope_softmax(
+    logits: Tensor,
+    weight: Tensor,
+    gate: Tensor | None,
+    null_mass: Tensor,
+    receiver: Tensor,
+    n_receivers: int,
+) -> Tensor:
+    r"""Attention over the edges of a receiver that dies smoothly at the cutoff and never has to sum to one.
+
+    .. math:: \alpha_e = \frac{w_e^2 g_e e^{\ell_e}}{z + \sum_{e' \to i} w_{e'}^2 g_{e'} e^{\ell_{e'}}}
+
+    evaluated relative to the largest of :math:`\ln z` and :math:`\ell + 2\ln w` of each receiver, so that an empty
+    neighbourhood needs no special case (specification 4.8).
+
+    Parameters
+    ----------
+    logits : Tensor
+        :math:`\ell`, (E, F, H).
+    weight : Tensor
+        Edge weight w, (E,).
+    gate : Tensor or None
+        Source gate g of each edge, (E,), in [0, 1].
+    null_mass : Tensor
+        z > 0, (F, H).
+    receiver : Tensor
+        (E,).
+    n_receivers : int
+        Number of receivers.
+
+    Returns
+    -------
+    Tensor
+        Weights, (E, F, H).
+    """
+    logits = logits + 2.0 * torch.log(weight.clamp(min=SMALLEST_WEIGHT))[:, None, None]
+    null_logit = torch.log(null_mass)
+    index = receiver[:, None, None].expand_as(logits)
+    largest = null_logit.detach().expand(n_receivers, -1, -1).contiguous()
+    largest = largest.scatter_reduce(0, index, logits.detach(), "amax")
+    mass = torch.exp(logits - largest.index_select(0, receiver))
+    if gate is not None:
+        mass = mass * gate[:, None, None]
+    total = torch.exp(null_logit - largest) + segment_sum(mass, receiver, n_receivers)
+    return mass / total.index_select(0, receiver)
