@@ -46,7 +46,7 @@ def parse_descriptor(section: Mapping[str, Any]) -> DescriptorConfig:
         If a key is unknown or a value is not allowed.
     """
     rest = _without_official_only(section, OFFICIAL_ONLY_DESCRIPTOR, "descriptor")
-    if rest.get("n_blocks") == 0 and rest.get("l_schedule") is None or rest.get("l_schedule") == []:
+    if (rest.get("n_blocks") == 0 and rest.get("l_schedule") is None) or rest.get("l_schedule") == []:
         raise UnsupportedOption("`descriptor/n_blocks` is 0: a network without blocks is not available in deepmd-dpa4")
     groups: dict[str, dict[str, Any]] = {}
     owner = {item.name: (part.name, hint) for part, hint, item in _descriptor_fields()}

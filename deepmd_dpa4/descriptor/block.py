@@ -1,6 +1,5 @@
 """One block: norm, convolution, norm, residual; then feed-forward networks with norms and residuals (5.6)."""
 
-import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig

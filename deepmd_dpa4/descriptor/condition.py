@@ -23,9 +23,7 @@ class EdgeCondition(NamedTuple):
     """t of all nodes, (M, C)."""
 
 
-def read_condition(
-    condition: EdgeCondition, readout: Tensor, degrees: int, sender: Tensor, receiver: Tensor
-) -> Tensor:
+def read_condition(condition: EdgeCondition, readout: Tensor, degrees: int, sender: Tensor, receiver: Tensor) -> Tensor:
     """Linear image of the edge condition.
 
     Parameters
@@ -47,7 +45,21 @@ def read_condition(
     channels = condition.type_feature.shape[1]
     radial_map = condition.output_matrix[:, : degrees * channels] @ readout
     radial = condition.hidden @ radial_map
-    if condition.weight is not None:
-        radial = radial * condition.weight.unsqueeze(1)
+    weight = condition.weight
+    if weight is not None:
+        radial = radial * weight.unsqueeze(1)
     at_node = condition.type_feature @ readout.view(degrees, channels, -1).sum(dim=0)
     return radial + at_node.index_select(0, sender) + at_node.index_select(0, receiver)
+
+
+def read_degrees(condition: EdgeCondition, project: Tensor, degrees: int, sender: Tensor, receiver: Tensor) -> Tensor:
+    """The edge condition of each degree through one map ``project`` (C, K): (E, degrees, K)."""
+    channels = condition.type_feature.shape[1]
+    width = condition.hidden.shape[1]
+    maps = condition.output_matrix[:, : degrees * channels].reshape(width, degrees, channels) @ project
+    radial = (condition.hidden @ maps.flatten(1)).view(-1, degrees, project.shape[1])
+    weight = condition.weight
+    if weight is not None:
+        radial = radial * weight[:, None, None]
+    at_node = condition.type_feature @ project
+    return radial + (at_node.index_select(0, sender) + at_node.index_select(0, receiver)).unsqueeze(1)

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.descriptor.attention import head_scores, stream_linear
-from deepmd_dpa4.descriptor.condition import EdgeCondition, read_condition
+from deepmd_dpa4.descriptor.condition import EdgeCondition, read_condition, read_degrees
 from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
 from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
 from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
@@ -116,15 +116,18 @@ class SO2Convolution(nn.Module):
         self.non_linearities = nn.ModuleList(activations)
 
     def _build_focus(self, norm: bool, bias: bool, init: Initializer) -> None:
+        self.smoothing = FOCUS_SMOOTHING
         several, shape = self.streams > 1, [self.streams, self.stream_width]
         self.focus_compete_norm = ScalarRMSNorm(shape, init) if several and norm else None
         self.adamw_focus_compete_w = init.normal([self.stream_width, self.streams], 0.01) if several else None
         self.focus_compete_bias = init.constant([self.streams], 0.0) if several and bias else None
 
     def _build_attention(self, init: Initializer) -> None:
-        if self.heads == 0:
-            return
         streams, width, heads = self.streams, self.stream_width, self.heads
+        if heads == 0:
+            self.attn_qk_norm = self.attn_output_gate_norm = self.attn_q_proj = self.attn_k_proj = None
+            self.adamw_attn_logit_w = self.adamw_attn_gate_w = self.adamw_attn_z_bias_raw = None
+            return
         self.attn_qk_norm = ScalarRMSNorm([streams, width], init)
         self.attn_output_gate_norm = ScalarRMSNorm([streams, width], init)
         self.attn_q_proj = WeightLinear(init.uniform([width, streams * width], width**-0.5))
@@ -149,8 +152,9 @@ class SO2Convolution(nn.Module):
         """
         wide = self.pre_focus_mix(x)
         senders = wide.transpose(0, 1).contiguous()
-        if graph.exchange is not None:
-            flat = fill_ghosts(senders.flatten(1), graph.exchange, graph.node_type.shape[0])
+        exchange = graph.exchange
+        if exchange is not None:
+            flat = fill_ghosts(senders.flatten(1), exchange, graph.node_type.shape[0])
             senders = flat.view(-1, self.size, self.width)
         rotation = geometry.rotation
         if not self.whole:
@@ -177,11 +181,9 @@ class SO2Convolution(nn.Module):
         return read_condition(condition, readout, 1, graph.sender, graph.receiver)
 
     def degree_condition(self, condition: EdgeCondition, graph: Graph) -> Tensor:
-        """r for each row of the edge features, (E, rows, Cw)."""
-        degrees = self.lmax + 1
-        readout = torch.block_diag(*[self.degree_map()] * degrees)
-        scale = read_condition(condition, readout, degrees, graph.sender, graph.receiver)
-        return scale.view(-1, degrees, self.width).index_select(1, self.degree_of_row)
+        """R for each row of the edge features, (E, rows, Cw)."""
+        scale = read_degrees(condition, self.degree_map(), self.lmax + 1, graph.sender, graph.receiver)
+        return scale.index_select(1, self.degree_of_row)
 
     def edge_product(self, senders: Tensor, rotation: Tensor, condition: EdgeCondition, graph: Graph) -> Tensor:
         """Sender features in the edge frames times the edge condition, (E, rows, Cw) (specification 4.3)."""
@@ -213,7 +215,7 @@ class SO2Convolution(nn.Module):
         logits = (scalars * self.adamw_focus_compete_w.t()).sum(dim=2)
         if self.focus_compete_bias is not None:
             logits = logits + self.focus_compete_bias
-        share = (1.0 - FOCUS_SMOOTHING) * torch.softmax(logits, dim=1) + FOCUS_SMOOTHING / self.streams
+        share = (1.0 - self.smoothing) * torch.softmax(logits, dim=1) + self.smoothing / self.streams
         return share.unsqueeze(2)
 
     def mix(self, local: Tensor, geometry: EdgeGeometry, condition: EdgeCondition, graph: Graph) -> Tensor:
@@ -255,7 +257,7 @@ class SO2Convolution(nn.Module):
         source_gate: Tensor | None,
     ) -> Tensor:
         """Weighted sum over the edges of each receiver, in the global frame: (N, D, Cw) (specification 4.7, 4.8)."""
-        if self.heads == 0:
+        if self.attn_output_gate_norm is None:
             weight = geometry.weight if source_gate is None else geometry.weight * source_gate
             weight = weight[:, None, None] if share is None else weight[:, None, None] * share
             return self.weighted_sum(local, weight, rotation, graph) * normalizer[:, None, None]
@@ -277,13 +279,12 @@ class SO2Convolution(nn.Module):
         query = stream_linear(normed[: graph.n_owned], self.attn_q_proj.weight)
         key = stream_linear(normed, self.attn_k_proj.weight)
         scores = head_scores(query, key, graph.receiver, graph.sender, self.heads)
-        streams = [self.adamw_attn_logit_w[:, stream] for stream in range(self.streams)]
-        bias = self.scalar_condition(torch.block_diag(*streams), condition, graph)
+        same_stream = torch.eye(self.streams, dtype=weight.dtype, device=weight.device)
+        readout = self.adamw_attn_logit_w.transpose(0, 1).unsqueeze(2) * same_stream[:, None, :, None]
+        bias = self.scalar_condition(readout.reshape(self.width, -1), condition, graph)
         null_mass = functional.softplus(self.adamw_attn_z_bias_raw) + self.eps
         logits = scores + bias.view(-1, self.streams, self.heads)
-        return envelope_softmax(
-            logits.to(weight.dtype), weight, source_gate, null_mass, graph.receiver, graph.n_owned
-        )
+        return envelope_softmax(logits.to(weight.dtype), weight, source_gate, null_mass, graph.receiver, graph.n_owned)
 
     def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, graph: Graph) -> Tensor:
         """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""

@@ -48,9 +48,9 @@ class Network(nn.Module):
         geometry, embedding, common = config.geometry, config.embedding, config.common
         channels, degrees = embedding.channels, config.message.degrees
         self.channels, self.eps = channels, geometry.eps
+        self.set_version(VERSION)
         self.use_amp, self.random_gamma = common.use_amp, config.message.random_gamma
         self.use_env_seed, self.lmax = embedding.use_env_seed, degrees[0]
-        self.weighted_radial = True
         self.register_buffer("version_tensor", torch.tensor(VERSION, dtype=torch.float64))
         wigner = WignerRows(max(degrees), max(config.message.orders), dtype)
         self.edge_features = EdgeFeatures(geometry.rcut, geometry.env_exp, geometry.eps, wigner, clamp)
@@ -76,6 +76,11 @@ class Network(nn.Module):
         self.readout_pre_layers = nn.ModuleList([build_readout(config, init) for _ in range(n_pre)])
         self.output_ffn = build_readout(config, init)
 
+    def set_version(self, version: float) -> None:
+        """Choose the rules of the model version that a checkpoint was written with."""
+        self.weighted_radial = version >= WEIGHTED_SINCE
+        self.degree_offset = DEGREE_OFFSET if self.weighted_radial else self.eps
+
     def _build_seed(self, config: DescriptorConfig, ntypes: int, init: Initializer) -> None:
         seeded, norm = self.use_env_seed, config.common.edge_norm
         self.env_seed_embedding = EnvironmentSeed(config, ntypes, init) if seeded else None
@@ -86,6 +91,10 @@ class Network(nn.Module):
         self.geometric_embedding = GeometricEmbedding(self.lmax) if seeded and self.lmax > 0 else None
 
     def forward(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
+        """As :meth:`features`."""
+        return self.features(graph, charge_spin)
+
+    def features(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
         """Features of the owned nodes, (N, C).
 
         Parameters
@@ -101,9 +110,10 @@ class Network(nn.Module):
         basis = self.radial_basis(geometry.distance) * geometry.basis_envelope.unsqueeze(1)
         hidden, output_matrix = self.radial_embedding(basis)
         radial_weight: Tensor | None = geometry.weight if self.weighted_radial else None
+        clamp_gate = geometry.clamp_gate
         gate: Tensor | None = None
-        if geometry.clamp_gate is not None:
-            gate = source_gate(geometry.clamp_gate, graph)
+        if clamp_gate is not None:
+            gate = source_gate(clamp_gate, graph)
         condition = EdgeCondition(hidden, output_matrix, radial_weight, self.type_features(graph, charge_spin))
         normalizer = self.degree_normalizer(geometry, graph)
         x = self.initial_state(basis, geometry, condition, graph, normalizer, gate)
@@ -119,7 +129,7 @@ class Network(nn.Module):
         return self.use_amp and self.training and device.type == "cuda"
 
     def type_features(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
-        """t of all nodes, (M, C) (specification 2.7)."""
+        """T of all nodes, (M, C) (specification 2.7)."""
         types = self.type_embedding(graph.node_type)
         if self.charge_spin_embedding is not None:
             if charge_spin is None:
@@ -130,7 +140,7 @@ class Network(nn.Module):
     def degree_normalizer(self, geometry: EdgeGeometry, graph: Graph) -> Tensor:
         r""":math:`n_i = (\sum_e w_e^2 + 1/4)^{-1/2}`, (N,)."""
         degree = segment_sum(geometry.weight * geometry.weight, graph.receiver, graph.n_owned)
-        return torch.rsqrt(degree + (DEGREE_OFFSET if self.weighted_radial else self.eps))
+        return torch.rsqrt(degree + self.degree_offset)
 
     def initial_state(
         self,
@@ -157,9 +167,7 @@ class Network(nn.Module):
         weight = condition.weight
         if gate is not None:
             weight = gate if weight is None else weight * gate
-        rest = self.geometric_embedding(
-            geometry, condition.hidden, condition.output_matrix, weight, graph, normalizer
-        )
+        rest = self.geometric_embedding(geometry, condition.hidden, condition.output_matrix, weight, graph, normalizer)
         return torch.cat([scalars.unsqueeze(0), rest])
 
     def run_blocks(

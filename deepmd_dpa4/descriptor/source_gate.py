@@ -21,6 +21,7 @@ def source_gate(edge_factor: Tensor, graph: Graph) -> Tensor:
     total = segment_sum(logarithm, graph.receiver, graph.n_owned)
     n_frozen = segment_sum(frozen.to(edge_factor.dtype), graph.receiver, graph.n_owned)
     gate = torch.where(n_frozen > 0.5, torch.zeros_like(total), torch.exp(total))
-    if graph.exchange is not None:
-        gate = fill_ghosts(gate.unsqueeze(1), graph.exchange, graph.node_type.shape[0]).squeeze(1)
+    exchange = graph.exchange
+    if exchange is not None:
+        gate = fill_ghosts(gate.unsqueeze(1), exchange, graph.node_type.shape[0]).squeeze(1)
     return gate.index_select(0, graph.sender)

@@ -34,9 +34,7 @@ class GatedMLP(nn.Module):
         layers = [GatedLayer(a, b, config.activation_function, init) for a, b in zip(widths, hidden, strict=False)]
         self.hidden_layers = nn.ModuleList(layers)
         self.output_layer = MatrixLinear(widths[-1], 1, config.bias_out, init)
-        self.case_film = (
-            CaseFilm(cases, width_in, widths, config.activation_function, init) if cases > 0 else None
-        )
+        self.case_film = CaseFilm(cases, width_in, widths, config.activation_function, init) if cases > 0 else None
 
     def forward(self, h: Tensor, case: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, width) to energies (N, 1) and the last hidden features."""
@@ -96,9 +94,7 @@ class EnergyFitting(nn.Module):
     def _statistics(size: int, value: float) -> Tensor | None:
         return torch.full([size], value, dtype=torch.float64) if size > 0 else None
 
-    def evaluate(
-        self, features: Tensor, fparam: Tensor | None, aparam: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def evaluate(self, features: Tensor, fparam: Tensor | None, aparam: Tensor | None) -> tuple[Tensor, Tensor]:
         """Energies without bias, (N,) float64 in eV, and the last hidden features, (N, width).
 
         Parameters

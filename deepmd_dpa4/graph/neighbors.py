@@ -96,11 +96,17 @@ def search(
 
 
 def interacting(
-    vector: Tensor, sender_type: Tensor, receiver_type: Tensor, rcut: float, ntypes: int, excluded: Tensor | None
+    vector: Tensor,
+    sender_type: Tensor,
+    receiver_type: Tensor,
+    rcut: float,
+    ntypes: int,
+    excluded: Tensor | None,
+    coincident: float = COINCIDENT,
 ) -> Tensor:
     """Mask of the edges (E,) that count: within the cutoff, not coincident, not padding, types not excluded."""
     distance2 = (vector * vector).sum(dim=1)
-    keep = (distance2 < rcut * rcut) & (distance2 > COINCIDENT * COINCIDENT)
+    keep = (distance2 < rcut * rcut) & (distance2 > coincident * coincident)
     keep = keep & (sender_type < ntypes) & (receiver_type < ntypes)
     if excluded is not None:
         keep = keep & ~excluded[sender_type, receiver_type]
@@ -149,9 +155,7 @@ def from_table(
     position, types = coord.reshape(-1, 3), node_type.flatten()
     vector = position.index_select(0, sender) - position.index_select(0, receiver)
     vector = vector.detach().to(torch.float64)
-    keep = interacting(
-        vector, types.index_select(0, sender), types.index_select(0, receiver), rcut, ntypes, excluded
-    )
+    keep = interacting(vector, types.index_select(0, sender), types.index_select(0, receiver), rcut, ntypes, excluded)
     sender, receiver, vector = sender[keep], receiver[keep], vector[keep]
     scatter = Scatter(sender, receiver, frames * nall)
     receiver_node = (receiver // nall) * nloc + receiver % nall

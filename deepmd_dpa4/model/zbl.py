@@ -9,12 +9,126 @@ from deepmd_dpa4.ops.segment import segment_sum
 
 COULOMB = 14.3996
 BOHR = 0.5291772109
-ELEMENTS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
-    "Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt "
-    "Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv "
-    "Ts Og"
-).split()
+ELEMENTS = [
+    "H",
+    "He",
+    "Li",
+    "Be",
+    "B",
+    "C",
+    "N",
+    "O",
+    "F",
+    "Ne",
+    "Na",
+    "Mg",
+    "Al",
+    "Si",
+    "P",
+    "S",
+    "Cl",
+    "Ar",
+    "K",
+    "Ca",
+    "Sc",
+    "Ti",
+    "V",
+    "Cr",
+    "Mn",
+    "Fe",
+    "Co",
+    "Ni",
+    "Cu",
+    "Zn",
+    "Ga",
+    "Ge",
+    "As",
+    "Se",
+    "Br",
+    "Kr",
+    "Rb",
+    "Sr",
+    "Y",
+    "Zr",
+    "Nb",
+    "Mo",
+    "Tc",
+    "Ru",
+    "Rh",
+    "Pd",
+    "Ag",
+    "Cd",
+    "In",
+    "Sn",
+    "Sb",
+    "Te",
+    "I",
+    "Xe",
+    "Cs",
+    "Ba",
+    "La",
+    "Ce",
+    "Pr",
+    "Nd",
+    "Pm",
+    "Sm",
+    "Eu",
+    "Gd",
+    "Tb",
+    "Dy",
+    "Ho",
+    "Er",
+    "Tm",
+    "Yb",
+    "Lu",
+    "Hf",
+    "Ta",
+    "W",
+    "Re",
+    "Os",
+    "Ir",
+    "Pt",
+    "Au",
+    "Hg",
+    "Tl",
+    "Pb",
+    "Bi",
+    "Po",
+    "At",
+    "Rn",
+    "Fr",
+    "Ra",
+    "Ac",
+    "Th",
+    "Pa",
+    "U",
+    "Np",
+    "Pu",
+    "Am",
+    "Cm",
+    "Bk",
+    "Cf",
+    "Es",
+    "Fm",
+    "Md",
+    "No",
+    "Lr",
+    "Rf",
+    "Db",
+    "Sg",
+    "Bh",
+    "Hs",
+    "Mt",
+    "Ds",
+    "Rg",
+    "Cn",
+    "Nh",
+    "Fl",
+    "Mc",
+    "Lv",
+    "Ts",
+    "Og",
+]
 
 
 def atomic_numbers(type_map: list[str]) -> list[int]:
@@ -44,6 +158,7 @@ class ZBL(nn.Module):
     def __init__(self, type_map: list[str], rcut: float) -> None:
         super().__init__()
         self.rcut = rcut
+        self.coulomb, self.screening_length = COULOMB, 0.88534 * BOHR
         charges = torch.tensor([*atomic_numbers(type_map), 0], dtype=torch.float64)
         self.register_buffer("charge", charges, persistent=False)
         self.amplitude = [0.18175, 0.50986, 0.28022, 0.028171]
@@ -56,9 +171,9 @@ class ZBL(nn.Module):
         distance = torch.where(inside, distance, torch.ones_like(distance))
         charge = self.charge.index_select(0, graph.node_type)
         z_i, z_j = charge.index_select(0, graph.receiver), charge.index_select(0, graph.sender)
-        reduced = distance * (z_i**0.23 + z_j**0.23) / (0.88534 * BOHR)
+        reduced = distance * (z_i**0.23 + z_j**0.23) / self.screening_length
         screening = torch.zeros_like(distance)
         for amplitude, decay in zip(self.amplitude, self.decay):
             screening = screening + amplitude * torch.exp(-decay * reduced)
-        pair = 0.5 * COULOMB * z_i * z_j / distance * screening
+        pair = 0.5 * self.coulomb * z_i * z_j / distance * screening
         return segment_sum(torch.where(inside, pair, torch.zeros_like(pair)), graph.receiver, n_owned)

@@ -71,6 +71,7 @@ class GridOperation(nn.Module):
             width_in, width_grid, width_out = width, branches * width, width
             self.router = WeightLinear(init.uniform([2 * width, branches], 1 / math.sqrt(2 * width)))
         else:
+            self.router = None
             width_in, width_grid, width_out = (2 * width if self_mode else width), 2 * width, 2 * width
         bound = 1 / math.sqrt(width_in)
         self.left_proj = WeightLinear(init.uniform([width_in, width_grid], bound))
@@ -79,9 +80,9 @@ class GridOperation(nn.Module):
 
     def branch_weight(self, scalars: Tensor) -> Tensor | None:
         """Routing weights (N, branches); with a single branch they are 1 and not computed."""
-        if self.kind == "branch" and self.branches > 1:
-            return torch.softmax(self.router(scalars), dim=1)
-        return None
+        if self.router is None:
+            return None
+        return torch.softmax(self.router(scalars), dim=1) if self.branches > 1 else None
 
 
 class GridNet(nn.Module):
@@ -112,11 +113,15 @@ class GridNet(nn.Module):
 
     def branch_weight(self, scalars: Tensor) -> Tensor | None:
         """Routing weights of the operation, if it has several branches."""
-        return self.grid_op.branch_weight(scalars) if self.grid_op is not None else None
+        if self.grid_op is None:
+            return None
+        return self.grid_op.branch_weight(scalars)
 
     def project_out(self, y: Tensor) -> Tensor:
         """Output projection of the operation."""
-        return y @ self.grid_op.out_proj.weight if self.grid_op is not None else y
+        if self.grid_op is None:
+            return y
+        return y @ self.grid_op.out_proj.weight
 
     def gate(self, scalars: Tensor) -> Tensor:
         """Invariant gate of the result, scalars (N * F, 2W) with the streams inside: (N * F, W)."""

@@ -30,10 +30,12 @@ class RadialMLP(nn.Module):
             width = width_next
         layers.append(MatrixLinear(width, width_out, False, init))
         self.net = nn.ModuleList(layers)
+        self.n_hidden_layers = len(layers) - 1
 
     def forward(self, basis: Tensor) -> tuple[Tensor, Tensor]:
         """Radial basis (E, n_radial) to the last hidden features (E, hidden) and the output matrix."""
         h = basis
-        for layer in self.net[:-1]:
-            h = layer(h)
+        for index, layer in enumerate(self.net):
+            if index < self.n_hidden_layers:
+                h = layer(h)
         return h, self.net[-1].matrix

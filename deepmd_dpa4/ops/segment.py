@@ -9,7 +9,7 @@ SMALLEST_WEIGHT = 1e-18
 
 def segment_sum(values: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
     """Sum of the rows of ``values`` (E, ...) over the edges of each receiver: (n_receivers, ...)."""
-    shape = [n_receivers] + list(values.shape[1:])  # noqa: RUF005  (TorchScript)
+    shape = [n_receivers] + list(values.shape[1:])
     return torch.zeros(shape, dtype=values.dtype, device=values.device).index_add(0, receiver, values)
 
 
@@ -20,6 +20,7 @@ def envelope_softmax(
     null_mass: Tensor,
     receiver: Tensor,
     n_receivers: int,
+    smallest_weight: float = SMALLEST_WEIGHT,
 ) -> Tensor:
     r"""Attention over the edges of a receiver that dies smoothly at the cutoff and never has to sum to one.
 
@@ -42,13 +43,15 @@ def envelope_softmax(
         (E,).
     n_receivers : int
         Number of receivers.
+    smallest_weight : float
+        Floor of w in the logarithm.
 
     Returns
     -------
     Tensor
         Weights, (E, F, H).
     """
-    logits = logits + 2.0 * torch.log(weight.clamp(min=SMALLEST_WEIGHT))[:, None, None]
+    logits = logits + 2.0 * torch.log(weight.clamp(min=smallest_weight))[:, None, None]
     null_logit = torch.log(null_mass)
     index = receiver[:, None, None].expand_as(logits)
     largest = null_logit.detach().expand(n_receivers, -1, -1).contiguous()

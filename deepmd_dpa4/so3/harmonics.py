@@ -7,7 +7,7 @@ r"""Real spherical harmonics of the two bases, and the map that raises the degre
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from scipy.integrate import lebedev_rule
@@ -44,7 +44,7 @@ def grid_harmonics(lmax: int, points: np.ndarray) -> np.ndarray:
     return real_harmonics(lmax, np.asarray(points)[:, [2, 0, 1]])
 
 
-@lru_cache(maxsize=None)
+@cache
 def degree_raising(degree: int) -> np.ndarray:
     r"""Matrix A with :math:`S_l(u) = (S_1(u) \otimes S_{l-1}(u))\,A`, shape (3 (2l - 1), 2l + 1).
 

@@ -38,9 +38,7 @@ def edge_rows(lmax: int, mmax: int) -> list[tuple[int, int]]:
 
 def inverse_rotation_rescale(lmax: int, mmax: int) -> list[float]:
     r"""Factor :math:`\kappa_l = \sqrt{(2l+1)/(2M+1)}` for l > M, else 1, of each packed row (specification 1.6)."""
-    return [
-        ((2 * degree + 1) / (2 * mmax + 1)) ** 0.5 if degree > mmax else 1.0 for degree in packed_degrees(lmax)
-    ]
+    return [((2 * degree + 1) / (2 * mmax + 1)) ** 0.5 if degree > mmax else 1.0 for degree in packed_degrees(lmax)]
 
 
 def frame_orders(kmax: int) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from deepmd_dpa4.so3.frame import edge_frame, roll_frame
-from deepmd_dpa4.so3.harmonics import lebedev_at_least, grid_harmonics
+from deepmd_dpa4.so3.harmonics import grid_harmonics, lebedev_at_least
 from deepmd_dpa4.so3.layout import edge_rows, frame_orders, frame_rows, inverse_rotation_rescale, packed_index
 from deepmd_dpa4.so3.wigner import WignerRows
 
@@ -34,9 +34,7 @@ def product_points(n_theta: int, n_phi: int) -> tuple[np.ndarray, np.ndarray]:
     return points.reshape(-1, 3), np.repeat(weight / n_phi, n_phi)
 
 
-def s2_tables(
-    lmax: int, mmax: int, lebedev: bool, *, edge_order: bool, square: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def s2_tables(lmax: int, mmax: int, lebedev: bool, *, edge_order: bool, square: bool) -> tuple[np.ndarray, np.ndarray]:
     r"""Tables T (points, rows) and :math:`\Phi` (rows, points) of an S2 grid.
 
     Parameters

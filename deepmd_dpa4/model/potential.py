@@ -1,0 +1,156 @@
+"""Descriptor, fitting network, bias per type and short-range repulsion to energy, forces and virial."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.descriptor.network import Network
+from deepmd_dpa4.fitting.energy import EnergyFitting
+from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.neighbors import Scatter
+from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, scatter_forces
+from deepmd_dpa4.model.zbl import ZBL
+from deepmd_dpa4.ops.segment import segment_sum
+
+
+class PotentialMethods:
+    """Evaluation shared by :class:`Potential` and the model that DeePMD-kit holds.
+
+    The class it is mixed into provides ``descriptor``, ``fitting_net``, ``zbl``, ``out_bias`` (1, ntypes, 1) and
+    ``counted`` (ntypes + 1,), which is 1 for types whose atoms carry energy.
+    """
+
+    # TorchScript reads the annotations of a class, so these exist for the type checker alone.
+    if TYPE_CHECKING:
+        descriptor: Network
+        fitting_net: EnergyFitting
+        zbl: ZBL | None
+        out_bias: Tensor
+        counted: Tensor
+
+    def atomic_energies(
+        self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None, charge_spin: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies of the owned atoms, (N,) float64 in eV, their features (N, C), the last hidden features (N, W).
+
+        Parameters
+        ----------
+        graph : Graph
+            Nodes and edges.
+        fparam : Tensor, optional
+            Frame parameters, (frames, numb_fparam).
+        aparam : Tensor, optional
+            Atomic parameters, (N, numb_aparam).
+        charge_spin : Tensor, optional
+            Charge and spin multiplicity, (frames, 2).
+        """
+        node_type = graph.node_type[: graph.n_owned]
+        features = self.descriptor.features(graph, charge_spin)
+        per_atom: Tensor | None = None
+        if fparam is not None:
+            per_atom = fparam.index_select(0, graph.frame[: graph.n_owned])
+        energy, hidden = self.fitting_net.evaluate(features, per_atom, aparam)
+        ntypes = self.out_bias.shape[1]
+        energy = energy + self.out_bias[0, :, 0].index_select(0, node_type.clamp(max=ntypes - 1))
+        if self.zbl is not None:
+            energy = energy + self.zbl(graph, graph.n_owned)
+        return energy * self.counted.index_select(0, node_type), features, hidden
+
+    def derive(
+        self,
+        graph: Graph,
+        scatter: Scatter,
+        frames: int,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+        training: bool,
+    ) -> dict[str, Tensor]:
+        """Energy and its derivatives.
+
+        Parameters
+        ----------
+        graph, fparam, aparam, charge_spin
+            As in :meth:`atomic_energies`.
+        scatter : Scatter
+            Atoms that receive the derivative of each edge.
+        frames : int
+            Number of frames.
+        training : bool
+            Keep the graph of the gradient, so that a loss of the forces can be differentiated.
+
+        Returns
+        -------
+        dict[str, Tensor]
+            ``atom_energy`` (frames, nloc, 1), ``energy`` (frames, 1), ``force`` (frames, atoms, 3), ``virial``
+            (frames, 9) and ``atom_virial`` (frames, atoms, 9); eV and Angstrom, float64. Half of the virial of an
+            edge goes to each end.
+        """
+        vector = graph.vector.detach().requires_grad_(True)
+        graph = Graph(graph.node_type, graph.n_owned, graph.frame, graph.sender, graph.receiver, vector, graph.exchange)
+        energy, _, _ = self.atomic_energies(graph, fparam, aparam, charge_spin)
+        gradient = edge_gradient(energy, vector, training)
+        if not training:
+            energy = energy.detach()
+        force = scatter_forces(gradient, scatter.sender, scatter.receiver, scatter.n_atoms)
+        half = 0.5 * edge_virial(gradient, vector if training else vector.detach())
+        atom_virial = segment_sum(half, scatter.receiver, scatter.n_atoms)
+        atom_virial = atom_virial + segment_sum(half, scatter.sender, scatter.n_atoms)
+        atom_virial = atom_virial.view(frames, scatter.n_atoms // frames, 9)
+        atom_energy = energy.view(frames, graph.n_owned // frames, 1)
+        return {
+            "atom_energy": atom_energy,
+            "energy": atom_energy.sum(dim=1),
+            "force": force.view(frames, scatter.n_atoms // frames, 3),
+            "virial": atom_virial.sum(dim=1),
+            "atom_virial": atom_virial,
+        }
+
+
+class Potential(PotentialMethods, nn.Module):
+    """DPA4 without DeePMD-kit around it.
+
+    Parameters
+    ----------
+    descriptor, fitting_net
+        The networks.
+    zbl : ZBL, optional
+        Short-range repulsion.
+    ntypes : int
+        Number of atom types.
+    excluded_types : list[int], optional
+        Types whose atoms carry no energy.
+    """
+
+    def __init__(
+        self,
+        descriptor: Network,
+        fitting_net: EnergyFitting,
+        zbl: ZBL | None,
+        ntypes: int,
+        excluded_types: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.descriptor, self.fitting_net, self.zbl = descriptor, fitting_net, zbl
+        self.register_buffer("out_bias", torch.zeros([1, ntypes, 1], dtype=torch.float64))
+        self.register_buffer("counted", counted_types(ntypes, excluded_types or []), persistent=False)
+
+    def forward(
+        self,
+        graph: Graph,
+        frames: int,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        charge_spin: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """As :meth:`PotentialMethods.derive`, derivatives going to the nodes of the graph."""
+        scatter = Scatter(graph.sender, graph.receiver, graph.n_owned)
+        return self.derive(graph, scatter, frames, fparam, aparam, charge_spin, self.training)
+
+
+def counted_types(ntypes: int, excluded_types: list[int]) -> Tensor:
+    """1 for every type that carries energy, 0 for excluded types and for padding, (ntypes + 1,)."""
+    counted = torch.ones(ntypes + 1, dtype=torch.float64)
+    counted[[*excluded_types, ntypes]] = 0.0
+    return counted
