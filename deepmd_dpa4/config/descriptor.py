@@ -5,6 +5,7 @@ these groups by :func:`deepmd_dpa4.config.parse.parse_descriptor`.
 """
 
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 
 from deepmd_dpa4.config.option import option, require, require_one_of
 
@@ -107,7 +108,7 @@ class MessageConfig:
         require(self.n_blocks >= 1, "n_blocks", self.n_blocks, "must be at least 1")
         degrees = self.l_schedule
         if degrees is not None:
-            falling = all(a >= b for a, b in zip(degrees, degrees[1:], strict=False))
+            falling = all(a >= b for a, b in pairwise(degrees))
             require(
                 len(degrees) > 0 and falling and min(degrees) >= 0,
                 "l_schedule",

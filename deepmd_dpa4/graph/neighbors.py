@@ -122,6 +122,7 @@ def from_table(
     rcut: float,
     ntypes: int,
     excluded: Tensor | None,
+    detach: bool = True,
 ) -> tuple[Graph, Scatter]:
     """Neighbour table of an MD engine to a graph.
 
@@ -138,6 +139,8 @@ def from_table(
         Communication tables; used if there is no mapping.
     rcut, ntypes, excluded
         As in :func:`search`.
+    detach : bool
+        Free the edge vectors of history; otherwise they depend on ``coord``.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def from_table(
     receiver = receiver.expand(frames, nloc, width).flatten()[present]
     position, types = coord.reshape(-1, 3), node_type.flatten()
     vector = position.index_select(0, sender) - position.index_select(0, receiver)
-    vector = vector.detach().to(torch.float64)
+    vector = (vector.detach() if detach else vector).to(torch.float64)
     keep = interacting(vector, types.index_select(0, sender), types.index_select(0, receiver), rcut, ntypes, excluded)
     sender, receiver, vector = sender[keep], receiver[keep], vector[keep]
     scatter = Scatter(sender, receiver, frames * nall)

@@ -33,7 +33,10 @@ def grid_multiply(
 
 
 def grid_multiply_scalar(left: Tensor, right: Tensor, coupling: Tensor, branch_weight: Tensor | None) -> Tensor:
-    r"""Row (0, 0) of :func:`grid_multiply` alone, (N, W): that row of the coupling is diagonal, ``coupling`` (rows,)."""
+    r"""Row (0, 0) of :func:`grid_multiply` alone, (N, W).
+
+    That row of the coupling is diagonal, ``coupling`` (rows,).
+    """
     product = ((left * right) * coupling[:, None, None]).sum(dim=0)
     if branch_weight is not None:
         product = (product.view(product.shape[0], branch_weight.shape[1], -1) * branch_weight.unsqueeze(2)).sum(dim=1)

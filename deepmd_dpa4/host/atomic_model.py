@@ -1,0 +1,55 @@
+"""Descriptor and fitting net as a DeePMD-kit atomic model, which owns biases, exclusions and statistics."""
+
+from typing import Any
+
+import torch
+from deepmd.pt.model.atomic_model import DPAtomicModel
+from deepmd.pt.utils.env import DEVICE
+
+from deepmd_dpa4.config import BridgingConfig
+from deepmd_dpa4.host.descriptor import DescriptorDPA4
+from deepmd_dpa4.host.fitting import FittingDPA4
+from deepmd_dpa4.model.potential import PotentialMethods, counted_types
+from deepmd_dpa4.model.zbl import ZBL
+
+
+class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
+    """Atomic energies of DPA4.
+
+    Parameters
+    ----------
+    descriptor, fitting
+        The networks.
+    type_map : list[str]
+        Names of the types.
+    bridging : BridgingConfig, optional
+        Zone bridging.
+    **kwargs
+        Of DeePMD-kit's atomic models: exclusions, preset biases and so on.
+    """
+
+    def __init__(
+        self,
+        descriptor: DescriptorDPA4,
+        fitting: FittingDPA4,
+        type_map: list[str],
+        bridging: BridgingConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.zbl_wanted = bridging is not None and bridging.enabled
+        DPAtomicModel.__init__(self, descriptor, fitting, type_map=type_map, **kwargs)
+        self.zbl = ZBL(type_map, descriptor.rcut).to(DEVICE) if self.zbl_wanted else None
+        # the official implementation stores this constant of its denoising head in every checkpoint
+        self.register_buffer("dens_force_rmsd", torch.tensor(1.0, dtype=torch.float64, device=DEVICE))
+
+    def reinit_atom_exclude(self, exclude_types: list[int] | None = None) -> None:
+        """Set the types whose atoms carry no energy."""
+        DPAtomicModel.reinit_atom_exclude(self, exclude_types or [])
+        counted = counted_types(len(self.type_map), exclude_types or [])
+        self.register_buffer("counted", counted.to(DEVICE), persistent=False)
+
+    def change_type_map(self, type_map: list[str], model_with_new_type_stat: Any = None) -> None:
+        """Reorder, drop or add types."""
+        DPAtomicModel.change_type_map(self, type_map, model_with_new_type_stat)
+        if self.zbl_wanted:
+            self.zbl = ZBL(type_map, self.descriptor.rcut).to(DEVICE)

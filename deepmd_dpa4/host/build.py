@@ -1,0 +1,123 @@
+"""``model`` section of an input to a model, ours or, where we lack an option, the official one."""
+
+import copy
+import json
+import logging
+from typing import Any
+
+import deepmd.pt.model.model as host_models
+
+from deepmd_dpa4 import __version__
+from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
+from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.config.parse import parse_group
+from deepmd_dpa4.host import official
+from deepmd_dpa4.host.descriptor import DescriptorDPA4
+from deepmd_dpa4.host.fitting import FittingDPA4
+from deepmd_dpa4.host.model import ModelDPA4
+from deepmd_dpa4.host.naming import FITTING, NEUTRAL, NEUTRAL_FITTING
+
+log = logging.getLogger("deepmd.dpa4")
+
+_FITTINGS = (FITTING, NEUTRAL_FITTING, official.OFFICIAL_FITTING)
+
+
+def build_model(model_params: dict[str, Any]) -> Any:
+    """Build a DPA4 energy model.
+
+    An input that asks for something only the official implementation has is handed to it, with one warning that
+    names the option; so does a descriptor of type ``sezm``, without a warning.
+
+    Parameters
+    ----------
+    model_params : dict
+        The ``model`` section; not changed. ``descriptor`` and ``fitting_net`` may be left out.
+
+    Raises
+    ------
+    ConfigError
+        If an option is wrong, or is only official's while official is not there.
+    """
+    params = copy.deepcopy(model_params)
+    params.setdefault("descriptor", {})
+    params.setdefault("fitting_net", {})
+    if params["descriptor"].get("type") == official.OFFICIAL_DESCRIPTOR and official.available():
+        return _official(model_params, "the input asks for it")
+    try:
+        _check_supported(params)
+        model = _build_ours(params)
+    except UnsupportedOption as reason:
+        if not official.available():
+            raise
+        log.warning("%s. Handing this model to the official implementation.", reason)
+        return _official(model_params, str(reason))
+    model.model_def_script = json.dumps(model_params)
+    log.info("model type %s is built by deepmd-dpa4 %s", model_params.get("type"), __version__)
+    return model
+
+
+def _official(model_params: dict[str, Any], reason: str) -> Any:
+    log.info("model type %s is built by DeePMD-kit's own implementation: %s", model_params.get("type"), reason)
+    return official.build(model_params)
+
+
+def _check_supported(params: dict[str, Any]) -> None:
+    if "spin" in params:
+        raise UnsupportedOption("`model/spin` is given: deepmd-dpa4 has no magnetic model")
+    if params.get("lora") is not None:
+        raise UnsupportedOption("`model/lora` is given: deepmd-dpa4 has no low-rank adaptation")
+    kind = params["fitting_net"].get("type", FITTING)
+    if kind not in _FITTINGS:
+        raise UnsupportedOption(f"`fitting_net/type` is {kind!r}: deepmd-dpa4 fits energies, {FITTING!r}")
+
+
+def _build_ours(params: dict[str, Any]) -> ModelDPA4:
+    type_map = params["type_map"]
+    bridging = parse_group(BridgingConfig, params, "model")
+    execution = parse_group(ExecutionConfig, params, "model")
+    section = {key: value for key, value in params["descriptor"].items() if key != "type"}
+    excluded = _excluded_pairs(params, section, len(type_map))
+    section["exclude_types"] = excluded
+    descriptor = DescriptorDPA4(ntypes=len(type_map), type_map=type_map, bridging=bridging, **section)
+    fitting_section = {key: value for key, value in params["fitting_net"].items() if key != "type"}
+    fitting = FittingDPA4(
+        ntypes=len(type_map), dim_descrpt=descriptor.get_dim_out(), type_map=type_map, **fitting_section
+    )
+    preset = host_models._convert_preset_out_bias_to_array(params.get("preset_out_bias"), type_map)
+    return ModelDPA4(
+        descriptor=descriptor,
+        fitting=fitting,
+        type_map=type_map,
+        bridging=bridging,
+        atom_exclude_types=_excluded_atoms(params, len(type_map)),
+        pair_exclude_types=excluded,
+        rcond=fitting.config.rcond,
+        preset_out_bias=preset,
+        data_stat_protect=params.get("data_stat_protect", 1e-2),
+        execution=execution,
+        model_type_name=str(params.get("type", NEUTRAL)),
+    )
+
+
+def _excluded_pairs(params: dict[str, Any], section: dict[str, Any], ntypes: int) -> list[list[int]]:
+    """Exclusions of the model or of the descriptor, which have to agree if both are given."""
+    of_descriptor = [list(pair) for pair in section.get("exclude_types") or []]
+    of_model = [list(pair) for pair in params.get("pair_exclude_types") or []]
+    if of_descriptor and of_model and of_descriptor != of_model:
+        raise ConfigError(
+            f"`descriptor/exclude_types` is {of_descriptor} but `model/pair_exclude_types` is {of_model}; "
+            "give one of them or the same twice"
+        )
+    pairs = of_descriptor or of_model
+    for pair in pairs:
+        if len(pair) != 2 or not all(isinstance(t, int) and 0 <= t < ntypes for t in pair):
+            raise ConfigError(f"`exclude_types` holds {pair} but each entry must be two type indices below {ntypes}")
+    return pairs
+
+
+def _excluded_atoms(params: dict[str, Any], ntypes: int) -> list[int]:
+    types = list(params.get("atom_exclude_types") or [])
+    for index in types:
+        if not isinstance(index, int) or not 0 <= index < ntypes:
+            raise ConfigError(f"`atom_exclude_types` holds {index!r} but must hold type indices below {ntypes}")
+    return types

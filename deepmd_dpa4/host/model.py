@@ -1,0 +1,347 @@
+"""The DPA4 energy model of DeePMD-kit: every input becomes edges, then one forward path."""
+
+import logging
+from typing import Any
+
+import torch
+from deepmd.pt.model.model.dp_model import DPModelCommon
+from deepmd.pt.model.model.make_model import make_model
+from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
+from torch import Tensor
+
+from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.neighbors import Scatter, from_table, search
+from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
+from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
+from deepmd_dpa4.host.state import strict_loading
+
+log = logging.getLogger("deepmd.dpa4")
+
+_HostModel = make_model(AtomicModelDPA4)
+
+
+class ModelDPA4(DPModelCommon, _HostModel):
+    """Energy, forces and virial of a batch of frames.
+
+    Built by :func:`deepmd_dpa4.host.build.build_model`.
+
+    Parameters
+    ----------
+    *args, execution, model_type_name
+        Of the atomic model; how to run; the name that the model was asked for by.
+    """
+
+    model_type = "ener"
+
+    def __init__(
+        self,
+        *args: Any,
+        execution: ExecutionConfig | None = None,
+        model_type_name: str = "dpa4",
+        **kwargs: Any,
+    ) -> None:
+        DPModelCommon.__init__(self)
+        _HostModel.__init__(self, *args, **kwargs)
+        execution = execution or ExecutionConfig()
+        self.use_compile, self.enable_tf32 = execution.use_compile, execution.enable_tf32
+        self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
+        strict_loading(self)
+
+    @classmethod
+    def get_model(cls, model_params: dict[str, Any]) -> Any:
+        """Model of a ``model`` section; the way DeePMD-kit builds models of a registered type."""
+        from deepmd_dpa4.host.build import build_model
+
+        return build_model(model_params)
+
+    def set_active_mode_from_loss(self, loss_type: str) -> None:
+        """Refuse losses that need another head.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not one of energies, forces and virials.
+        """
+        if loss_type not in ("ener", "ener_spin"):
+            raise ValueError(f"`loss/type` is {loss_type!r} but this DPA4 model has energies, forces and virials only")
+
+    def translated_output_def(self) -> dict[str, Any]:
+        """Definitions of the outputs by the names that users see."""
+        data = self.model_output_def().get_data()
+        return {
+            "atom_energy": data["energy"],
+            "energy": data["energy_redu"],
+            "force": data["energy_derv_r"],
+            "virial": data["energy_derv_c_redu"],
+            "atom_virial": data["energy_derv_c"],
+            "mask": data["mask"],
+        }
+
+    @torch.jit.export
+    def use_self_built_nlist(self) -> bool:
+        """Whether Python inference should call ``forward``; a frozen model is handed the edges instead."""
+        return not (torch.jit.is_scripting() and self.edge_schema)
+
+    def forward(
+        self,
+        coord: Tensor,
+        atype: Tensor,
+        box: Tensor | None = None,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        do_atomic_virial: bool = False,
+        charge_spin: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Predict frames.
+
+        Parameters
+        ----------
+        coord : Tensor
+            Positions (frames, atoms * 3) or (frames, atoms, 3), Angstrom.
+        atype : Tensor
+            Types (frames, atoms); negative for padding atoms.
+        box : Tensor, optional
+            Cells (frames, 9), one vector after the other; None without periodicity.
+        fparam, aparam : Tensor, optional
+            Frame and atomic parameters.
+        do_atomic_virial : bool
+            Return the virial of each atom too.
+        charge_spin : Tensor, optional
+            Charge and spin multiplicity, (frames, 2).
+
+        Returns
+        -------
+        dict[str, Tensor]
+            ``energy`` (frames, 1), ``atom_energy`` (frames, atoms, 1), ``force`` (frames, atoms, 3), ``virial``
+            (frames, 9), ``mask`` (frames, atoms) and on request ``atom_virial`` (frames, atoms, 9).
+        """
+        frames, atoms = atype.shape
+        graph, scatter = self.graph_of(coord.view(frames, atoms, 3), atype, box)
+        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin)
+        if scatter.n_atoms != frames * atoms:
+            raise RuntimeError("internal: the derivatives do not belong to the atoms of the frames")
+        predicted = {
+            "atom_energy": result["atom_energy"],
+            "energy": result["energy"],
+            "force": result["force"],
+            "virial": result["virial"],
+            "mask": (atype >= 0).to(torch.int32),
+        }
+        if do_atomic_virial:
+            predicted["atom_virial"] = result["atom_virial"]
+        return predicted
+
+    def graph_of(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
+        """Graph of frames, derivatives going to their atoms."""
+        if torch.jit.is_scripting():
+            return self.graph_by_host(coord, atype, box)
+        return self.graph_by_search(coord, atype, box)
+
+    @torch.jit.unused
+    def graph_by_search(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
+        """By cell lists."""
+        descriptor = self.atomic_model.descriptor
+        cell = None if box is None else box.view(-1, 3, 3)
+        graph = search(coord, atype, cell, descriptor.rcut, descriptor.ntypes, descriptor.excluded)
+        return graph, Scatter(graph.sender, graph.receiver, graph.n_owned)
+
+    def graph_by_host(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
+        """By the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""
+        descriptor = self.atomic_model.descriptor
+        frames, atoms = atype.shape
+        extended, types, mapping, table = extend_input_and_build_neighbor_list(
+            coord.to(torch.float64),
+            atype,
+            descriptor.rcut,
+            [0],
+            mixed_types=True,
+            box=None if box is None else box.view(frames, 9).to(torch.float64),
+            cap_neighbors=False,
+        )
+        graph, _ = from_table(
+            extended, types, table, mapping, None, descriptor.rcut, descriptor.ntypes, descriptor.excluded
+        )
+        return graph, Scatter(graph.sender, graph.receiver, frames * atoms)
+
+    @torch.jit.export
+    def forward_lower(
+        self,
+        extended_coord: Tensor,
+        extended_atype: Tensor,
+        nlist: Tensor,
+        mapping: Tensor | None = None,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        do_atomic_virial: bool = False,
+        comm_dict: dict[str, Tensor] | None = None,
+        charge_spin: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Predict owned atoms from the neighbour table of an MD engine; derivatives go to ghosts too.
+
+        Ghosts whose owner is known (``mapping``) are folded onto it; otherwise their features come through the
+        communication tables ``comm_dict``. Neighbours beyond the cutoff are dropped, none is truncated.
+        """
+        descriptor = self.atomic_model.descriptor
+        frames = nlist.shape[0]
+        coord = extended_coord.view(frames, -1, 3)
+        graph, scatter = from_table(
+            coord,
+            extended_atype,
+            nlist,
+            mapping,
+            comm_dict,
+            descriptor.rcut,
+            descriptor.ntypes,
+            descriptor.excluded,
+        )
+        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin)
+        predicted = {
+            "atom_energy": result["atom_energy"],
+            "energy": result["energy"],
+            "extended_force": result["force"],
+            "virial": result["virial"],
+        }
+        if do_atomic_virial:
+            predicted["extended_virial"] = result["atom_virial"]
+        return predicted
+
+    @torch.jit.export
+    def forward_common_lower(
+        self,
+        coord: Tensor,
+        atype: Tensor,
+        edge_index: Tensor,
+        edge_vec: Tensor,
+        edge_scatter_index: Tensor,
+        edge_mask: Tensor,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        charge_spin: Tensor | None = None,
+        input_prec: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Predict from edges that the caller has found; the interface of DeePMD-kit for models of this type.
+
+        Parameters
+        ----------
+        coord, atype : Tensor
+            Atoms that receive derivatives (frames, nall, 3), and owned types (frames, nloc).
+        edge_index : Tensor
+            Sender and receiver among the owned atoms of all frames, (2, E).
+        edge_vec : Tensor
+            Edge vectors, (E, 3).
+        edge_scatter_index : Tensor
+            Sender and receiver among the atoms that receive derivatives, (2, E).
+        edge_mask : Tensor
+            Which edges count, (E,).
+        fparam, aparam, charge_spin : Tensor, optional
+            Conditions.
+        input_prec : int, optional
+            Precision of the caller's input; results are always float64.
+
+        Returns
+        -------
+        dict[str, Tensor]
+            DeePMD-kit's internal names.
+        """
+        frames = atype.shape[0]
+        nall = coord.view(frames, -1, 3).shape[1]
+        graph = self.graph_of_edges(atype, edge_index, edge_vec, edge_mask)
+        scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], frames * nall)
+        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin)
+        return {
+            "energy": result["atom_energy"],
+            "energy_redu": result["energy"],
+            "energy_derv_r": result["force"].unsqueeze(2),
+            "energy_derv_c": result["atom_virial"].unsqueeze(2),
+            "energy_derv_c_redu": result["virial"].unsqueeze(1),
+            "mask": (atype >= 0).to(torch.int32),
+        }
+
+    def graph_of_edges(self, atype: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_mask: Tensor) -> Graph:
+        """Edges of a caller as a graph; edges that do not count get a length beyond the cutoff."""
+        descriptor = self.atomic_model.descriptor
+        frames, nloc = atype.shape
+        node_type = torch.where(atype < 0, torch.full_like(atype, descriptor.ntypes), atype).flatten()
+        frame = torch.arange(frames, device=atype.device).unsqueeze(1).expand(frames, nloc).flatten()
+        sender, receiver = edge_index[0], edge_index[1]
+        excluded = descriptor.excluded[node_type.index_select(0, sender), node_type.index_select(0, receiver)]
+        counts = edge_mask.to(torch.bool) & ~excluded
+        beyond = torch.zeros_like(edge_vec)
+        beyond[:, 2] = 2.0 * descriptor.rcut
+        vector = torch.where(counts.unsqueeze(1), edge_vec, beyond).to(torch.float64)
+        return Graph(node_type, frames * nloc, frame, sender, receiver, vector, None)
+
+    def derive(
+        self,
+        graph: Graph,
+        scatter: Scatter,
+        frames: int,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Energy and derivatives, missing conditions filled with the defaults of the model."""
+        fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, graph.vector)
+        charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, graph.vector)
+        atomic: Tensor | None = None
+        if aparam is not None and self.get_dim_aparam() > 0:
+            atomic = aparam.reshape(-1, self.get_dim_aparam())
+        return self.atomic_model.derive(graph, scatter, frames, fparam, atomic, charge_spin, self.training)
+
+    def frame_condition(self, given: Tensor | None, default: Tensor | None, frames: int, like: Tensor) -> Tensor | None:
+        """A condition of every frame, (frames, width), or its default."""
+        if given is not None:
+            return given.view(frames, -1) if given.numel() > 0 else None
+        if default is None:
+            return None
+        return default.to(device=like.device).unsqueeze(0).expand(frames, -1)
+
+    @torch.jit.export
+    def forward_embedding(
+        self,
+        coord: Tensor,
+        atype: Tensor,
+        box: Tensor | None = None,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        charge_spin: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Descriptor, last hidden features and their sum over atoms, as ``dp eval-desc`` asks for them."""
+        frames, atoms = atype.shape
+        graph, _ = self.graph_of(coord.view(frames, atoms, 3), atype, box)
+        fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, graph.vector)
+        charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, graph.vector)
+        atomic: Tensor | None = None
+        if aparam is not None and self.get_dim_aparam() > 0:
+            atomic = aparam.reshape(-1, self.get_dim_aparam())
+        with torch.no_grad():
+            _, features, hidden = self.atomic_model.atomic_energies(graph, fparam, atomic, charge_spin)
+        counted = self.atomic_model.counted.index_select(0, graph.node_type[: graph.n_owned])
+        hidden = hidden.view(frames, atoms, -1)
+        pooled = (hidden * counted.view(frames, atoms, 1).to(hidden.dtype)).sum(dim=1)
+        return {
+            "descriptor": features.view(frames, atoms, -1),
+            "atomic_feature": hidden,
+            "structural_feature": pooled,
+        }
+
+    def predict_atomic_outputs_for_stat(
+        self,
+        coord: Tensor,
+        atype: Tensor,
+        box: Tensor | None,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        charge_spin: Tensor | None = None,
+        spin: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Complete prediction, short-range repulsion included, from which the host fits a shift of the bias."""
+        charge_spin = None if charge_spin is None else torch.as_tensor(charge_spin)
+        training = self.training
+        self.eval()
+        try:
+            result = self.forward(coord, atype, box, fparam, aparam, False, charge_spin)
+        finally:
+            self.train(training)
+        return {"energy": result["atom_energy"].detach(), "mask": result["mask"]}

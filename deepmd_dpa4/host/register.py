@@ -1,0 +1,93 @@
+"""Registration with DeePMD-kit, and every place where one of its names is bound to something else.
+
+DeePMD-kit imports this module while it is only half imported itself; importing it is what registers. Nothing here may
+raise: an exception would break DeePMD-kit for all models.
+"""
+
+import logging
+from typing import Any
+
+from deepmd_dpa4.takeover import wanted
+
+log = logging.getLogger("deepmd.dpa4")
+
+
+def load() -> None:
+    """Entry point of the group ``deepmd.pt``; the work is done on import."""
+
+
+def register_classes() -> None:
+    """Put our classes into the registries."""
+    from deepmd.pt.model.descriptor.base_descriptor import BaseDescriptor
+    from deepmd.pt.model.model.model import BaseModel
+    from deepmd.pt.model.task.base_fitting import BaseFitting
+
+    from deepmd_dpa4.host import naming
+    from deepmd_dpa4.host.descriptor import DescriptorDPA4
+    from deepmd_dpa4.host.fitting import FittingDPA4
+    from deepmd_dpa4.host.model import ModelDPA4
+
+    for name in (*naming.OFFICIAL_NAMES, naming.NEUTRAL):
+        BaseDescriptor.register(name)(DescriptorDPA4)
+        BaseModel.register(name)(ModelDPA4)
+    for name in (naming.FITTING, naming.NEUTRAL_FITTING):
+        BaseFitting.register(name)(FittingDPA4)
+
+
+def rebind_model_building() -> None:
+    """``get_model`` compares type names before it asks the registry.
+
+    Replacing the two builders that it looks up in its module reaches every caller, whenever they imported it.
+    """
+    import deepmd.pt.model.model as host_models
+
+    from deepmd_dpa4.host.build import build_model
+
+    if hasattr(host_models, "get_sezm_model"):
+        host_models.get_sezm_model = build_model
+        host_models.get_sezm_spin_model = build_model
+
+
+def rebind_freeze() -> None:
+    """``dp --pt freeze`` makes a ``.pt2`` of every model called dpa4, whatever suffix is asked for.
+
+    ``main`` looks ``freeze`` up in its module.
+    """
+    import deepmd.pt.entrypoints.main as host_main
+
+    from deepmd_dpa4.host.freeze import freeze
+
+    host_main.freeze = freeze
+
+
+def rebind_training() -> None:
+    """A loss of type ``dens`` needs a head that only the official model has, and models are built before losses.
+
+    ``train`` looks ``get_trainer`` up in its module; the complete input passes through it.
+    """
+    import deepmd.pt.entrypoints.main as host_main
+
+    from deepmd_dpa4.host import official
+
+    host_get_trainer = host_main.get_trainer
+
+    def get_trainer(config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        official.mark_denoising(config)
+        return host_get_trainer(config, *args, **kwargs)
+
+    host_main.get_trainer = get_trainer
+
+
+def register() -> None:
+    """Everything, in order."""
+    register_classes()
+    rebind_model_building()
+    rebind_freeze()
+    rebind_training()
+
+
+if wanted():
+    try:
+        register()
+    except Exception as error:
+        log.warning("deepmd-dpa4 could not register itself; DeePMD-kit runs without it: %r", error)

@@ -1,0 +1,156 @@
+"""Argument schema of DeePMD-kit inputs, generated from the configuration classes.
+
+DeePMD-kit loads this module at every start of ``dp``, before torch, so that ``dp doc-train-input`` and input checks
+know the options; it imports nothing heavy. Where DeePMD-kit has a schema of its own for a name, that schema stays,
+because it also holds the options that only the official implementation has: its texts are replaced by ours and our
+additional options are appended.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import fields
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from dargs import Argument, Variant
+
+from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
+from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.config.parse import ALIASES
+from deepmd_dpa4.takeover import wanted
+
+log = logging.getLogger("deepmd.dpa4")
+
+DESCRIPTOR_DOC = "DPA4, an SE(3)-equivariant message-passing descriptor."
+FITTING_DOC = "Energy network of DPA4 models."
+MODEL_DOC = "DPA4 energy model."
+
+
+def descriptor_arguments() -> list[Argument]:
+    """Options of the descriptor."""
+    groups = get_type_hints(DescriptorConfig).values()
+    return [argument for group in groups for argument in arguments_of(group)]
+
+
+def fitting_arguments() -> list[Argument]:
+    """Options of the fitting net."""
+    return arguments_of(FittingConfig)
+
+
+def execution_arguments() -> list[Argument]:
+    """Options of the model itself."""
+    return arguments_of(BridgingConfig) + arguments_of(ExecutionConfig)
+
+
+def arguments_of(group: type) -> list[Argument]:
+    """Arguments of one configuration class: name, types, default and text of each field."""
+    hints = get_type_hints(group)
+    aliases = {new: old for old, new in ALIASES.items()}
+    return [
+        Argument(
+            item.name,
+            _types(hints[item.name]),
+            optional=True,
+            default=_plain(item.default),
+            alias=[aliases[item.name]] if item.name in aliases else None,
+            doc=item.metadata["doc"],
+        )
+        for item in fields(group)
+    ]
+
+
+def model_argument(name: str, descriptor: str, fitting: str, alias: list[str] | None = None) -> Argument:
+    """A model that holds our descriptor and fitting net and nothing else."""
+    descriptors = Variant(
+        "type", [Argument(descriptor, dict, descriptor_arguments())], optional=True, default_tag=descriptor
+    )
+    fittings = Variant("type", [Argument(fitting, dict, fitting_arguments())], optional=True, default_tag=fitting)
+    return Argument(
+        name,
+        dict,
+        [
+            Argument("descriptor", dict, [], [descriptors], optional=True, default={}, doc=DESCRIPTOR_DOC),
+            Argument("fitting_net", dict, [], [fittings], optional=True, default={}, doc=FITTING_DOC),
+            Argument("model_branch_alias", list, optional=True, default=[], doc="Other names of a multi-task branch."),
+            Argument("info", dict, optional=True, default={}, doc="Free information kept with the model."),
+            *execution_arguments(),
+        ],
+        alias=alias,
+        doc=MODEL_DOC,
+    )
+
+
+def load() -> None:
+    """Entry point of the group ``deepmd.backend``; the work is done on import."""
+
+
+def install() -> None:
+    """Add our arguments to DeePMD-kit's tables."""
+    from deepmd.utils import argcheck
+
+    _put(argcheck.descrpt_args_plugin, "dpa4", ["DPA4"], DESCRIPTOR_DOC, descriptor_arguments)
+    _put(argcheck.fitting_args_plugin, "dpa4_ener", None, FITTING_DOC, fitting_arguments)
+    _put(argcheck.model_args_plugin, "dpa4", ["DPA4"], MODEL_DOC, lambda: model_argument("dpa4", "dpa4", "dpa4_ener"))
+    _put(argcheck.descrpt_args_plugin, "emfa", None, DESCRIPTOR_DOC, descriptor_arguments)
+    _put(argcheck.fitting_args_plugin, "emfa_ener", None, FITTING_DOC, fitting_arguments)
+    _put(argcheck.model_args_plugin, "emfa", None, MODEL_DOC, lambda: model_argument("emfa", "emfa", "emfa_ener"))
+
+
+def _put(plugin: Any, name: str, alias: list[str] | None, doc: str, ours: Callable[[], Any]) -> None:
+    """Extend the entry called ``name`` in place, or add it.
+
+    A second entry of the same name would make DeePMD-kit refuse every input, so the private table is searched.
+    """
+    table = plugin._ArgsPlugin__plugin.plugins
+    for key, official in list(table.items()):
+        if key[0] == name:
+            table[key] = _extended(official, ours)
+            return
+    plugin.register(name, alias=alias, doc=doc)(ours)
+
+
+def _extended(official: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[], Any]:
+    if getattr(official, "extended_by_dpa4", False):
+        return official
+
+    def schema() -> Any:
+        theirs, own = official(), ours()
+        if isinstance(theirs, list):
+            return _merge(theirs, own)
+        added = _merge(list(theirs.sub_fields.values()), list(own.sub_fields.values()))
+        theirs.extend_subfields(added[len(theirs.sub_fields) :])
+        for part in ("descriptor", "fitting_net"):
+            # both sections may be left out: every option of them has a default
+            theirs.sub_fields[part].optional = True
+            theirs.sub_fields[part].default = {}
+        theirs.doc = own.doc
+        return theirs
+
+    schema.extended_by_dpa4 = True  # type: ignore[attr-defined]
+    return schema
+
+
+def _merge(theirs: list[Argument], own: list[Argument]) -> list[Argument]:
+    by_name = {argument.name: argument for argument in own}
+    for argument in theirs:
+        if argument.name in by_name:
+            argument.doc = by_name.pop(argument.name).doc
+    return theirs + list(by_name.values())
+
+
+def _types(hint: Any) -> list[Any]:
+    """Types of a hint as dargs knows them: tuples are lists, None stays None."""
+    choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    plain = [list if get_origin(choice) is tuple else choice for choice in choices]
+    return [None if choice is NoneType else choice for choice in plain]
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+if wanted():
+    try:
+        install()
+    except Exception as error:  # an exception here would break every command of DeePMD-kit
+        log.warning("deepmd-dpa4 could not extend the input schema of DeePMD-kit: %s", error)

@@ -1,0 +1,80 @@
+"""Potentials of this package from options, and their evaluation on a frame."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.config import parse_descriptor, parse_fitting
+from deepmd_dpa4.descriptor.network import Network
+from deepmd_dpa4.fitting.energy import EnergyFitting
+from deepmd_dpa4.graph.cutoff import InnerClamp
+from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.neighbors import search
+from deepmd_dpa4.model.potential import Potential
+from deepmd_dpa4.model.zbl import ZBL
+from tests.support.frames import TYPE_MAP, Frame
+from tests.support.options import Options
+from tests.support.weights import fill_golden, perturb
+
+GOLDEN_BIAS = (-2.0, -0.5)
+
+
+class Result(NamedTuple):
+    """Energy (), forces (n, 3) and virial (3, 3) in eV and Angstrom."""
+
+    energy: Tensor
+    force: Tensor
+    virial: Tensor
+
+
+def build_potential(
+    options: Options,
+    fitting: Options | None = None,
+    bridging: tuple[float, float] | None = None,
+    dtype: torch.dtype = torch.float64,
+    type_map: list[str] | None = None,
+    excluded_types: list[int] | None = None,
+) -> Potential:
+    """Potential with initial weights; ``bridging`` holds the inner and outer radius of zone bridging."""
+    type_map = type_map or TYPE_MAP
+    config = parse_descriptor(options)
+    network = Network(config, len(type_map), dtype, InnerClamp(*bridging) if bridging else None)
+    fitting_config = parse_fitting({"seed": 1, **(fitting or {})})
+    fitting_net = EnergyFitting(fitting_config, len(type_map), config.embedding.channels, dtype)
+    zbl = ZBL(type_map, config.geometry.rcut) if bridging else None
+    return Potential(network, fitting_net, zbl, len(type_map), excluded_types).eval()
+
+
+def golden_potential(options: Options, bridging: tuple[float, float] | None = None) -> Potential:
+    """The same with the golden weights and biases."""
+    potential = build_potential(options, bridging=bridging)
+    fill_golden((f"atomic_model.{name}", parameter) for name, parameter in potential.named_parameters())
+    potential.out_bias.copy_(torch.tensor(GOLDEN_BIAS).view(1, 2, 1))
+    return potential
+
+
+def active_potential(options: Options, **keywords: object) -> Potential:
+    """The same with noise on all weights, so that every branch is active."""
+    potential = build_potential(options, **keywords)
+    perturb(potential)
+    potential.out_bias.copy_(torch.tensor([-0.3, 0.2]).view(1, 2, 1))
+    return potential
+
+
+def graph_of(frame: Frame, rcut: float = 6.0, excluded: Tensor | None = None, ntypes: int = 2) -> Graph:
+    cell = None if frame.cell is None else frame.cell.unsqueeze(0)
+    return search(frame.coord.unsqueeze(0), frame.types.unsqueeze(0), cell, rcut, ntypes, excluded)
+
+
+def evaluate(potential: Potential, frame: Frame, rcut: float = 6.0, excluded: Tensor | None = None) -> Result:
+    """Energy, forces and virial of one frame."""
+    ntypes = potential.out_bias.shape[1]
+    out = potential(graph_of(frame, rcut, excluded, ntypes), 1)
+    return Result(out["energy"][0, 0], out["force"][0], out["virial"][0].view(3, 3))
+
+
+def relative_error(value: Tensor, reference: Tensor) -> float:
+    """Largest difference over the largest entry of the reference."""
+    value, reference = value.detach(), reference.detach()
+    return float((value - reference).abs().max() / reference.abs().max().clamp(min=1e-300))
