@@ -79,6 +79,11 @@ class ModelDPA4(DPModelCommon, _HostModel):
         }
 
     @torch.jit.export
+    def get_sel(self) -> list[int]:
+        """Neighbour capacity hint, which Python inference asks a frozen model for."""
+        return self.atomic_model.get_sel()
+
+    @torch.jit.export
     def use_self_built_nlist(self) -> bool:
         """Whether Python inference should call ``forward``; a frozen model is handed the edges instead."""
         return not (torch.jit.is_scripting() and self.edge_schema)

@@ -61,15 +61,15 @@ class GridFeedForward(nn.Module):
         init: Initializer,
     ) -> None:
         super().__init__()
-        self.tables = GridTables(lmax, kmax, lebedev, init.dtype)
-        wide = self.tables.n_frames * hidden
+        tables = GridTables(lmax, kmax, lebedev, init.dtype)
+        wide = tables.n_frames * hidden
         self.so3_linear_1 = SO3Linear(lmax, channels, 2 * wide, bias, init)
-        self.act = SelfGridNet(kind, hidden, branches, bias, init)
+        self.act = SelfGridNet(kind, hidden, branches, tables, bias, init)
         self.so3_linear_2 = SO3Linear(lmax, wide, channels, bias, init, zero=True)
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.so3_linear_1, self.so3_linear_2
-        y = self.act(x, first.weight, first.bias, second.weight, self.tables)
+        y = self.act(x, first.weight, first.bias, second.weight)
         if second.bias is not None:
             y = torch.cat([y[:1] + second.bias, y[1:]])
         return y
@@ -77,7 +77,7 @@ class GridFeedForward(nn.Module):
     def scalar_row(self, x: Tensor) -> Tensor:
         """Row (0, 0) of the result, (N, C)."""
         first, second = self.so3_linear_1, self.so3_linear_2
-        y = self.act.scalar_row(x, first.weight, first.bias, second.weight, self.tables)
+        y = self.act.scalar_row(x, first.weight, first.bias, second.weight)
         if second.bias is not None:
             y = y + second.bias
         return y

@@ -145,45 +145,44 @@ class SelfGridNet(GridNet):
     the SO(3) linear maps around the net, handed in so that the projections of the operation fold into them.
     """
 
-    def __init__(self, kind: str, width: int, branches: int, bias: bool, init: Initializer) -> None:
+    def __init__(self, kind: str, width: int, branches: int, tables: GridTables, bias: bool, init: Initializer) -> None:
         super().__init__(kind, True, width, 1, branches, bias, init)
+        self.tables = tables
 
-    def operands(
-        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, tables: GridTables
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def operands(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Left and right operand (rows, N, .), projected, and the scalar pair (N, 2W), not projected."""
         degrees, channels = weight_in.shape[0], weight_in.shape[1]
-        split = weight_in.view(degrees, channels, 2, tables.n_frames, self.width).permute(2, 0, 3, 1, 4)
-        split = split.reshape(2, degrees * tables.n_frames, channels, self.width).index_select(1, tables.live_pair)
+        split = weight_in.view(degrees, channels, 2, self.tables.n_frames, self.width).permute(2, 0, 3, 1, 4)
+        split = split.reshape(2, degrees * self.tables.n_frames, channels, self.width).index_select(
+            1, self.tables.live_pair
+        )
         left_weight, right_weight = split[0], split[1]
-        left = tables.expand(x, self.project_left(left_weight, right_weight))
-        right = tables.expand(x, self.project_right(left_weight, right_weight))
+        left = self.tables.expand(x, self.project_left(left_weight, right_weight))
+        right = self.tables.expand(x, self.project_right(left_weight, right_weight))
         scalars = x[0] @ torch.cat([left_weight[0], right_weight[0]], dim=1)
         if bias_in is not None:
-            bias = bias_in.view(2, tables.n_frames, self.width)[:, 0]
+            bias = bias_in.view(2, self.tables.n_frames, self.width)[:, 0]
             scalars = scalars + bias.flatten()
             bias_left, bias_right = bias[0].view(1, 1, -1), bias[1].view(1, 1, -1)
             left = torch.cat([left[:1] + self.project_left(bias_left, bias_right), left[1:]])
             right = torch.cat([right[:1] + self.project_right(bias_left, bias_right), right[1:]])
         return left, right, scalars
 
-    def forward(
-        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor, tables: GridTables
-    ) -> Tensor:
-        left, right, scalars = self.operands(x, weight_in, bias_in, tables)
-        product = grid_multiply(left, right, tables.to_grid, tables.from_grid, self.branch_weight(scalars))
+    def forward(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor) -> Tensor:
+        left, right, scalars = self.operands(x, weight_in, bias_in)
+        product = grid_multiply(left, right, self.tables.to_grid, self.tables.from_grid, self.branch_weight(scalars))
         y = self.project_out(product) * self.gate(scalars)
         y = torch.cat([y[:1] + self.scalar_path(scalars), y[1:]])
         degrees, channels = weight_out.shape[0], weight_out.shape[2]
-        split = weight_out.view(degrees * tables.n_frames, self.width, channels).index_select(0, tables.live_pair)
-        return tables.contract(y, split)
+        split = weight_out.view(degrees * self.tables.n_frames, self.width, channels).index_select(
+            0, self.tables.live_pair
+        )
+        return self.tables.contract(y, split)
 
-    def scalar_row(
-        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor, tables: GridTables
-    ) -> Tensor:
+    def scalar_row(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor) -> Tensor:
         """Row (0, 0) of the result alone, (N, C_out): no grid is needed, that row of the coupling is diagonal."""
-        left, right, scalars = self.operands(x, weight_in, bias_in, tables)
-        product = grid_multiply_scalar(left, right, tables.coupling, self.branch_weight(scalars))
+        left, right, scalars = self.operands(x, weight_in, bias_in)
+        product = grid_multiply_scalar(left, right, self.tables.coupling, self.branch_weight(scalars))
         y = self.project_out(product) * self.gate(scalars) + self.scalar_path(scalars)
         return y @ weight_out[0, : self.width]
 

@@ -54,11 +54,11 @@ def golden_potential(options: Options, bridging: tuple[float, float] | None = No
     return potential
 
 
-def active_potential(options: Options, **keywords: object) -> Potential:
+def active_potential(options: Options, noise: float = 0.5, **keywords: object) -> Potential:
     """The same with noise on all weights, so that every branch is active."""
     potential = build_potential(options, **keywords)
-    perturb(potential)
-    potential.out_bias.copy_(torch.tensor([-0.3, 0.2]).view(1, 2, 1))
+    perturb(potential, scale=noise)
+    potential.out_bias[0, :2, 0] = torch.tensor([-0.3, 0.2])
     return potential
 
 

@@ -34,7 +34,7 @@ def fill_golden(named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
 
 
 @torch.no_grad()
-def perturb(module: nn.Module, seed: int = 0, scale: float = 0.5) -> None:
+def perturb(module: nn.Module, seed: int = 0, *, scale: float) -> None:
     """Noise on every parameter, so that branches that start at zero take part."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():

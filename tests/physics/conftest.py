@@ -1,0 +1,29 @@
+"""Every law is asserted for these models; their weights are perturbed so that each branch is active."""
+
+import pytest
+import torch
+
+from deepmd_dpa4.model.potential import Potential
+from tests.support.models import active_potential
+from tests.support.options import MINI, NANO, NEO, S2
+
+MODELS = {
+    "nano": (NANO, None),
+    "mini": (MINI, None),
+    "neo": (NEO, None),
+    "s2": (S2 | {"s2_activation": [True, True]}, None),
+    "zbl": (MINI, (0.8, 1.1)),
+}
+
+
+@pytest.fixture(scope="session", params=MODELS)
+def potential(request: pytest.FixtureRequest) -> Potential:
+    options, bridging = MODELS[request.param]
+    return active_potential(options, bridging=bridging)
+
+
+@pytest.fixture(scope="session", params=MODELS)
+def single_precision(request: pytest.FixtureRequest) -> Potential:
+    # less noise: the networks above amplify rounding errors more than a trained one does
+    options, bridging = MODELS[request.param]
+    return active_potential(options | {"precision": "float32"}, noise=0.1, bridging=bridging, dtype=torch.float32)
