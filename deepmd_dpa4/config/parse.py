@@ -55,7 +55,7 @@ def parse_descriptor(section: Mapping[str, Any]) -> DescriptorConfig:
             raise ConfigError(_unknown(key, owner, "descriptor"))
         part, hint = owner[key]
         groups.setdefault(part, {})[key] = _coerce(value, hint, f"descriptor/{key}")
-    types = {part.name: part.type for part in fields(DescriptorConfig)}
+    types = get_type_hints(DescriptorConfig)
     return DescriptorConfig(**{part: types[part](**values) for part, values in groups.items()})
 
 

@@ -54,11 +54,11 @@ class Block(nn.Module):
 
         self.size = (lmax + 1) ** 2
         self.pre_so2_norm = norm(pre_so2)
-        self.so2_conv = SO2Convolution(config, lmax, mmax, max(degrees), max(orders), init)
         self.post_so2_norm = norm(post_so2, delta)
+        self.so2_conv = SO2Convolution(config, lmax, mmax, max(degrees), max(orders), init)
         self.pre_ffn_norms = nn.ModuleList([norm(pre_ffn) for _ in range(n_ffn)])
-        self.ffns = nn.ModuleList([build_feed_forward(config, lmax, init) for _ in range(n_ffn)])
         self.post_ffn_norms = nn.ModuleList([norm(post_ffn) for _ in range(n_ffn)])
+        self.ffns = nn.ModuleList([build_feed_forward(config, lmax, init) for _ in range(n_ffn)])
         last = index == len(degrees) - 1
         # only the scalars of the last block are read, and without a norm behind it its last network can skip the rest
         self.scalar_output = last and config.feed_forward.so3_readout == "none" and not post_ffn
@@ -79,7 +79,7 @@ class Block(nn.Module):
         for pre_norm, ffn, post_norm in zip(self.pre_ffn_norms, self.ffns, self.post_ffn_norms):
             remaining -= 1
             if self.scalar_output and remaining == 0:
-                x = x[:1] + ffn.scalar_row(pre_norm(x)).unsqueeze(0)
+                x = x[:1] + ffn.scalar_row(pre_norm(x)).unsqueeze(0)  # type: ignore[operator]
             else:
                 x = x + post_norm(ffn(pre_norm(x)))
         return x

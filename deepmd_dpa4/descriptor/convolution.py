@@ -40,6 +40,10 @@ class SO2Convolution(nn.Module):
         Source of weights.
     """
 
+    row: Tensor
+    degree_of_row: Tensor
+    kappa: Tensor
+
     def __init__(
         self, config: DescriptorConfig, lmax: int, mmax: int, top_lmax: int, top_mmax: int, init: Initializer
     ) -> None:
@@ -54,37 +58,13 @@ class SO2Convolution(nn.Module):
         self.in_frame = self.layers > 0 or message.radial_so2_mode != "none"
         self.whole = (lmax, mmax) == (top_lmax, top_mmax)
         self._build_tables(top_lmax, top_mmax, init.dtype)
+        self._build_stack(config, init)
+        self._build_attention(init)
+        self._build_focus(common.edge_norm, bias, init)
+        self._build_edge_product(config, init)
+        self._build_node_product(config, init)
         self.pre_focus_mix = SO3Linear(lmax, channels, self.width, bias, init)
         self.post_focus_mix = SO3Linear(lmax, self.width, channels, bias, init, zero=True)
-        self.radial_hidden_proj = (
-            WeightLinear(init.uniform([channels, self.width], channels**-0.5)) if self.width != channels else None
-        )
-        mode = message.radial_so2_mode
-        self.radial_degree_mixer = (
-            DegreeMixer(lmax, mmax, self.width, message.radial_so2_rank, mode == "degree_channel", init)
-            if mode != "none"
-            else None
-        )
-        if mode == "degree":
-            assert self.radial_degree_mixer is not None and self.radial_degree_mixer.channel_basis is None
-        self._build_stack(config, init)
-        self._build_focus(common.edge_norm, bias, init)
-        self._build_attention(init)
-        grid = config.grid
-        self.message_node_grid_product = (
-            MessageNodeProduct(
-                lmax,
-                min(grid.kmax, lmax),
-                grid.operation(1),
-                self.stream_width,
-                self.streams,
-                grid.branches(1),
-                bias,
-                init,
-            )
-            if message.message_node_so3
-            else None
-        )
 
     def _build_tables(self, top_lmax: int, top_mmax: int, dtype: torch.dtype) -> None:
         available = edge_rows(top_lmax, top_mmax)
@@ -129,13 +109,31 @@ class SO2Convolution(nn.Module):
             self.adamw_attn_logit_w = self.adamw_attn_gate_w = self.adamw_attn_z_bias_raw = None
             return
         self.attn_qk_norm = ScalarRMSNorm([streams, width], init)
-        self.attn_output_gate_norm = ScalarRMSNorm([streams, width], init)
         self.attn_q_proj = WeightLinear(init.uniform([width, streams * width], width**-0.5))
         self.attn_k_proj = WeightLinear(init.uniform([width, streams * width], width**-0.5))
+        self.attn_output_gate_norm = ScalarRMSNorm([streams, width], init)
         self.adamw_attn_logit_w = init.normal([width, streams, heads], 0.01)
-        self.adamw_attn_gate_w = init.normal([width, streams, heads], 0.01)
         # softplus(0.5413) = 1
         self.adamw_attn_z_bias_raw = init.constant([streams, heads], 0.541324854612918)
+        self.adamw_attn_gate_w = init.normal([width, streams, heads], 0.01)
+
+    def _build_edge_product(self, config: DescriptorConfig, init: Initializer) -> None:
+        mode, rank = config.message.radial_so2_mode, config.message.radial_so2_rank
+        projection = init.uniform([self.channels, self.width], self.channels**-0.5)
+        self.radial_hidden_proj = WeightLinear(projection) if self.width != self.channels else None
+        basis = mode == "degree_channel"
+        self.radial_degree_mixer = (
+            DegreeMixer(self.lmax, self.mmax, self.width, rank if basis else 1, basis, init) if mode != "none" else None
+        )
+
+    def _build_node_product(self, config: DescriptorConfig, init: Initializer) -> None:
+        grid, kmax = config.grid, min(config.grid.kmax, self.lmax)
+        kind, branches, bias = grid.operation(1), grid.branches(1), config.common.mlp_bias
+        self.message_node_grid_product = (
+            MessageNodeProduct(self.lmax, kmax, kind, self.stream_width, self.streams, branches, bias, init)
+            if config.message.message_node_so3
+            else None
+        )
 
     def forward(
         self,
@@ -225,7 +223,7 @@ class SO2Convolution(nn.Module):
         groups = split_orders(local, self.lmax, self.mmax, self.streams)
         index = 0
         for linear, activation in zip(self.so2_linears, self.non_linearities):
-            mixed = activation(linear(groups, self.bias_factor(index, linear.width_out, geometry, condition, graph)))
+            mixed = activation(linear(groups, self.bias_factor(index, linear.width_out, geometry, condition, graph)  # type: ignore[arg-type]))
             groups = [a + b for a, b in zip(groups, mixed)]
             index += 1
         last = self.so2_linears[-1]
@@ -275,6 +273,8 @@ class SO2Convolution(nn.Module):
         self, scalars: Tensor, weight: Tensor, condition: EdgeCondition, graph: Graph, source_gate: Tensor | None
     ) -> Tensor:
         """Attention weights of the edges, (E, F, H), from the scalars of all nodes (M, F, Cf)."""
+        assert self.attn_qk_norm is not None and self.attn_q_proj is not None and self.attn_k_proj is not None
+        assert self.adamw_attn_logit_w is not None and self.adamw_attn_z_bias_raw is not None
         normed = self.attn_qk_norm(scalars)
         query = stream_linear(normed[: graph.n_owned], self.attn_q_proj.weight)
         key = stream_linear(normed, self.attn_k_proj.weight)

@@ -77,6 +77,8 @@ class GeometricEmbedding(nn.Module):
     The radial output matrix is applied after the sum over edges, once per degree.
     """
 
+    degree: Tensor
+
     def __init__(self, lmax: int) -> None:
         super().__init__()
         self.degrees = lmax + 1

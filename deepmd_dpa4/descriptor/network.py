@@ -40,6 +40,8 @@ class Network(nn.Module):
         Zone bridging.
     """
 
+    version_tensor: Tensor
+
     def __init__(
         self, config: DescriptorConfig, ntypes: int, dtype: torch.dtype, clamp: InnerClamp | None = None
     ) -> None:
@@ -54,6 +56,11 @@ class Network(nn.Module):
         self.register_buffer("version_tensor", torch.tensor(VERSION, dtype=torch.float64))
         wigner = WignerRows(max(degrees), max(config.message.orders), dtype)
         self.edge_features = EdgeFeatures(geometry.rcut, geometry.env_exp, geometry.eps, wigner, clamp)
+        self.type_embedding = TypeEmbedding(ntypes, channels, init)
+        self.charge_spin_embedding = (
+            ChargeSpinEmbedding(channels, common.activation_function, init) if embedding.add_chg_spin_ebd else None
+        )
+        self._build_seed(config, ntypes, init)
         basis = BesselBasis if geometry.basis_type == "bessel" else GaussianBasis
         self.radial_basis = basis(geometry.rcut, geometry.n_radial, dtype)
         hidden = [width or channels for width in geometry.radial_mlp]
@@ -65,11 +72,6 @@ class Network(nn.Module):
             common.activation_function,
             init,
         )
-        self.type_embedding = TypeEmbedding(ntypes, channels, init)
-        self.charge_spin_embedding = (
-            ChargeSpinEmbedding(channels, common.activation_function, init) if embedding.add_chg_spin_ebd else None
-        )
-        self._build_seed(config, ntypes, init)
         self.blocks = nn.ModuleList([Block(config, index, init) for index in range(len(degrees))])
         self.so3_readout = config.feed_forward.so3_readout
         n_pre = config.feed_forward.readout_layers - 1
@@ -160,6 +162,7 @@ class Network(nn.Module):
         scale, shift = seed[:, : self.channels], seed[:, self.channels :]
         if self.film_scale_norm is not None and self.film_shift_norm is not None:
             scale, shift = self.film_scale_norm(scale), self.film_shift_norm(shift)
+        assert self.film_scale_strength_log is not None and self.film_shift_strength_log is not None
         scalars = scalars * (1.0 + torch.exp(self.film_scale_strength_log) * torch.tanh(scale))
         scalars = scalars + torch.exp(self.film_shift_strength_log) * torch.tanh(shift)
         if self.geometric_embedding is None:
@@ -191,4 +194,4 @@ class Network(nn.Module):
             x = x[:1]
         for layer in self.readout_pre_layers:
             x = x + layer(x)
-        return x[0] + self.output_ffn.scalar_row(x)
+        return x[0] + self.output_ffn.scalar_row(x)  # type: ignore[operator]

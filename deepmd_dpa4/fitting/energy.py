@@ -33,8 +33,8 @@ class GatedMLP(nn.Module):
         widths = [width_in, *hidden]
         layers = [GatedLayer(a, b, config.activation_function, init) for a, b in zip(widths, hidden, strict=False)]
         self.hidden_layers = nn.ModuleList(layers)
-        self.output_layer = MatrixLinear(widths[-1], 1, config.bias_out, init)
         self.case_film = CaseFilm(cases, width_in, widths, config.activation_function, init) if cases > 0 else None
+        self.output_layer = MatrixLinear(widths[-1], 1, config.bias_out, init)
 
     def forward(self, h: Tensor, case: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, width) to energies (N, 1) and the last hidden features."""
@@ -73,9 +73,17 @@ class EnergyFitting(nn.Module):
         Precision of the parameters.
     """
 
+    bias_atom_e: Tensor
+    fparam_avg: Tensor | None
+    fparam_inv_std: Tensor | None
+    aparam_avg: Tensor | None
+    aparam_inv_std: Tensor | None
+    case_embd: Tensor | None
+
     def __init__(self, config: FittingConfig, ntypes: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
         init = Initializer(dtype, config.seed)
+        self.dtype = dtype
         self.cases, self.case_film = config.dim_case_embd, config.case_film_embd
         self.n_frame, self.n_atomic = config.numb_fparam, config.numb_aparam
         appended = 0 if self.case_film else self.cases
@@ -112,20 +120,21 @@ class EnergyFitting(nn.Module):
             If parameters that the network needs are missing.
         """
         network = self.filter_layers.networks[0]
-        dtype = network.output_layer.matrix.dtype
-        parts = [features.to(dtype)]
-        if self.fparam_avg is not None and self.fparam_inv_std is not None:
+        parts = [features.to(self.dtype)]
+        mean, inverse = self.fparam_avg, self.fparam_inv_std
+        if mean is not None and inverse is not None:
             if fparam is None:
                 raise ValueError("this model needs `fparam`: frame parameters")
-            parts.append(((fparam - self.fparam_avg) * self.fparam_inv_std).to(dtype))
-        if self.aparam_avg is not None and self.aparam_inv_std is not None:
+            parts.append(((fparam - mean) * inverse).to(self.dtype))
+        mean, inverse = self.aparam_avg, self.aparam_inv_std
+        if mean is not None and inverse is not None:
             if aparam is None:
                 raise ValueError("this model needs `aparam`: atomic parameters")
-            parts.append(((aparam - self.aparam_avg) * self.aparam_inv_std).to(dtype))
-        case = features.new_zeros([0]).to(dtype)
-        if self.case_embd is not None:
-            case = self.case_embd.to(dtype)
-            if not self.case_film:
-                parts.append(case.unsqueeze(0).expand(features.shape[0], -1))
-        energy, hidden = network(torch.cat(parts, dim=1), case)
+            parts.append(((aparam - mean) * inverse).to(self.dtype))
+        case = self.case_embd
+        if case is None:
+            case = torch.zeros([0], dtype=self.dtype, device=features.device)
+        elif not self.case_film:
+            parts.append(case.to(self.dtype).unsqueeze(0).expand(features.shape[0], -1))
+        energy, hidden = network(torch.cat(parts, dim=1), case.to(self.dtype))
         return energy.squeeze(1).to(torch.float64), hidden

@@ -52,4 +52,4 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
         """Reorder, drop or add types."""
         DPAtomicModel.change_type_map(self, type_map, model_with_new_type_stat)
         if self.zbl_wanted:
-            self.zbl = ZBL(type_map, self.descriptor.rcut).to(DEVICE)
+            self.zbl = ZBL(type_map, self.descriptor.get_rcut()).to(DEVICE)  # type: ignore[operator]

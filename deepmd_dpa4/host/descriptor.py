@@ -35,6 +35,11 @@ class DescriptorDPA4(BaseDescriptor, Network):
         The ``descriptor`` section of an input. Unknown keys are an error.
     """
 
+    excluded: Tensor
+    mean: Tensor
+    stddev: Tensor
+    default_charge_spin: Tensor | None
+
     def __init__(
         self, ntypes: int, type_map: list[str] | None = None, bridging: BridgingConfig | None = None, **options: Any
     ) -> None:
@@ -76,7 +81,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         self.exclude_types = pairs
         self.register_buffer("excluded", table.to(DEVICE), persistent=False)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         extended_coord: Tensor,
         extended_atype: Tensor,

@@ -31,6 +31,8 @@ class FittingDPA4(EnergyFitting, Fitting):
         The ``fitting_net`` section of an input. Unknown keys are an error.
     """
 
+    default_frame_parameters: Tensor | None
+
     def __init__(
         self,
         ntypes: int,

@@ -21,7 +21,7 @@ log = logging.getLogger("deepmd.dpa4")
 _HostModel = make_model(AtomicModelDPA4)
 
 
-class ModelDPA4(DPModelCommon, _HostModel):
+class ModelDPA4(DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
     """Energy, forces and virial of a batch of frames.
 
     Built by :func:`deepmd_dpa4.host.build.build_model`.

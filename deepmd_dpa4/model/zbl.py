@@ -41,6 +41,8 @@ class ZBL(nn.Module):
     so the energy has a step of up to 1 meV per pair at 6 Angstrom.
     """
 
+    charge: Tensor
+
     def __init__(self, type_map: list[str], rcut: float) -> None:
         super().__init__()
         self.rcut = rcut

@@ -17,10 +17,14 @@ class EdgeGridActivation(GridNet):
     One tensor (F, E, rows * 2C) per order in, (F, E, rows * C) out, rows in edge order.
     """
 
+    to_grid: Tensor
+    from_grid: Tensor
+
     def __init__(
         self, lmax: int, mmax: int, channels: int, streams: int, lebedev: bool, bias: bool, init: Initializer
     ) -> None:
-        super().__init__("glu", True, channels, streams, 0, bias, init)
+        super().__init__(channels, streams)
+        self.add_operation("glu", True, 0, bias, init)
         self.lmax, self.mmax = lmax, mmax
         to_grid, from_grid = s2_tables(lmax, mmax, lebedev, edge_order=True, square=False)
         self._constant("to_grid", to_grid, init.dtype)

@@ -59,6 +59,8 @@ class EdgeGate(DegreeGates):
 class NodeGate(DegreeGates):
     """Gated activation of node features (D, N, C); the gates come from a second operand if one is given."""
 
+    expand_index: Tensor
+
     def __init__(self, lmax: int, channels: int, activation: str, bias: bool, init: Initializer) -> None:
         super().__init__(lmax, channels, 1, bias, init)
         self.activation = Activation(activation)

@@ -20,6 +20,13 @@ class GridTables(nn.Module):
     ``kmax`` None stands for an S2 grid, whose rows are the packed (l, m).
     """
 
+    to_grid: Tensor
+    from_grid: Tensor
+    coupling: Tensor
+    packed_row: Tensor
+    pair_of_row: Tensor
+    live_pair: Tensor
+
     def __init__(self, lmax: int, kmax: int | None, lebedev: bool, dtype: torch.dtype) -> None:
         super().__init__()
         if kmax is None:
@@ -69,13 +76,13 @@ class GridOperation(nn.Module):
         self.branches = branches
         if kind == "branch":
             width_in, width_grid, width_out = width, branches * width, width
-            self.router = WeightLinear(init.uniform([2 * width, branches], 1 / math.sqrt(2 * width)))
         else:
-            self.router = None
             width_in, width_grid, width_out = (2 * width if self_mode else width), 2 * width, 2 * width
         bound = 1 / math.sqrt(width_in)
         self.left_proj = WeightLinear(init.uniform([width_in, width_grid], bound))
         self.right_proj = WeightLinear(init.uniform([width_in, width_grid], bound))
+        routing = init.uniform([2 * width, branches], 1 / math.sqrt(2 * width))
+        self.router = WeightLinear(routing) if kind == "branch" else None
         self.out_proj = WeightLinear(init.uniform([width_out, width], 1 / math.sqrt(width_out)))
 
     def branch_weight(self, scalars: Tensor) -> Tensor | None:
@@ -88,14 +95,16 @@ class GridOperation(nn.Module):
 class GridNet(nn.Module):
     """What self and cross products share: the scalar path around a grid operation."""
 
-    def __init__(
-        self, kind: str, self_mode: bool, width: int, streams: int, branches: int, bias: bool, init: Initializer
-    ) -> None:
+    def __init__(self, width: int, streams: int) -> None:
         super().__init__()
-        self.kind, self.width, self.streams = kind, width, streams
-        gate_bias = init.constant([streams * width], 0.0) if bias else None
-        self.scalar_gate = WeightLinear(init.normal([2 * width, streams * width], 0.01), gate_bias)
-        self.grid_op = GridOperation(kind, self_mode, width, branches, init) if kind != "glu" else None
+        self.width, self.streams = width, streams
+
+    def add_operation(self, kind: str, self_mode: bool, branches: int, bias: bool, init: Initializer) -> None:
+        """Create the weights; subclasses with weights of their own create those first, as checkpoints order them."""
+        columns = self.streams * self.width
+        gate_bias = init.constant([columns], 0.0) if bias else None
+        self.scalar_gate = WeightLinear(init.normal([2 * self.width, columns], 0.01), gate_bias)
+        self.grid_op = GridOperation(kind, self_mode, self.width, branches, init) if kind != "glu" else None
 
     def project_left(self, left: Tensor, right: Tensor) -> Tensor:
         """Fold the left projection of the operation into the linear maps (pairs, in, W) that make the operands."""
@@ -146,8 +155,9 @@ class SelfGridNet(GridNet):
     """
 
     def __init__(self, kind: str, width: int, branches: int, tables: GridTables, bias: bool, init: Initializer) -> None:
-        super().__init__(kind, True, width, 1, branches, bias, init)
+        super().__init__(width, 1)
         self.tables = tables
+        self.add_operation(kind, True, branches, bias, init)
 
     def operands(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Left and right operand (rows, N, .), projected, and the scalar pair (N, 2W), not projected."""
@@ -204,7 +214,7 @@ class MessageNodeProduct(GridNet):
     def __init__(
         self, lmax: int, kmax: int, kind: str, width: int, streams: int, branches: int, bias: bool, init: Initializer
     ) -> None:
-        super().__init__(kind, False, width, streams, branches, bias, init)
+        super().__init__(width, streams)
         frames = len(frame_orders(kmax))
         self.tables = GridTables(lmax, kmax, True, init.dtype)
         self.residual_scale = init.constant([streams, width], 1e-3)
@@ -212,6 +222,7 @@ class MessageNodeProduct(GridNet):
         contract = init.uniform([lmax + 1, frames * width, width], 1 / math.sqrt(frames * width))
         self.frame_expand = FrameLinear(expand)
         self.frame_contract = FrameLinear(contract)
+        self.add_operation(kind, False, branches, bias, init)
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         size, nodes = query.shape[0], query.shape[1]

@@ -43,6 +43,8 @@ class SO3Linear(nn.Module):
     ``weight`` is (L + 1, C_in, C_out); the optional bias acts on (0, 0). Source: specification 5.3.
     """
 
+    expand_index: Tensor
+
     def __init__(
         self, lmax: int, width_in: int, width_out: int, bias: bool, init: Initializer, zero: bool = False
     ) -> None:

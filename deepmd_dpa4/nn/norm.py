@@ -19,6 +19,9 @@ class EquivariantRMSNorm(nn.Module):
     Input and output (D, N, C).
     """
 
+    expand_index: Tensor
+    balance_weight: Tensor
+
     def __init__(self, lmax: int, channels: int, delta: float, init: Initializer) -> None:
         super().__init__()
         self.delta = delta

@@ -38,4 +38,4 @@ class RadialMLP(nn.Module):
         for index, layer in enumerate(self.net):
             if index < self.n_hidden_layers:
                 h = layer(h)
-        return h, self.net[-1].matrix
+        return h, self.net[-1].matrix  # type: ignore[return-value]

@@ -22,6 +22,8 @@ from deepmd_dpa4.so3.layout import edge_rows, packed_index
 class DegreeRaising(nn.Module):
     r"""Bilinear map :math:`(a, t_{l-1}) \mapsto \Pi_l(a \otimes t_{l-1})`, (E, 3) x (E, 2l-1) -> (E, 2l+1)."""
 
+    coupling: Tensor
+
     def __init__(self, degree: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.register_buffer("coupling", torch.tensor(degree_raising(degree), dtype=dtype), persistent=False)
@@ -40,6 +42,9 @@ class WignerRows(nn.Module):
     dtype : torch.dtype
         Precision of the constants.
     """
+
+    position: Tensor
+    scale: Tensor
 
     def __init__(self, lmax: int, mmax: int, dtype: torch.dtype) -> None:
         super().__init__()

@@ -14,12 +14,16 @@ from tests.support.models import Result, evaluate, relative_error
 from tests.support.rotations import random_rotations
 
 DOUBLE, SINGLE = 1e-12, 1e-6
+# Forces and virials in single precision are sums of larger edge terms. Rounding the rotated edge vectors alone, with
+# all arithmetic in double precision, moves them by up to 7e-7 here; the rounding of the arithmetic comes on top.
+SINGLE_DERIVATIVES = 5e-6
 
 
 def assert_same(result: Result, reference: Result, tolerance: float) -> None:
+    derivatives = SINGLE_DERIVATIVES if tolerance == SINGLE else tolerance
     assert relative_error(result.energy, reference.energy) < tolerance
-    assert relative_error(result.force, reference.force) < tolerance
-    assert relative_error(result.virial, reference.virial) < tolerance
+    assert relative_error(result.force, reference.force) < derivatives
+    assert relative_error(result.virial, reference.virial) < derivatives
 
 
 def check_rotation(potential: Potential, tolerance: float) -> None:
@@ -28,9 +32,7 @@ def check_rotation(potential: Potential, tolerance: float) -> None:
         for rotation in random_rotations(3, seed=5):
             cell = None if frame.cell is None else frame.cell @ rotation.T
             turned = evaluate(potential, replace(frame, coord=frame.coord @ rotation.T, cell=cell))
-            expected = Result(
-                reference.energy, reference.force @ rotation.T, rotation @ reference.virial @ rotation.T
-            )
+            expected = Result(reference.energy, reference.force @ rotation.T, rotation @ reference.virial @ rotation.T)
             assert_same(turned, expected, tolerance)
 
 

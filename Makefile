@@ -1,0 +1,47 @@
+# Everything a visitor or a maintainer runs. Only Python 3.10 or newer and make have to be there beforehand.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first interpreter that really starts: version managers leave commands of uninstalled versions in the path.
+FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.10 python3; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+# An activated environment elsewhere must not leak into this one.
+unexport PYTHONHOME PYTHONPATH
+export OMP_NUM_THREADS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test docs bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+venv: $(STAMP) ## create .venv and install the package with everything below (about 6 GB)
+
+$(STAMP): setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 or newer found; give one with: make PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -e '.[examples,lmp,dev]'
+	@touch $@
+
+demo: $(STAMP) ## train on water for a few minutes, test, freeze, run LAMMPS, draw two pictures
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/water/demo.py
+
+test: $(STAMP) ## lint, format, types, tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
+	$(BIN)/python docs/make_parameters.py
+	$(BIN)/python docs/draw_architecture.py
+
+bench: $(STAMP) ## measure speed on this machine
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py
+
+clean: ## remove the environment, caches and results
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info examples/water/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,157 @@
+"""Neighbour search against all pairs over enough images."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.neighbors import search
+from tests.support import frames
+from tests.support.frames import Frame
+from tests.support.models import graph_of
+
+Edge = tuple[int, int, tuple[float, float, float]]
+
+
+def brute_force(frame: Frame, rcut: float) -> list[Edge]:
+    """Receiver, sender and vector of every pair within the cutoff, for real atoms."""
+    shifts = torch.zeros(1, 3, dtype=torch.float64)
+    if frame.cell is not None:
+        # distance between lattice planes, and how far atoms lie outside the cell
+        heights = 1.0 / torch.linalg.inv(frame.cell).norm(dim=0)
+        fractional = frame.coord @ torch.linalg.inv(frame.cell)
+        spread = fractional.max(0).values - fractional.min(0).values
+        reach = [math.ceil(rcut / h + s) for h, s in zip(heights.tolist(), spread.tolist(), strict=True)]
+        grid = itertools.product(*(range(-n, n + 1) for n in reach))
+        shifts = torch.tensor(list(grid), dtype=torch.float64) @ frame.cell
+    edges = []
+    for i, j in itertools.product(range(len(frame.types)), repeat=2):
+        if frame.types[i] < 0 or frame.types[j] < 0:
+            continue
+        vectors = frame.coord[j] - frame.coord[i] + shifts
+        distance = vectors.norm(dim=1)
+        for vector in vectors[(distance < rcut) & (distance > 1e-5)].tolist():
+            edges.append((i, j, tuple(vector)))
+    return edges
+
+
+def listed(graph: Graph) -> list[Edge]:
+    return list(
+        zip(graph.receiver.tolist(), graph.sender.tolist(), (tuple(v) for v in graph.vector.tolist()), strict=True)
+    )
+
+
+def assert_same_edges(found: list[Edge], expected: list[Edge]) -> None:
+    def key(edge: Edge) -> tuple:
+        return edge[0], edge[1], *(round(x, 6) + 0.0 for x in edge[2])
+
+    assert sorted(map(key, found)) == sorted(map(key, expected))
+
+
+SYSTEMS = {
+    "triclinic": frames.triclinic_frame(),
+    "self images": frames.tiny_cell_frame(),
+    "open": frames.cluster_frame(),
+    "isolated atom": frames.isolated_frame(),
+    "outside the cell": frames.golden_frame().moved(
+        frames.golden_frame().coord * 3.0 - torch.tensor([20.0, 0.0, -31.0], dtype=torch.float64)
+    ),
+    "one atom, many images": frames.frame([[0.3, 0.2, 0.1]], [0], [[2.1, 0.0, 0.0], [0.9, 2.0, 0.0], [-0.7, 0.6, 1.9]]),
+    "left-handed cell": frames.frame(
+        [[0, 0, 0], [1, 1, 1]], [0, 1], [[0.0, 4.0, 0.0], [4.2, 0.3, 0.0], [0.0, 0.0, 4.1]]
+    ),
+    "flat cell": frames.frame([[0, 0, 0], [1, 1, 1]], [0, 1], [[9.0, 0.0, 0.0], [7.5, 3.0, 0.0], [0.0, 0.0, 4.1]]),
+}
+
+
+@pytest.mark.parametrize("rcut", [3.0, 6.0])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_equals_all_pairs(name: str, rcut: float) -> None:
+    assert_same_edges(listed(graph_of(SYSTEMS[name], rcut)), brute_force(SYSTEMS[name], rcut))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), atoms=st.integers(1, 6), rcut=st.floats(1.0, 6.0), periodic=st.booleans())
+def test_equals_all_pairs_in_random_frames(seed: int, atoms: int, rcut: float, periodic: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    cell = 4.0 * torch.eye(3, dtype=torch.float64)
+    cell = cell + 0.8 * torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    coord = 8.0 * torch.rand(atoms, 3, generator=generator, dtype=torch.float64) - 2.0
+    frame = Frame(coord, torch.zeros(atoms, dtype=torch.int64), cell if periodic else None)
+    assert_same_edges(listed(graph_of(frame, rcut)), brute_force(frame, rcut))
+
+
+def test_vectors_and_order() -> None:
+    graph = graph_of(frames.golden_frame())
+    assert graph.vector.dtype == torch.float64
+    assert not graph.vector.requires_grad
+    assert bool((graph.receiver.diff() >= 0).all()), "edges are sorted by receiver"
+    assert bool((graph.vector.norm(dim=1) < 6.0).all())
+
+
+def test_padding_atoms_have_no_edges() -> None:
+    real = frames.golden_frame()
+    coord = torch.cat([torch.zeros(1, 3, dtype=torch.float64), real.coord])
+    padded = Frame(coord, torch.cat([torch.tensor([-1]), real.types]), real.cell)
+    graph = graph_of(padded)
+    assert graph.node_type[0] == 2
+    shifted = [(i + 1, j + 1, v) for i, j, v in listed(graph_of(real))]
+    assert_same_edges(listed(graph), shifted)
+
+
+def test_excluded_types() -> None:
+    excluded = torch.zeros(3, 3, dtype=torch.bool)
+    excluded[0, 1] = excluded[1, 0] = True
+    frame = frames.golden_frame()
+    expected = [e for e in brute_force(frame, 6.0) if frame.types[e[0]] == frame.types[e[1]]]
+    assert_same_edges(listed(graph_of(frame, excluded=excluded)), expected)
+
+
+def test_coincident_atoms_are_no_pair() -> None:
+    frame = frames.frame([[0, 0, 0], [0, 0, 0], [1, 0, 0]], [0, 0, 1])
+    assert_same_edges(listed(graph_of(frame)), brute_force(frame, 6.0))
+
+
+def test_frames_of_a_batch_do_not_meet() -> None:
+    frame = frames.golden_frame()
+    coord = torch.stack([frame.coord, frame.coord + 0.1, frame.coord.flip(0)])
+    graph = search(coord, frame.types.expand(3, -1), frame.cell.expand(3, 3, 3), 6.0, 2, None)
+    assert graph.n_owned == 18
+    assert torch.equal(graph.frame, torch.arange(3).repeat_interleave(6))
+    assert torch.equal(graph.frame[graph.sender], graph.frame[graph.receiver])
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_no_atoms(periodic: bool) -> None:
+    cell = 5.0 * torch.eye(3, dtype=torch.float64).unsqueeze(0) if periodic else None
+    graph = search(torch.zeros(1, 0, 3), torch.zeros(1, 0, dtype=torch.int64), cell, 6.0, 2, None)
+    assert graph.n_owned == 0
+    assert graph.vector.shape == (0, 3)
+    assert len(graph.sender) == len(graph.receiver) == len(graph.node_type) == 0
+
+
+def test_single_atom() -> None:
+    graph = graph_of(frames.frame([[1.0, 2.0, 3.0]], [1]))
+    assert graph.n_owned == 1
+    assert graph.vector.shape == (0, 3)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_refuses_coordinates_that_are_not_finite(bad: float) -> None:
+    frame = frames.golden_frame()
+    coord = torch.stack([frame.coord, frame.coord])
+    coord[1, 2, 0] = bad
+    with pytest.raises(ValueError, match="`coord` of frame 1 is not finite"):
+        search(coord, frame.types.expand(2, -1), frame.cell.expand(2, 3, 3), 6.0, 2, None)
+
+
+def test_refuses_cells_without_volume() -> None:
+    frame = frames.golden_frame()
+    flat = frame.cell.clone()
+    flat[2] = flat[0] + flat[1]
+    with pytest.raises(ValueError, match="`box` of frame 0 has volume .* must be positive"):
+        graph_of(Frame(frame.coord, frame.types, flat))

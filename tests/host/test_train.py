@@ -1,0 +1,123 @@
+"""``dp --pt train`` and the ways to go on from a checkpoint."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.host import inputs
+from tests.host.commands import dp
+from tests.host.conftest import Data, Run, train
+from tests.host.predict import difference, predict
+
+DESCRIPTOR = "model.Default.atomic_model.descriptor."
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=True)["model"]
+
+
+def steps(folder: Path) -> list[int]:
+    return np.loadtxt(folder / "lcurve.out", ndmin=2)[:, 0].astype(int).tolist()
+
+
+def test_the_plugin_builds_the_model_and_says_so(trained: Run) -> None:
+    assert "is built by deepmd-dpa4" in trained.log
+
+
+def test_learning_curve_falls(trained: Run) -> None:
+    with (trained.folder / "lcurve.out").open() as file:
+        names = file.readline().lstrip("#").split()
+    curve = np.loadtxt(trained.folder / "lcurve.out")
+    assert np.isfinite(curve).all()
+    for name in ("rmse_f_trn", "rmse_f_val"):
+        column = curve[:, names.index(name)]
+        assert column[-5:].mean() < 0.5 * column[:3].mean(), name
+
+
+def test_restart_goes_on_at_the_next_step(data: Data, trained: Run, tmp_path: Path) -> None:
+    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, None, 63, inputs.FROZEN_RATE)
+    run = train(tmp_path, content, "--restart", str(trained.checkpoint))
+    before, after = weights(trained.checkpoint), weights(run.checkpoint)
+    # the number in the file counts from zero
+    first = before["_extra_state"]["train_infos"]["step"] + 1
+    assert first >= 60
+    assert steps(run.folder) == list(range(first, 64))
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        if torch.is_tensor(value) and key.startswith(DESCRIPTOR):
+            assert torch.equal(value, after[key]), key
+
+
+def test_init_model_takes_the_weights_but_counts_anew(data: Data, trained: Run, tmp_path: Path) -> None:
+    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, None, 2, inputs.FROZEN_RATE)
+    run = train(tmp_path, content, "--init-model", str(trained.checkpoint), "--skip-neighbor-stat")
+    assert steps(run.folder) == [1, 2]
+    assert "Calculate neighbor statistics" not in run.log
+    assert difference(predict(run.checkpoint, data.frames).force, predict(trained.checkpoint, data.frames).force) < 1e-6
+
+
+def test_finetune_keeps_the_forces_and_fits_the_bias(data: Data, trained: Run, tmp_path: Path) -> None:
+    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
+    run = train(tmp_path, content, "--finetune", str(trained.checkpoint))
+    before, after = predict(trained.checkpoint, data.frames), predict(run.checkpoint, data.frames)
+    assert difference(after.force, before.force) < 1e-6
+    shift = (after.energy - before.energy).ravel()
+    # with one composition the bias can only shift all energies by the same amount
+    assert np.ptp(shift) < 1e-5 * np.abs(before.energy).max()
+
+
+def test_finetune_with_a_permuted_and_enlarged_type_map(data: Data, trained: Run, tmp_path: Path) -> None:
+    section = inputs.model(inputs.DESCRIPTOR) | {"type_map": ["C", "H", "O"]}
+    content = {"model": section} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
+    run = train(tmp_path, content, "--finetune", str(trained.checkpoint))
+    before = predict(trained.checkpoint, data.frames)
+    after = predict(run.checkpoint, data.frames, types=(2, 1, 1, 2, 1, 1))
+    assert difference(after.force, before.force) < 1e-6
+    assert difference(after.virial, before.virial) < 1e-5
+
+
+def test_use_pretrain_script_takes_the_architecture_of_the_file(data: Data, trained: Run, tmp_path: Path) -> None:
+    section = {"type": "dpa4", "type_map": ["O", "H"], "descriptor": {"type": "dpa4"}, "fitting_net": {}}
+    content = {"model": section} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
+    run = train(tmp_path, content, "--finetune", str(trained.checkpoint), "--use-pretrain-script")
+    assert difference(predict(run.checkpoint, data.frames).force, predict(trained.checkpoint, data.frames).force) < 1e-6
+
+
+def test_shortest_input_of_the_official_implementation(data: Data, tmp_path: Path) -> None:
+    """No ``fitting_net``; also the aliases of names and options, and a measured ``sel``."""
+    descriptor = {key: value for key, value in inputs.SMALL.items() if key not in ("mixing_layers", "sel")}
+    descriptor |= {"type": "DPA4", "so2_layers": 2, "sel": "auto"}
+    section = {"type": "DPA4", "type_map": ["O", "H"], "descriptor": descriptor}
+    run = train(tmp_path, {"model": section} | inputs.training(data.train))
+    assert "is built by deepmd-dpa4" in run.log
+    used = json.loads((tmp_path / "out.json").read_text())["model"]["descriptor"]
+    assert used["mixing_layers"] == 2
+    assert isinstance(used["sel"], int | list)
+    assert not re.search(r"mixing_layers\.\d", run.log)
+    key = DESCRIPTOR + "blocks.0.so2_conv.so2_linears.1."
+    assert any(name.startswith(key) for name in weights(run.checkpoint))
+
+
+def test_neighbor_statistics_count_all_neighbors(data: Data, tmp_path: Path) -> None:
+    output = dp("neighbor-stat", "-s", data.train, "-r", "4.0", "-t", "O", "H", folder=tmp_path)
+    measured = int(re.search(r"max_nbor_size:\s*\[?(\d+)", output).group(1))
+    assert measured > 0
+
+
+@pytest.mark.parametrize("sel", ["auto", "auto:1.5"])
+def test_measured_sel_covers_the_data(data: Data, sel: str) -> None:
+    from deepmd.utils.data_system import DeepmdDataSystem
+
+    from deepmd_dpa4.host.descriptor import DescriptorDPA4
+    from deepmd_dpa4.host.statistics import measure_neighbors
+
+    systems = DeepmdDataSystem([str(data.train)], 1, 1, 4.0, type_map=["O", "H"])
+    section, smallest = DescriptorDPA4.update_sel(systems, ["O", "H"], {"rcut": 4.0, "sel": sel})
+    nearest, largest = measure_neighbors(systems, 4.0)
+    factor = float(sel.split(":")[1]) if ":" in sel else 1.1
+    assert section["sel"] >= factor * largest
+    assert 0.3 < smallest == nearest < 1.2
