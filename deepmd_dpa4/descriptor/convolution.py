@@ -223,7 +223,8 @@ class SO2Convolution(nn.Module):
         groups = split_orders(local, self.lmax, self.mmax, self.streams)
         index = 0
         for linear, activation in zip(self.so2_linears, self.non_linearities):
-            mixed = activation(linear(groups, self.bias_factor(index, linear.width_out, geometry, condition, graph)  # type: ignore[arg-type]))
+            factor = self.bias_factor(index, linear.width_out, geometry, condition, graph)  # type: ignore[arg-type]
+            mixed = activation(linear(groups, factor))
             groups = [a + b for a, b in zip(groups, mixed)]
             index += 1
         last = self.so2_linears[-1]

@@ -61,9 +61,7 @@ SYSTEMS = {
         frames.golden_frame().coord * 3.0 - torch.tensor([20.0, 0.0, -31.0], dtype=torch.float64)
     ),
     "one atom, many images": frames.frame([[0.3, 0.2, 0.1]], [0], [[2.1, 0.0, 0.0], [0.9, 2.0, 0.0], [-0.7, 0.6, 1.9]]),
-    "left-handed cell": frames.frame(
-        [[0, 0, 0], [1, 1, 1]], [0, 1], [[0.0, 4.0, 0.0], [4.2, 0.3, 0.0], [0.0, 0.0, 4.1]]
-    ),
+    "left-handed cell": frames.frame([[0, 0, 0], [1, 1, 1]], [0, 1], [[0, 4.0, 0], [4.2, 0.3, 0], [0, 0, 4.1]]),
     "flat cell": frames.frame([[0, 0, 0], [1, 1, 1]], [0, 1], [[9.0, 0.0, 0.0], [7.5, 3.0, 0.0], [0.0, 0.0, 4.1]]),
 }
 
@@ -153,5 +151,5 @@ def test_refuses_cells_without_volume() -> None:
     frame = frames.golden_frame()
     flat = frame.cell.clone()
     flat[2] = flat[0] + flat[1]
-    with pytest.raises(ValueError, match="`box` of frame 0 has volume .* must be positive"):
+    with pytest.raises(ValueError, match=r"`box` of frame 0 has volume .* must be positive"):
         graph_of(Frame(frame.coord, frame.types, flat))
