@@ -10,6 +10,7 @@ from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
 from torch import Tensor
 
 from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.export.trace import ExportMethods
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, from_table, search
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
@@ -21,7 +22,7 @@ log = logging.getLogger("deepmd.dpa4")
 _HostModel = make_model(AtomicModelDPA4)
 
 
-class ModelDPA4(DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
+class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
     """Energy, forces and virial of a batch of frames.
 
     Built by :func:`deepmd_dpa4.host.build.build_model`.
@@ -253,7 +254,19 @@ class ModelDPA4(DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
         nall = coord.view(frames, -1, 3).shape[1]
         graph = self.graph_of_edges(atype, edge_index, edge_vec, edge_mask)
         scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], frames * nall)
-        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin)
+        return self.derive_common(graph, scatter, atype, fparam, aparam, charge_spin)
+
+    def derive_common(
+        self,
+        graph: Graph,
+        scatter: Scatter,
+        atype: Tensor,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Energy and derivatives under DeePMD-kit's internal names."""
+        result = self.derive(graph, scatter, atype.shape[0], fparam, aparam, charge_spin)
         return {
             "energy": result["atom_energy"],
             "energy_redu": result["energy"],
@@ -272,8 +285,7 @@ class ModelDPA4(DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
         sender, receiver = edge_index[0], edge_index[1]
         excluded = descriptor.excluded[node_type.index_select(0, sender), node_type.index_select(0, receiver)]
         counts = edge_mask.to(torch.bool) & ~excluded
-        beyond = torch.zeros_like(edge_vec)
-        beyond[:, 2] = 2.0 * descriptor.rcut
+        beyond = torch.full_like(edge_vec, 2.0 * descriptor.rcut)
         vector = torch.where(counts.unsqueeze(1), edge_vec, beyond).to(torch.float64)
         return Graph(node_type, frames * nloc, frame, sender, receiver, vector, None)
 

@@ -24,6 +24,7 @@ from rich.table import Table
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "demo"
@@ -116,10 +117,11 @@ def follow(
         done, note = progress_of()
         if done > progress.tasks[task].completed:
             progress.update(task, completed=done, note=note)
-        if not console.is_terminal and done and time.monotonic() - last_line > PLAIN_LINE_SECONDS:
+        if not console.is_terminal and 0 < done < total and time.monotonic() - last_line > PLAIN_LINE_SECONDS:
             last_line = time.monotonic()
             left = progress.tasks[task].time_remaining
-            console.print(f"  {done} of {total} steps{note and ', ' + note}, {left or 0:.0f} s left")
+            note += f", about {left:.0f} s left" if left else ""
+            console.print(f"  {done} of {total} steps, {note}")
     if progress_of is not None and process.returncode == 0:
         progress.update(task, completed=total, note=progress_of()[1])
 
@@ -219,7 +221,9 @@ def draw_learning_curve(zero: float) -> Path:
     axes.axhline(zero, color="k", linestyle=":", label="predicting no forces")
     axes.axhline(zero / REQUIRED_REDUCTION, color="C3", linestyle="--", label="required: a fifth of that")
     axes.set(xlabel="training step", ylabel=f"force RMSE ({FORCE_UNIT})", yscale="log", xlim=(0, None))
-    axes.legend(frameon=False)
+    axes.set_yticks([0.05, 0.1, 0.2, 0.5, 1.0], ["0.05", "0.1", "0.2", "0.5", "1"])
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.95))
     return save(figure, "learning_curve.png")
 
 

@@ -1,0 +1,56 @@
+"""Snippets of the documentation, and examples made short enough for a test."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.host.commands import BIN, ROOT, call, dp
+
+DATA_OPTIONS = {"batch_size": 1, "numb_btch": 1}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Contents of the fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def copy_examples(folder: Path) -> Path:
+    """Copy of the examples; results of earlier runs stay behind. Returns the folder of the water example."""
+    ignore = shutil.ignore_patterns("demo", "*.pt", "*.pth", "*.pt2", "*.out", "log.*", "checkpoint", "__pycache__")
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=ignore)
+    water = folder / "examples" / "water"
+    for path in water.glob("*.json"):
+        path.write_text(json.dumps(shortened(json.loads(path.read_text()))))
+    return water
+
+
+def shortened(config: dict[str, Any], steps: int = 2) -> dict[str, Any]:
+    """An input that trains for a few steps of one frame each."""
+    training = config["training"]
+    training |= {"numb_steps": steps, "disp_freq": steps, "save_freq": steps}
+    # neither a warm-up nor a decay phase fits into so few steps
+    config["learning_rate"] = {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-5, "decay_steps": 1}
+    for branch in training.get("data_dict", {"": training}).values():
+        branch["training_data"]["batch_size"] = 1
+        if "validation_data" in branch:
+            branch["validation_data"] |= DATA_OPTIONS
+    return config
+
+
+def run_block(text: str, folder: Path) -> list[str]:
+    """Run the ``dp`` and ``lmp`` lines of a snippet; returns what each printed."""
+    return [run_line(shlex.split(line), folder) for line in text.splitlines() if line.strip()]
+
+
+def run_line(words: list[str], folder: Path) -> str:
+    """One command, perhaps with ``DEEPMD_DPA4=builtin`` in front."""
+    official = words[0] == "DEEPMD_DPA4=builtin"
+    words = words[1:] if official else words
+    if words[0] == "dp":
+        assert words[1] == "--pt"
+        return dp(*words[2:], folder=folder, official=official)
+    assert words[0] == "lmp", f"a test would have to know how to run `{words[0]}`"
+    return call([BIN / "lmp", *words[1:], "-var", "steps", "2"], folder)

@@ -1,0 +1,64 @@
+"""The documentation says what the code does."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from deepmd_dpa4 import __version__
+from tests.examples.snippets import blocks, copy_examples, run_block
+from tests.host.commands import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def load(path: Path) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_parameters_are_up_to_date() -> None:
+    written = (DOCS / "parameters.md").read_text()
+    assert written == load(DOCS / "make_parameters.py").render(), "run `make docs`"
+
+
+def test_module_table_is_complete() -> None:
+    """``architecture.md`` lists every module, and no other."""
+    package = ROOT / "deepmd_dpa4"
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| (.*) \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    listed = {f"{folder}/{name}" for folder, names in rows for name in re.findall(r"`(\w+)`", names)}
+    found = {f"{path.parent.name}/{path.stem}" for path in package.glob("*/*.py") if path.stem != "__init__"}
+    assert listed == found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_log_line_of_host_page() -> None:
+    assert f"model type dpa4 is built by deepmd-dpa4 {__version__}" in (DOCS / "host.md").read_text()
+
+
+def test_snippets_of_host_page(tmp_path: Path) -> None:
+    """They run, and the first one leaves the work to DeePMD-kit."""
+    folder = copy_examples(tmp_path)
+    switched_off, files = blocks(DOCS / "host.md", "sh")
+    assert "deepmd-dpa4" not in run_block(switched_off, folder)[0]
+    # the weights of the official implementation are frozen by ours
+    _, tested = run_block(files, folder)
+    assert "Force  RMSE" in tested
+
+
+def test_other_pages_have_no_untested_snippets() -> None:
+    for page in PAGES:
+        if page.name not in ("README.md", "host.md"):
+            assert "```" not in page.read_text()

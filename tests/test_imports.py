@@ -1,0 +1,96 @@
+"""The import graph of the package: one direction, and heavy packages only where they belong."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deepmd_dpa4
+
+ROOT = Path(deepmd_dpa4.__file__).parent
+PACKAGE = "deepmd_dpa4"
+
+# What each part may import of this package, besides itself and the package root.
+ALLOWED: dict[str, set[str]] = {"config": set(), "so3": set()}
+ALLOWED["graph"] = {"config", "so3"}
+ALLOWED["ops"] = {"config", "so3", "graph"}
+ALLOWED["nn"] = ALLOWED["ops"] | {"ops"}
+ALLOWED["descriptor"] = ALLOWED["fitting"] = ALLOWED["nn"] | {"nn"}
+ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
+ALLOWED["export"] = ALLOWED["model"] | {"model", "host"}
+ALLOWED["host"] = ALLOWED["model"] | {"model", "export", "schema", "takeover"}
+ALLOWED["takeover"] = set()
+ALLOWED["schema"] = {"config", "takeover"}
+ALLOWED["cli"] = {"config", "model", "export", "host", "schema", "takeover"}
+ALLOWED["__init__"] = set()
+
+MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+
+def part(module: Path) -> str:
+    return module.parts[0] if len(module.parts) > 1 else module.stem
+
+
+def imports(module: Path) -> set[str]:
+    """Full names of everything that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def top_level(module: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(module)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_point_one_way(module: Path) -> None:
+    own = part(module)
+    used = {name.split(".")[1] for name in imports(module) if name.startswith(f"{PACKAGE}.")}
+    known = {path.stem for path in ROOT.glob("*.py")} | {path.name for path in ROOT.iterdir() if path.is_dir()}
+    assert own in ALLOWED, f"{own} is not in the table above"
+    assert (used & known) - {own} <= ALLOWED[own]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_only_the_adapters_import_the_host_package(module: Path) -> None:
+    if part(module) in ("host", "export", "cli"):
+        return
+    from_host = {name for name in imports(module) if name.split(".")[0] == "deepmd"}
+    if part(module) == "schema":
+        assert all(name.startswith("deepmd.utils.argcheck") for name in from_host)
+        assert top_level(module) - set(sys.stdlib_module_names) <= {"dargs", "deepmd", PACKAGE}
+    else:
+        assert from_host == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_e3nn_is_not_needed(module: Path) -> None:
+    assert "e3nn" not in top_level(module)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part(m) == "config"], ids=str)
+def test_config_needs_the_standard_library_only(module: Path) -> None:
+    assert top_level(module) <= set(sys.stdlib_module_names) | {PACKAGE}
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        (f"import {PACKAGE}", ["torch", "deepmd", "numpy"]),
+        (f"import {PACKAGE}.config", ["torch", "deepmd", "numpy"]),
+        (f"import {PACKAGE}.model.potential", ["deepmd", "e3nn"]),
+    ],
+)
+def test_what_an_import_loads(statement: str, absent: list[str]) -> None:
+    code = f"{statement}; import sys; print([name for name in {absent!r} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout.strip() == "[]"
