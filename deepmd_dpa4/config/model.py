@@ -32,5 +32,7 @@ class BridgingConfig:
 class ExecutionConfig:
     """How the model is run."""
 
-    use_compile: bool = option(False, "Compile energy and forces for training; falls back to eager with a warning.")
+    use_compile: bool = option(
+        False, "Compile energy and forces for training. Accepted; this version runs without compilation and says so."
+    )
     enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")

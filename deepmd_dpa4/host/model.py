@@ -45,7 +45,9 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         DPModelCommon.__init__(self)
         _HostModel.__init__(self, *args, **kwargs)
         execution = execution or ExecutionConfig()
-        self.use_compile, self.enable_tf32 = execution.use_compile, execution.enable_tf32
+        self.enable_tf32 = execution.enable_tf32
+        if execution.use_compile:
+            log.warning("`model/use_compile` is true: this version of deepmd-dpa4 runs the model without compilation")
         self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
         strict_loading(self)
 
@@ -147,10 +149,17 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
     @torch.jit.unused
     def graph_by_search(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
         """By cell lists."""
+        self.set_matmul_precision(coord.device)
         descriptor = self.atomic_model.descriptor
         cell = None if box is None else box.view(-1, 3, 3)
         graph = search(coord, atype, cell, descriptor.rcut, descriptor.ntypes, descriptor.excluded)
         return graph, Scatter(graph.sender, graph.receiver, graph.n_owned)
+
+    @torch.jit.unused
+    def set_matmul_precision(self, device: torch.device) -> None:
+        """TF32 in training on a CUDA device, full precision otherwise; the backward pass follows the setting too."""
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high" if self.training and self.enable_tf32 else "highest")
 
     def graph_by_host(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
         """By the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""

@@ -12,8 +12,6 @@ def fill_ghosts(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Te
     along the swaps of the engine, and its derivative returns the gradients of ghosts to their owners. Every rank has
     to call it equally often, also a rank without atoms.
     """
-    if not torch.jit.is_scripting() and "nlocal" in tables:
-        return fill_ghosts_traced(features, tables, n_nodes)
     n_owned = features.shape[0]
     cpu = torch.device("cpu")
     buffer = functional.pad(features, [0, 0, 0, n_nodes - n_owned])
@@ -28,20 +26,3 @@ def fill_ghosts(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Te
         torch.tensor(n_owned, dtype=torch.int32, device=cpu),
         torch.tensor(n_nodes - n_owned, dtype=torch.int32, device=cpu),
     )[0]
-
-
-@torch.jit.unused
-def fill_ghosts_traced(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Tensor:
-    """The same by the operator that DeePMD-kit registers for compiled files."""
-    buffer = functional.pad(features, [0, 0, 0, n_nodes - features.shape[0]])
-    return torch.ops.deepmd_export.border_op(
-        tables["send_list"],
-        tables["send_proc"],
-        tables["recv_proc"],
-        tables["send_num"],
-        tables["recv_num"],
-        buffer,
-        tables["communicator"],
-        tables["nlocal"],
-        tables["nghost"],
-    )

@@ -35,6 +35,8 @@ MD_STEPS = 200
 POLL_SECONDS = 0.5
 PLAIN_LINE_SECONDS = 15.0
 FORCE_UNIT = "eV/Å"
+# step, learning rate, and errors of the whole loss, energy, force and virial, of validation and training data each
+LCURVE_COLUMNS = 10
 
 console = Console(highlight=False)
 
@@ -147,7 +149,9 @@ def learning_curve() -> np.ndarray:
     lines = path.read_text().splitlines() if path.exists() else []
     rows = [line.split() for line in lines if not line.startswith("#")]
     # the last line may be half written
-    return np.array([[row[0], row[5], row[6]] for row in rows if len(row) == 8], dtype=float).reshape(-1, 3)
+    return np.array([[row[0], row[5], row[6]] for row in rows if len(row) == LCURVE_COLUMNS], dtype=float).reshape(
+        -1, 3
+    )
 
 
 def training_progress() -> tuple[int, str]:

@@ -48,6 +48,7 @@ def test_log_line_of_host_page() -> None:
     assert f"model type dpa4 is built by deepmd-dpa4 {__version__}" in (DOCS / "host.md").read_text()
 
 
+@pytest.mark.slow
 def test_snippets_of_host_page(tmp_path: Path) -> None:
     """They run, and the first one leaves the work to DeePMD-kit."""
     folder = copy_examples(tmp_path)

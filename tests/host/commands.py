@@ -87,5 +87,5 @@ def lammps(script: str, folder: Path, ranks: int = 1) -> str:
 
 def errors(output: str) -> dict[str, float]:
     """Names and values of the RMSE lines of ``dp test``."""
-    found = re.findall(r"(\w[\w/ ]*?) RMSE\s*:\s*([-+0-9.eE]+)", output)
-    return {name.strip(): float(value) for name, value in found}
+    found = re.findall(r"INFO +(\w+) +RMSE(/Natoms)? *: *([-+0-9.eE]+)", output)
+    return {name + suffix: float(value) for name, suffix, value in found}

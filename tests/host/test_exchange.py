@@ -1,0 +1,158 @@
+"""Features of ghosts through the communication tables of an MD engine, in one process without MPI.
+
+One swap in which the process sends to itself reproduces periodicity: the ghosts are copies of owned atoms.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
+from torch import Tensor
+from torch.nn import functional
+
+from deepmd_dpa4.host.build import build_model
+from tests.host import inputs
+from tests.host.predict import difference
+from tests.support.frames import triclinic_frame
+from tests.support.weights import perturb
+
+MODELS: dict[str, tuple[inputs.Section, inputs.Section]] = {
+    "rich": (inputs.DESCRIPTOR, {}),
+    "three blocks": (inputs.SMALL | {"l_schedule": [2, 1, 1], "n_focus": 2, "n_atten_head": 2}, {}),
+    "zbl": (inputs.SMALL, {"bridging_method": "zbl", "bridging_r_inner": 1.8, "bridging_r_outer": 2.6}),
+    "excluded": (inputs.SMALL, {"pair_exclude_types": [[1, 1]], "atom_exclude_types": [0]}),
+}
+
+
+def energy_model(name: str) -> Any:
+    descriptor, others = MODELS[name]
+    section = inputs.model(descriptor | {"precision": "float64"}, {"precision": "float64"}, **others)
+    model = build_model(section).eval()
+    perturb(model, scale=0.3)
+    return model
+
+
+class Engine:
+    """What an MD engine hands over for one frame on one rank."""
+
+    def __init__(self, rcut: float) -> None:
+        frame = triclinic_frame()
+        self.n_owned = len(frame.types)
+        self.coord, self.types, self.mapping, self.table = extend_input_and_build_neighbor_list(
+            frame.coord.unsqueeze(0),
+            frame.types.unsqueeze(0),
+            rcut + 1.0,
+            [0],
+            mixed_types=True,
+            box=frame.cell.reshape(1, 9),
+            cap_neighbors=False,
+        )
+        # the operator receives the address of this array, which therefore has to stay alive
+        self.owners = self.mapping[0, self.n_owned :].numpy().astype(np.int32)
+        count = torch.tensor([len(self.owners)], dtype=torch.int32)
+        none = torch.zeros(1, dtype=torch.int32)
+        self.tables = {
+            "send_list": torch.tensor([self.owners.ctypes.data], dtype=torch.int64),
+            "send_proc": none,
+            "recv_proc": none,
+            "send_num": count,
+            "recv_num": count,
+            "communicator": torch.zeros(1, dtype=torch.int64),
+        }
+
+    def by_mapping(self, model: Any) -> dict[str, Tensor]:
+        return self.folded(model.forward_lower(self.coord, self.types, self.table, self.mapping, None, None, True))
+
+    def by_exchange(self, model: Any) -> dict[str, Tensor]:
+        out = model.forward_lower(self.coord, self.types, self.table, None, None, None, True, self.tables)
+        return self.folded(out)
+
+    def folded(self, out: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Derivatives on ghosts go to their owners, as the engine does."""
+        folded = {key: out[key].detach() for key in ("energy", "atom_energy", "virial")}
+        for key in ("extended_force", "extended_virial"):
+            value = out[key].detach()[0]
+            owned = torch.zeros_like(value[: self.n_owned])
+            folded[key] = owned.index_add(0, self.mapping[0], value)
+        return folded
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for key, value in expected.items():
+        assert difference(found[key].numpy(), value.numpy()) < 1e-12, key
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> Any:
+    return energy_model(request.param)
+
+
+@pytest.mark.parametrize("compile_", [lambda model: model, torch.jit.script], ids=["eager", "script"])
+def test_exchange_equals_folding(model: Any, compile_: Callable[[Any], Any]) -> None:
+    engine = Engine(model.get_rcut())
+    assert len(engine.owners) > 0
+    expected = engine.by_mapping(model)
+    # a scripted function changes its form after its first calls
+    scripted = compile_(model)
+    for _ in range(3):
+        assert_equal(engine.by_exchange(scripted), expected)
+    assert_equal(engine.by_mapping(scripted), expected)
+
+
+def test_folding_equals_the_prediction_of_a_frame(model: Any) -> None:
+    engine, frame = Engine(model.get_rcut()), triclinic_frame()
+    out = model(frame.coord.unsqueeze(0), frame.types.unsqueeze(0), frame.cell.reshape(1, 9), do_atomic_virial=True)
+    found = engine.by_mapping(model)
+    for key, name in (("energy", "energy"), ("extended_force", "force"), ("virial", "virial")):
+        expected = out[name].detach().reshape(found[key].shape)
+        assert difference(found[key].numpy(), expected.numpy()) < 1e-11, key
+
+
+def test_without_exchange_the_result_differs(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above would notice ghosts without features."""
+    from deepmd_dpa4.descriptor import convolution, source_gate
+
+    def zeros(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Tensor:
+        return functional.pad(features, [0, 0, 0, n_nodes - features.shape[0]])
+
+    engine = Engine(model.get_rcut())
+    expected = engine.by_mapping(model)
+    for module in (convolution, source_gate):
+        monkeypatch.setattr(module, "fill_ghosts", zeros)
+    assert difference(engine.by_exchange(model)["extended_force"].numpy(), expected["extended_force"].numpy()) > 1e-3
+
+
+def test_ghosts_without_owner_or_tables_are_refused(model: Any) -> None:
+    engine = Engine(model.get_rcut())
+    with pytest.raises(ValueError, match="atom_modify map"):
+        model.forward_lower(engine.coord, engine.types, engine.table)
+
+
+def test_rank_without_atoms_exchanges_too(model: Any) -> None:
+    """Its call of the operator is what the other ranks wait for."""
+    empty = np.zeros(1, dtype=np.int32)
+    none = torch.zeros(1, dtype=torch.int32)
+    tables = {
+        "send_list": torch.tensor([empty.ctypes.data], dtype=torch.int64),
+        "send_proc": none,
+        "recv_proc": none,
+        "send_num": none,
+        "recv_num": none,
+        "communicator": torch.zeros(1, dtype=torch.int64),
+    }
+    for compiled in (model, torch.jit.script(model)):
+        out = compiled.forward_lower(
+            torch.zeros(1, 0, 3, dtype=torch.float64),
+            torch.zeros(1, 0, dtype=torch.int64),
+            torch.zeros(1, 0, 0, dtype=torch.int64),
+            None,
+            None,
+            None,
+            True,
+            tables,
+        )
+        assert out["energy"].tolist() == [[0.0]]
+        assert out["extended_force"].shape == (1, 0, 3)

@@ -1,0 +1,201 @@
+"""``pair_style deepmd`` with the portable file equals Python."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.host.commands import BIN, lammps
+from tests.host.conftest import Run
+from tests.host.predict import SINGLE, Prediction, difference, predict
+from tests.host.toy import TYPES, Frames
+
+BAR = 1.602176634e6
+"""One eV per cubic Angstrom."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """One frame with cell rows in the triangular form of LAMMPS; types from 0."""
+
+    coord: np.ndarray
+    cell: np.ndarray
+    types: tuple[int, ...] = TYPES
+
+    @property
+    def frames(self) -> Frames:
+        return Frames(self.coord[None], self.cell[None], np.zeros(1), np.zeros((1, 1, 3)), np.zeros((1, 9)))
+
+
+def orthogonal() -> Box:
+    """Twelve atoms, four molecules' worth of space, so that two ranks have work."""
+    unit = triclinic().coord
+    return Box(np.concatenate([unit, unit + [6.3, 0.1, -0.1]]), np.diag([12.8, 6.4, 6.4]), TYPES * 2)
+
+
+def triclinic() -> Box:
+    coord = np.array(
+        [[0.1, 0.2, 0.3], [1.0, 0.35, 0.1], [0.2, 1.1, 0.45], [3.1, 3.0, 2.9], [3.9, 3.4, 2.6], [2.7, 3.8, 3.2]]
+    )
+    return Box(coord, np.array([[6.2, 0, 0], [0.4, 6.0, 0], [-0.3, 0.5, 5.8]]))
+
+
+def with_isolated_atom() -> Box:
+    """In a cell so large that images do not see each other and one atom sees nobody."""
+    box = triclinic()
+    return Box(np.concatenate([box.coord, [[14.0, 14.0, 14.0]]]), np.diag([25.0, 25.0, 25.0]), (*TYPES, 0))
+
+
+def write_box(path: Path, box: Box, kinds: int = 2) -> None:
+    (lx, _, _), (xy, ly, _), (xz, yz, lz) = box.cell
+    lines = ["toy", "", f"{len(box.types)} atoms", f"{kinds} atom types", ""]
+    lines += [f"0 {lx} xlo xhi", f"0 {ly} ylo yhi", f"0 {lz} zlo zhi"]
+    if np.any(box.cell != np.diag(np.diag(box.cell))):
+        lines.append(f"{xy} {xz} {yz} xy xz yz")
+    lines += ["", "Atoms # atomic", ""]
+    lines += [f"{i + 1} {t + 1} {x} {y} {z}" for i, (t, (x, y, z)) in enumerate(zip(box.types, box.coord, strict=True))]
+    path.write_text("\n".join(lines) + "\n")
+
+
+SCRIPT = """
+units metal
+atom_style atomic
+{map}
+boundary p p p
+read_data box.data
+mass * 1.0
+pair_style deepmd {model}
+pair_coeff * * {names}
+compute pe all pe/atom
+compute sum all reduce sum c_pe
+compute stress all centroid/stress/atom NULL virial
+compute total all reduce sum c_stress[1] c_stress[2] c_stress[3]
+thermo_style custom step pe c_sum pxx pyy pzz pxy pxz pyz c_total[1] c_total[2] c_total[3] etotal
+thermo_modify format float %.15g
+{run}
+write_dump all custom forces.dump id fx fy fz c_pe modify sort id format float %.15g
+"""
+COLUMNS = "step pe sum pxx pyy pzz pxy pxz pyz sxx syy szz etotal".split()
+
+
+@dataclass(frozen=True)
+class Output:
+    """Thermodynamic rows, and columns fx, fy, fz, energy of every atom after the last step."""
+
+    thermo: dict[str, np.ndarray]
+    atoms: np.ndarray
+    log: str
+
+
+def run_lammps(
+    folder: Path,
+    model: Path,
+    box: Box,
+    atom_map: bool = False,
+    names: str = "O H",
+    kinds: int = 2,
+    run: str = "run 0",
+    ranks: int = 1,
+) -> Output:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_box(folder / "box.data", box, kinds)
+    script = SCRIPT.format(map="atom_modify map yes" if atom_map else "", model=model, names=names, run=run)
+    log = lammps(script, folder, ranks)
+    rows, inside = [], False
+    for line in (folder / "log.lammps").read_text().splitlines():
+        if inside and line.startswith("Loop time"):
+            inside = False
+        elif inside:
+            rows.append([float(word) for word in line.split()])
+        elif line.split()[:2] == ["Step", "PotEng"]:
+            inside = True
+    thermo = dict(zip(COLUMNS, np.array(rows).T, strict=True))
+    dump = (folder / "forces.dump").read_text().split("ITEM: ATOMS")[1].splitlines()[1:]
+    return Output(thermo, np.array([[float(word) for word in line.split()[1:]] for line in dump]), log)
+
+
+def assert_matches(found: Output, expected: Prediction, box: Box, row: int = 0) -> None:
+    thermo = {key: value[row] for key, value in found.thermo.items()}
+    assert thermo["pe"] == pytest.approx(expected.energy[0, 0], rel=SINGLE)
+    assert thermo["sum"] == pytest.approx(thermo["pe"], rel=1e-6)
+    assert difference(found.atoms[:, :3], expected.force[0]) < SINGLE
+    assert difference(found.atoms[:, 3], expected.atom_energy[0, :, 0]) < SINGLE
+    virial = expected.virial[0].reshape(3, 3)
+    pressure = 0.5 * (virial + virial.T) / abs(np.linalg.det(box.cell)) * BAR
+    components = np.array([thermo[name] for name in ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")])
+    wanted = pressure[(0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)]
+    assert difference(components, wanted) < SINGLE
+    sums = np.array([thermo["sxx"], thermo["syy"], thermo["szz"]])
+    assert difference(-sums / abs(np.linalg.det(box.cell)), np.diag(pressure)) < SINGLE
+
+
+BOXES = {"orthogonal": orthogonal, "triclinic": triclinic, "isolated": with_isolated_atom}
+
+
+@pytest.mark.parametrize("name", BOXES)
+@pytest.mark.parametrize("atom_map", [False, True], ids=["no-map", "map"])
+def test_static_properties(trained: Run, name: str, atom_map: bool, tmp_path: Path) -> None:
+    box = BOXES[name]()
+    found = run_lammps(tmp_path, trained.frozen, box, atom_map)
+    assert_matches(found, predict(trained.checkpoint, box.frames, box.types), box)
+
+
+def test_types_may_be_swapped(trained: Run, tmp_path: Path) -> None:
+    box = triclinic()
+    swapped = replace(box, types=tuple(1 - t for t in box.types))
+    found = run_lammps(tmp_path, trained.frozen, swapped, names="H O")
+    assert_matches(found, predict(trained.checkpoint, box.frames), box)
+
+
+@pytest.mark.parametrize("atom_map", [False, True], ids=["no-map", "map"])
+def test_atoms_of_a_null_type_are_invisible(trained: Run, atom_map: bool, tmp_path: Path) -> None:
+    """A wall, say: inside the cutoff of the others, in the middle of the atom order."""
+    box = triclinic()
+    coord = np.concatenate([box.coord[:2], [[2.0, 2.0, 1.0]], box.coord[2:]])
+    mixed = Box(coord, box.cell, (*TYPES[:2], 2, *TYPES[2:]))
+    found = run_lammps(tmp_path, trained.frozen, mixed, atom_map, names="O H NULL", kinds=3)
+    assert np.all(found.atoms[2] == 0)
+    real = replace(found, atoms=np.delete(found.atoms, 2, axis=0))
+    assert_matches(real, predict(trained.checkpoint, box.frames), box)
+
+
+def test_one_lonely_atom(trained: Run, tmp_path: Path) -> None:
+    """No edge at all."""
+    box = Box(np.array([[5.0, 5.0, 5.0]]), np.diag([20.0, 20.0, 20.0]), (1,))
+    found = run_lammps(tmp_path, trained.frozen, box)
+    assert np.abs(found.atoms[:, :3]).max() == 0
+    assert np.isfinite(found.thermo["pe"]).all()
+
+
+DYNAMICS = "velocity all create 300 7\nfix 1 all nve\ntimestep 0.0002\nthermo 5\nrun 40"
+
+
+def test_energy_is_conserved_and_the_last_step_is_python_s(trained: Run, tmp_path: Path) -> None:
+    box = orthogonal()
+    found = run_lammps(tmp_path, trained.frozen, box, run=DYNAMICS)
+    total, kinetic = found.thermo["etotal"], found.thermo["etotal"] - found.thermo["pe"]
+    assert np.ptp(total) < 0.02 * max(np.ptp(kinetic), 1e-12)
+
+
+def test_two_ranks_equal_one(trained: Run, tmp_path: Path) -> None:
+    if not (BIN / "mpiexec").exists():
+        pytest.skip("needs the mpich wheel")
+    box = orthogonal()
+    one, two = (
+        run_lammps(tmp_path / str(ranks), trained.frozen, box, run=DYNAMICS, ranks=ranks) for ranks in (1, 2)
+    )
+    assert "2 by 1 by 1 MPI processor grid" in two.log
+    for name in COLUMNS:
+        assert difference(two.thermo[name], one.thermo[name]) < 1e-4, name
+    assert difference(two.atoms, one.atoms) < 1e-4
+
+
+def test_two_ranks_one_of_them_empty(trained: Run, tmp_path: Path) -> None:
+    """All atoms lie in the half of the box that belongs to one rank."""
+    if not (BIN / "mpiexec").exists():
+        pytest.skip("needs the mpich wheel")
+    small = triclinic()
+    box = Box(small.coord + 1.0, np.diag([40.0, 20.0, 20.0]))
+    found = run_lammps(tmp_path, trained.frozen, box, ranks=2)
+    assert_matches(found, predict(trained.checkpoint, box.frames, box.types), box)

@@ -1,0 +1,118 @@
+"""Checkpoints of the official implementation and of this package are the same files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.host import inputs
+from tests.host.commands import dp
+from tests.host.conftest import Data, Run, train
+from tests.host.predict import difference, predict
+from tests.host.test_train import weights
+
+EMA = {"enable_ema": True, "ema_decay": 0.8}
+
+
+def details(path: Path, data: Data, folder: Path, official: bool, head: str | None = None) -> dict[str, np.ndarray]:
+    """What ``dp test`` predicts."""
+    name = f"{'official' if official else 'ours'}-{path.stem}-{head}"
+    which = ["--head", head] if head else []
+    dp("test", "-m", path, *which, "-s", data.valid, "-n", "5", "-d", name, folder=folder, official=official)
+    files = {kind: folder / f"{name}.{kind}.out" for kind in ("e", "f", "v")}
+    return {kind: columns[:, columns.shape[1] // 2 :] for kind, columns in ((k, np.loadtxt(f)) for k, f in files.items())}
+
+
+def assert_same_predictions(path: Path, data: Data, folder: Path, head: str | None = None) -> None:
+    ours, theirs = (details(path, data, folder, official, head) for official in (False, True))
+    for kind, value in theirs.items():
+        assert difference(ours[kind], value) < 1e-5, kind
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "ema"])
+def official(request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    options = EMA if request.param else {}
+    content = {"model": inputs.model()} | inputs.training(data.train, None, 4, 1e-2, **options)
+    return train(tmp_path_factory.mktemp("official"), content, official=True)
+
+
+def files(run: Run) -> list[Path]:
+    """The checkpoint, and beside it the one with averaged weights."""
+    return [path for path in (run.checkpoint, run.folder / "model.ckpt_ema.pt") if path.exists()]
+
+
+def test_official_checkpoints_predict_the_same_here(official: Run, data: Data, tmp_path: Path) -> None:
+    assert "is built by deepmd-dpa4" not in official.log
+    found = files(official)
+    averaged = "ema" in torch.load(official.checkpoint, weights_only=True)
+    assert len(found) == (2 if averaged else 1)
+    for path in found:
+        assert_same_predictions(path, data, tmp_path)
+    if averaged:
+        assert difference(*(predict(path, data.frames).force for path in found)) > 1e-4
+
+
+def test_official_checkpoints_freeze_here(official: Run, data: Data, tmp_path: Path) -> None:
+    for path in files(official):
+        target = tmp_path / f"{path.stem}.pth"
+        dp("freeze", "-c", path, "-o", target, folder=tmp_path)
+        assert difference(predict(target, data.frames).force, predict(path, data.frames).force) < 1e-5
+
+
+def test_official_training_goes_on_here(official: Run, data: Data, tmp_path: Path) -> None:
+    averaged = len(files(official)) == 2
+    options = EMA if averaged else {}
+    content = {"model": inputs.model()} | inputs.training(data.train, None, 6, inputs.FROZEN_RATE, **options)
+    run = train(tmp_path, content, "--restart", str(official.checkpoint))
+    assert difference(predict(run.checkpoint, data.frames).force, predict(official.checkpoint, data.frames).force) < 1e-5
+    if averaged:
+        kept = torch.load(run.checkpoint, weights_only=True)["ema"]["model"]
+        assert kept.keys() == torch.load(official.checkpoint, weights_only=True)["ema"]["model"].keys()
+
+
+def test_official_checkpoint_is_finetuned_here(official: Run, data: Data, tmp_path: Path) -> None:
+    section = inputs.model() | {"type_map": ["H", "C", "O"]}
+    content = {"model": section} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
+    for path in files(official):
+        run = train(tmp_path / path.stem, content, "--finetune", str(path))
+        before = predict(path, data.frames)
+        after = predict(run.checkpoint, data.frames, types=(2, 0, 0, 2, 0, 0))
+        assert difference(after.force, before.force) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def ours(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, None, 4, 1e-2, **EMA)
+    return train(tmp_path_factory.mktemp("ours"), content)
+
+
+def test_our_checkpoints_predict_the_same_there(ours: Run, data: Data, tmp_path: Path) -> None:
+    assert len(files(ours)) == 2
+    for path in files(ours):
+        assert_same_predictions(path, data, tmp_path)
+
+
+def test_our_training_goes_on_there(ours: Run, data: Data, tmp_path: Path) -> None:
+    """Official loads every key strictly, optimizer state by position of the parameters."""
+    section = inputs.model(inputs.DESCRIPTOR)
+    content = {"model": section} | inputs.training(data.train, None, 5, inputs.FROZEN_RATE, **EMA)
+    run = train(tmp_path, content, "--restart", str(ours.checkpoint), official=True)
+    names = [list(weights(r.checkpoint)) for r in (ours, run)]
+    assert set(names[0]) == set(names[1])
+    moments = [torch.load(r.checkpoint, weights_only=True)["optimizer"]["state"] for r in (ours, run)]
+    assert {k: v["exp_avg"].shape for k, v in moments[0].items()} == {k: v["exp_avg"].shape for k, v in moments[1].items()}
+
+
+def test_multi_task_checkpoints(multi: Run, data: Data, tmp_path: Path) -> None:
+    """Ours there; and official's here."""
+    for head in ("one", "two"):
+        assert_same_predictions(multi.checkpoint, data, tmp_path, head)
+
+
+@pytest.mark.parametrize("film", [False, True])
+def test_official_multi_task_checkpoints(data: Data, film: bool, tmp_path: Path) -> None:
+    run = train(tmp_path, inputs.multi_task(data.train, steps=3, rate=1e-2, film=film, **EMA), official=True)
+    for path in files(run):
+        for head in ("one", "two"):
+            assert_same_predictions(path, data, tmp_path, head)
