@@ -293,7 +293,8 @@ class SO2Convolution(nn.Module):
             if not self.in_frame:
                 return segment_sum(local * weight, graph.receiver, graph.n_owned)
             return rotate_back_sum(local, rotation * weight, graph.receiver, graph.n_owned)
-        shape = [local.shape[0], local.shape[1], weight.shape[1], weight.shape[2], -1]
+        shape = [local.shape[0], local.shape[1], weight.shape[1], weight.shape[2]]
+        shape.append(self.width // (weight.shape[1] * weight.shape[2]))
         local = (local.view(shape) * weight[:, None, :, :, None]).flatten(2)
         if not self.in_frame:
             return segment_sum(local, graph.receiver, graph.n_owned)

@@ -62,8 +62,9 @@ class DegreeMixer(nn.Module):
             rows = group_size(self.lmax, order)
             stop = start + degrees * degrees
             kernel = kernels[:, start:stop].reshape(edges, degrees, degrees * copies)
-            block = rotation[:, row : row + rows].reshape(edges, degrees, -1)
-            mixed = torch.bmm(kernel.transpose(1, 2), block).view(edges, degrees, copies, -1, self.size)
+            signs = rows // degrees
+            block = rotation[:, row : row + rows].reshape(edges, degrees, signs * self.size)
+            mixed = torch.bmm(kernel.transpose(1, 2), block).view(edges, degrees, copies, signs, self.size)
             composed.append(mixed.transpose(2, 3).reshape(edges, rows, copies * self.size))
             row, start = row + rows, stop
         return torch.cat(composed, dim=1)
@@ -79,7 +80,7 @@ class DegreeMixer(nn.Module):
             rows = group_size(self.lmax, order)
             stop = start + degrees * degrees
             kernel = kernels[:, start:stop].reshape(edges, degrees, degrees, self.width)
-            block = local[:, row : row + rows].reshape(edges, degrees, -1, self.width)
+            block = local[:, row : row + rows].reshape(edges, degrees, rows // degrees, self.width)
             mixed.append(torch.einsum("eioc,eisc->eosc", kernel, block).flatten(1, 2))
             row, start = row + rows, stop
         return torch.cat(mixed, dim=1)

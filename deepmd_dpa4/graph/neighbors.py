@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from vesin.torch import NeighborList
+from vesin_torch import NeighborList
 
 from deepmd_dpa4.graph.edges import Graph
 

@@ -344,10 +344,10 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         with torch.no_grad():
             _, features, hidden = self.atomic_model.atomic_energies(graph, fparam, atomic, charge_spin)
         counted = self.atomic_model.counted.index_select(0, graph.node_type[: graph.n_owned])
-        hidden = hidden.view(frames, atoms, -1)
+        hidden = hidden.view(frames, atoms, hidden.shape[1])
         pooled = (hidden * counted.view(frames, atoms, 1).to(hidden.dtype)).sum(dim=1)
         return {
-            "descriptor": features.view(frames, atoms, -1),
+            "descriptor": features.view(frames, atoms, features.shape[1]),
             "atomic_feature": hidden,
             "structural_feature": pooled,
         }

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from vesin.torch import NeighborList
+from vesin_torch import NeighborList
 
 
 def frames(data: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:

@@ -36,10 +36,10 @@ class EdgeGridActivation(GridNet):
     def forward(self, groups: list[Tensor]) -> list[Tensor]:
         width = self.width
         joined = join_orders(groups, 2 * width)
-        edges = joined.shape[0]
-        rows = joined.transpose(0, 1).reshape(-1, edges * self.streams, 2 * width)
+        edges, n_rows = joined.shape[0], joined.shape[1]
+        rows = joined.transpose(0, 1).reshape(n_rows, edges * self.streams, 2 * width)
         left, right, scalars = rows[:, :, :width], rows[:, :, width:], rows[0]
         y = grid_multiply(left, right, self.to_grid, self.from_grid, None) * self.gate(scalars)
         y = torch.cat([y[:1] + self.scalar_path(scalars), y[1:]])
-        joined = y.view(-1, edges, self.streams * width).transpose(0, 1)
+        joined = y.view(n_rows, edges, self.streams * width).transpose(0, 1)
         return split_orders(joined, self.lmax, self.mmax, self.streams)

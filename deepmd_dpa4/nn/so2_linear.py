@@ -73,7 +73,7 @@ def split_orders(features: Tensor, lmax: int, mmax: int, streams: int) -> list[T
         stop = start + group_size(lmax, order)
         block = features[:, start:stop]
         if streams == 1:
-            groups.append(block.reshape(1, edges, -1))
+            groups.append(block.reshape(1, edges, (stop - start) * width))
         else:
             groups.append(block.reshape(edges, stop - start, streams, channels).permute(2, 0, 1, 3).flatten(2))
         start = stop
@@ -84,6 +84,7 @@ def join_orders(groups: list[Tensor], channels: int) -> Tensor:
     """Inverse of :func:`split_orders`."""
     streams, edges = groups[0].shape[0], groups[0].shape[1]
     if streams == 1:
-        return torch.cat(groups, dim=2).view(edges, -1, channels)
-    blocks = [group.view(streams, edges, -1, channels) for group in groups]
+        joined = torch.cat(groups, dim=2)
+        return joined.view(edges, joined.shape[2] // channels, channels)
+    blocks = [group.view(streams, edges, group.shape[2] // channels, channels) for group in groups]
     return torch.cat(blocks, dim=2).permute(1, 2, 0, 3).flatten(2)

@@ -23,13 +23,16 @@ def grid_multiply(
         (rows, N, W).
     """
     rows, nodes, width = left.shape
+    points = to_grid.shape[0]
     if branch_weight is not None:
         branches = branch_weight.shape[1]
-        left = (left.view(rows, nodes, branches, -1) * branch_weight.unsqueeze(2)).flatten(2)
-    product = (to_grid @ left.reshape(rows, -1)) * (to_grid @ right.reshape(rows, -1))
+        left = left.view(rows, nodes, branches, width // branches) * branch_weight.unsqueeze(2)
+    product = (to_grid @ left.reshape(rows, nodes * width)) * (to_grid @ right.reshape(rows, nodes * width))
     if branch_weight is not None:
-        product = product.view(-1, nodes, branch_weight.shape[1], width // branch_weight.shape[1]).sum(dim=2)
-    return (from_grid @ product.view(product.shape[0], -1)).view(rows, nodes, -1)
+        branches = branch_weight.shape[1]
+        width = width // branches
+        product = product.view(points, nodes, branches, width).sum(dim=2)
+    return (from_grid @ product.view(points, nodes * width)).view(rows, nodes, width)
 
 
 def grid_multiply_scalar(left: Tensor, right: Tensor, coupling: Tensor, branch_weight: Tensor | None) -> Tensor:
@@ -39,5 +42,7 @@ def grid_multiply_scalar(left: Tensor, right: Tensor, coupling: Tensor, branch_w
     """
     product = ((left * right) * coupling[:, None, None]).sum(dim=0)
     if branch_weight is not None:
-        product = (product.view(product.shape[0], branch_weight.shape[1], -1) * branch_weight.unsqueeze(2)).sum(dim=1)
+        nodes, branches = branch_weight.shape[0], branch_weight.shape[1]
+        split = product.view(nodes, branches, product.shape[1] // branches)
+        product = (split * branch_weight.unsqueeze(2)).sum(dim=1)
     return product

@@ -59,9 +59,7 @@ def random_alloy(copper: int, aluminium: int, rng: np.random.Generator) -> Atoms
 def thermalise(atoms: Atoms, temperature: float, steps: int, rng: np.random.Generator) -> None:
     """Displace the atoms by a short Langevin run at `temperature`."""
     atoms.set_constraint(FixCom())
-    dynamics = Langevin(
-        atoms, TIMESTEP, temperature_K=temperature, friction=FRICTION, fixcm=False, rng=rng
-    )
+    dynamics = Langevin(atoms, TIMESTEP, temperature_K=temperature, friction=FRICTION, fixcm=False, rng=rng)
     dynamics.run(steps)
     atoms.set_constraint()
     atoms.wrap()
@@ -73,9 +71,7 @@ def formula(copper: int, aluminium: int) -> str:
     return "".join(f"{symbol}{count}" for symbol, count in counts.items() if count)
 
 
-def make_frame(
-    composition: tuple[int, int], steps: int, rng: np.random.Generator
-) -> dpdata.LabeledSystem:
+def make_frame(composition: tuple[int, int], steps: int, rng: np.random.Generator) -> dpdata.LabeledSystem:
     """Make one labelled frame, independent of every other one."""
     atoms = random_alloy(*composition, rng)
     atoms.calc = EMT()
@@ -97,9 +93,7 @@ def generate(name: str, frames: int, args: argparse.Namespace) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=HERE / "data", help="output folder")
     parser.add_argument("--seed", type=int, default=2024, help="random seed")
     parser.add_argument("--train", type=int, default=26, help="training frames per composition")

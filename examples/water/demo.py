@@ -130,6 +130,8 @@ def follow(
 
 def prepare() -> int:
     """Empty the output folder and write the input there; return the number of training steps."""
+    if os.environ.get("DEEPMD_DPA4") == "builtin":
+        raise DemoError("DEEPMD_DPA4=builtin is set, which switches deepmd-dpa4 off; unset it")
     for name in ("train", "valid"):
         if not (HERE / "data" / name / "set.000" / "force.npy").exists():
             raise DemoError(f"the data set {HERE / 'data' / name} is missing; recreate it with generate.py")
@@ -183,7 +185,7 @@ def train(steps: int) -> float:
     """Train; make sure that this package built the model."""
     seconds = run("train", [find_command("dp"), "--pt", "train", "input.json"], steps, training_progress)
     if "built by deepmd-dpa4" not in (OUT / "train.log").read_text(errors="replace"):
-        raise DemoError("the model was not built by deepmd-dpa4; is DEEPMD_DPA4=builtin set, or the package missing?")
+        raise DemoError("the model was not built by deepmd-dpa4; is the package installed? `make venv` installs it")
     return seconds
 
 
@@ -299,7 +301,7 @@ def main() -> int:
         report({"train": train(steps), "test and freeze": test_and_freeze(), "LAMMPS": simulate()})
     except DemoError as error:
         # no markup: the text quotes the output of commands
-        console.print(f"demo failed: {error}", style="red", markup=False)
+        console.print(f"demo failed: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     console.print("demo passed")
     return 0

@@ -59,9 +59,7 @@ def strain_matrix(rng: np.random.Generator) -> np.ndarray:
     return deformation / np.linalg.det(deformation) ** (1 / 3)
 
 
-def plan_trajectories(
-    count: int, temperature: float, rng: np.random.Generator
-) -> Iterator[Trajectory]:
+def plan_trajectories(count: int, temperature: float, rng: np.random.Generator) -> Iterator[Trajectory]:
     """Spread `count` runs evenly over the box sizes; every second box is strained."""
     bounds = np.linspace(*EDGE_SCALES, count + 1)
     scales = rng.permutation(rng.uniform(bounds[:-1], bounds[1:]))
@@ -155,21 +153,13 @@ def find_lammps() -> str:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, default=HERE / "data", help="output folder")
     parser.add_argument("--lmp", default=find_lammps(), help="LAMMPS executable")
     parser.add_argument("--seed", type=int, default=2024, help="random seed")
-    parser.add_argument(
-        "--temperatures", type=float, nargs="+", default=[300, 400, 500, 600], help="in K"
-    )
-    parser.add_argument(
-        "--train", type=int, default=8, help="training trajectories per temperature"
-    )
-    parser.add_argument(
-        "--valid", type=int, default=2, help="validation trajectories per temperature"
-    )
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[300, 400, 500, 600], help="in K")
+    parser.add_argument("--train", type=int, default=8, help="training trajectories per temperature")
+    parser.add_argument("--valid", type=int, default=2, help="validation trajectories per temperature")
     parser.add_argument("--frames", type=int, default=10, help="frames per trajectory")
     parser.add_argument("--spacing", type=float, default=2.0, help="ps between frames")
     parser.add_argument("--melt", type=float, default=5.0, help="ps spent melting the lattice")

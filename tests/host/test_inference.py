@@ -147,7 +147,7 @@ class TestConditions:
             assert_same(predict(run.frozen, frames, **value), expected)
 
     def test_dp_test_reads_them(self, conditioned: tuple[str, Run], data: Data, tmp_path: Path) -> None:
-        name, run = conditioned
+        _, run = conditioned
         printed = [
             dp("test", "-m", file, "-s", data.valid, "-n", "5", "-d", f"{file.suffix[1:]}", folder=tmp_path)
             for file in (run.checkpoint, run.frozen)

@@ -76,7 +76,7 @@ thermo_modify format float %.15g
 {run}
 write_dump all custom forces.dump id fx fy fz c_pe modify sort id format float %.15g
 """
-COLUMNS = "step pe sum pxx pyy pzz pxy pxz pyz sxx syy szz etotal".split()
+COLUMNS = ["step", "pe", "sum", "pxx", "pyy", "pzz", "pxy", "pxz", "pyz", "sxx", "syy", "szz", "etotal"]
 
 
 @dataclass(frozen=True)
@@ -182,9 +182,7 @@ def test_two_ranks_equal_one(trained: Run, tmp_path: Path) -> None:
     if not (BIN / "mpiexec").exists():
         pytest.skip("needs the mpich wheel")
     box = orthogonal()
-    one, two = (
-        run_lammps(tmp_path / str(ranks), trained.frozen, box, run=DYNAMICS, ranks=ranks) for ranks in (1, 2)
-    )
+    one, two = (run_lammps(tmp_path / str(ranks), trained.frozen, box, run=DYNAMICS, ranks=ranks) for ranks in (1, 2))
     assert "2 by 1 by 1 MPI processor grid" in two.log
     for name in COLUMNS:
         assert difference(two.thermo[name], one.thermo[name]) < 1e-4, name

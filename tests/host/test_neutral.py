@@ -59,7 +59,9 @@ def test_other_properties_in_a_standard_model(fitting: str) -> None:
     coord = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 1.1, 0.3]]], dtype=torch.float64)
     types = torch.tensor([[0, 1, 1]])
     if fitting == "dipole":
-        with pytest.raises((ValueError, RuntimeError, AssertionError, NotImplementedError), match="rotation|dipole|gr"):
+        with pytest.raises(
+            (ValueError, RuntimeError, AssertionError, NotImplementedError), match=r"rotation|dipole|gr"
+        ):
             model(coord, types)
     else:
         assert all(torch.isfinite(value).all() for value in model(coord, types).values())

@@ -17,11 +17,13 @@ EMA = {"enable_ema": True, "ema_decay": 0.8}
 
 def details(path: Path, data: Data, folder: Path, official: bool, head: str | None = None) -> dict[str, np.ndarray]:
     """What ``dp test`` predicts."""
-    name = f"{'official' if official else 'ours'}-{path.stem}-{head}"
+    # no dot: the host puts its endings in place of what follows one
+    name = "-".join(["official" if official else "ours", path.name.split(".")[0], head or "single"])
     which = ["--head", head] if head else []
     dp("test", "-m", path, *which, "-s", data.valid, "-n", "5", "-d", name, folder=folder, official=official)
     files = {kind: folder / f"{name}.{kind}.out" for kind in ("e", "f", "v")}
-    return {kind: columns[:, columns.shape[1] // 2 :] for kind, columns in ((k, np.loadtxt(f)) for k, f in files.items())}
+    tables = {kind: np.loadtxt(file) for kind, file in files.items()}
+    return {kind: table[:, table.shape[1] // 2 :] for kind, table in tables.items()}
 
 
 def assert_same_predictions(path: Path, data: Data, folder: Path, head: str | None = None) -> None:
@@ -39,7 +41,7 @@ def official(request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytes
 
 def files(run: Run) -> list[Path]:
     """The checkpoint, and beside it the one with averaged weights."""
-    return [path for path in (run.checkpoint, run.folder / "model.ckpt_ema.pt") if path.exists()]
+    return [path for path in (run.checkpoint, run.folder / "model_ema.ckpt.pt") if path.exists()]
 
 
 def test_official_checkpoints_predict_the_same_here(official: Run, data: Data, tmp_path: Path) -> None:
@@ -65,7 +67,8 @@ def test_official_training_goes_on_here(official: Run, data: Data, tmp_path: Pat
     options = EMA if averaged else {}
     content = {"model": inputs.model()} | inputs.training(data.train, None, 6, inputs.FROZEN_RATE, **options)
     run = train(tmp_path, content, "--restart", str(official.checkpoint))
-    assert difference(predict(run.checkpoint, data.frames).force, predict(official.checkpoint, data.frames).force) < 1e-5
+    forces = [predict(r.checkpoint, data.frames).force for r in (run, official)]
+    assert difference(*forces) < 1e-5
     if averaged:
         kept = torch.load(run.checkpoint, weights_only=True)["ema"]["model"]
         assert kept.keys() == torch.load(official.checkpoint, weights_only=True)["ema"]["model"].keys()
@@ -100,8 +103,9 @@ def test_our_training_goes_on_there(ours: Run, data: Data, tmp_path: Path) -> No
     run = train(tmp_path, content, "--restart", str(ours.checkpoint), official=True)
     names = [list(weights(r.checkpoint)) for r in (ours, run)]
     assert set(names[0]) == set(names[1])
-    moments = [torch.load(r.checkpoint, weights_only=True)["optimizer"]["state"] for r in (ours, run)]
-    assert {k: v["exp_avg"].shape for k, v in moments[0].items()} == {k: v["exp_avg"].shape for k, v in moments[1].items()}
+    states = [torch.load(r.checkpoint, weights_only=True)["optimizer"]["state"] for r in (ours, run)]
+    shapes = [{key: value["exp_avg"].shape for key, value in state.items()} for state in states]
+    assert shapes[0] == shapes[1]
 
 
 def test_multi_task_checkpoints(multi: Run, data: Data, tmp_path: Path) -> None:

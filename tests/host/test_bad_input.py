@@ -1,0 +1,177 @@
+"""Each mistake gives one error that names the option or file and the value."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.host import inputs
+from tests.host.commands import dp
+from tests.host.conftest import Data, Run
+from tests.host.predict import deep_pot
+from tests.host.toy import TYPES, Frames, write_system
+
+
+def complaint(content: inputs.Section, folder: Path, *arguments: str) -> str:
+    """The error that ends a training, without the trace above it."""
+    name = inputs.write(folder, content)
+    printed = dp("train", name, *arguments, folder=folder, fails=True)
+    lines = printed.rstrip().splitlines()
+    start = max((i for i, line in enumerate(lines) if line.startswith((" ", "Traceback"))), default=-1)
+    return "\n".join(lines[start + 1 :])
+
+
+# option, section, what the message has to contain besides
+OPTIONS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "mmax above lmax": ({"mmax": 3}, ("`mmax` is 3", "lmax")),
+    "heads do not divide": ({"n_atten_head": 3}, ("`n_atten_head` is 3", "8")),
+    "increasing degrees": ({"l_schedule": [1, 2]}, ("`l_schedule` is [1, 2]",)),
+    "order above degree": ({"l_schedule": [2, 1], "m_schedule": [1, 2]}, ("`m_schedule` is [1, 2]",)),
+    "negative cutoff": ({"rcut": -1.0}, ("`rcut` is -1.0",)),
+    "zero cutoff": ({"rcut": 0.0}, ("`rcut` is 0.0",)),
+    "no channels": ({"channels": 0}, ("`channels` is 0",)),
+    "activation": ({"activation_function": "swish"}, ("'swish'", "silu")),
+    "basis": ({"basis_type": "fourier"}, ("'fourier'", "bessel")),
+    "frame above degree": ({"ffn_so3_grid": True, "kmax": 4}, ("`kmax` is 4",)),
+    "excluded pair": ({"exclude_types": [[0, 5]]}, ("[0, 5]",)),
+    "sel": ({"sel": "all"}, ("sel", "all")),
+    "wrong type": ({"n_blocks": "three"}, ("n_blocks", "three")),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_descriptor_options(name: str, data: Data, tmp_path: Path) -> None:
+    options, wanted = OPTIONS[name]
+    content = {"model": inputs.model(options)} | inputs.training(data.train)
+    message = complaint(content, tmp_path, "--skip-neighbor-stat")
+    for part in wanted:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ({"descriptor": {"mixing_layer": 3}}, ("mixing_layer",)),
+        ({"fitting": {"widths": [3]}}, ("widths",)),
+        ({"model": {"bridging": "zbl"}}, ("bridging",)),
+    ],
+    ids=["descriptor", "fitting", "model"],
+)
+def test_unknown_options(content: dict[str, Any], wanted: tuple[str, ...], data: Data, tmp_path: Path) -> None:
+    section = inputs.model(content.get("descriptor"), content.get("fitting"), **content.get("model", {}))
+    message = complaint({"model": section} | inputs.training(data.train), tmp_path)
+    for part in wanted:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("extra", "wanted"),
+    [
+        ({"bridging_method": "lj"}, ("bridging_method", "'lj'")),
+        ({"bridging_method": "zbl", "bridging_r_inner": 0.9}, ("bridging_r_inner", "0.9")),
+        ({"atom_exclude_types": [4]}, ("atom_exclude_types", "4")),
+        ({"bridging_method": "zbl", "type_map": ["O", "X"]}, ("'X'",)),
+    ],
+    ids=["method", "radii", "excluded atom", "element"],
+)
+def test_model_options(extra: dict[str, Any], wanted: tuple[str, ...], data: Data, tmp_path: Path) -> None:
+    section = inputs.model() | extra
+    train = data.train
+    if "type_map" in extra:
+        frames = data.frames
+        train = write_system(tmp_path / "named", frames, type_map=tuple(extra["type_map"]))
+    message = complaint({"model": section} | inputs.training(train), tmp_path, "--skip-neighbor-stat")
+    for part in wanted:
+        assert part in message
+
+
+def test_fitting_option(data: Data, tmp_path: Path) -> None:
+    content = {"model": inputs.model(fitting={"case_film_embd": True})} | inputs.training(data.train)
+    assert "`case_film_embd` is True" in complaint(content, tmp_path, "--skip-neighbor-stat")
+
+
+def test_element_of_the_data_that_the_type_map_lacks(data: Data, tmp_path: Path) -> None:
+    section = inputs.model() | {"type_map": ["O", "C"]}
+    message = complaint({"model": section} | inputs.training(data.train), tmp_path)
+    assert "H" in message
+    assert "type_map" in message
+
+
+def test_fewer_types_than_the_data(data: Data, tmp_path: Path) -> None:
+    """Without ``type_map.raw`` the numbers of the data are indices into the type map of the model."""
+    folder = tmp_path / "numbers"
+    shutil.copytree(data.train, folder)
+    (folder / "type_map.raw").unlink()
+    section = inputs.model() | {"type_map": ["O"]}
+    message = complaint({"model": section} | inputs.training(folder), tmp_path)
+    assert "type" in message
+    assert message
+
+
+def damaged(data: Data, folder: Path, **arrays: np.ndarray) -> Path:
+    target = folder / "damaged"
+    shutil.copytree(data.train, target)
+    for name, value in arrays.items():
+        np.save(target / "set.000" / f"{name}.npy", value)
+    return target
+
+
+@pytest.mark.parametrize("skip", [(), ("--skip-neighbor-stat",)], ids=["statistics", "no statistics"])
+class TestBadFrames:
+    def test_nan_coordinates(self, data: Data, skip: tuple[str, ...], tmp_path: Path) -> None:
+        coord = np.load(data.train / "set.000" / "coord.npy")
+        coord[:, 4] = np.nan
+        system = damaged(data, tmp_path, coord=coord)
+        message = complaint({"model": inputs.model()} | inputs.training(system), tmp_path, *skip)
+        assert "coord" in message
+        assert "NaN" in message
+
+    def test_cell_without_volume(self, data: Data, skip: tuple[str, ...], tmp_path: Path) -> None:
+        box = np.load(data.train / "set.000" / "box.npy")
+        box[:, 6:] = box[:, 3:6]
+        system = damaged(data, tmp_path, box=box)
+        message = complaint({"model": inputs.model()} | inputs.training(system), tmp_path, *skip)
+        assert "box" in message
+        assert "volume" in message
+
+
+def test_system_without_atoms(tmp_path: Path) -> None:
+    nothing, cells = np.zeros((2, 0, 3)), np.tile(np.eye(3) * 6, (2, 1, 1))
+    empty = Frames(nothing, cells, np.zeros(2), nothing, np.zeros((2, 9)))
+    system = write_system(tmp_path / "empty", empty, types=())
+    assert complaint({"model": inputs.model()} | inputs.training(system), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "frozen"])
+class TestInference:
+    def test_nan_coordinates(self, trained: Run, data: Data, kind: str) -> None:
+        coord = data.frames.coord[:1].copy()
+        coord[0, 0, 0] = np.nan
+        with pytest.raises(Exception, match="NaN"):
+            deep_pot(getattr(trained, kind)).eval(coord, data.frames.cell[0].reshape(1, 9), list(TYPES))
+
+    def test_cell_without_volume(self, trained: Run, data: Data, kind: str) -> None:
+        cell = data.frames.cell[:1].copy()
+        cell[0, 2] = cell[0, 1]
+        with pytest.raises(Exception, match="volume"):
+            deep_pot(getattr(trained, kind)).eval(data.frames.coord[:1], cell.reshape(1, 9), list(TYPES))
+
+    def test_type_beyond_the_type_map(self, trained: Run, data: Data, kind: str) -> None:
+        with pytest.raises(Exception, match=r"type|index|range"):
+            deep_pot(getattr(trained, kind)).eval(data.frames.coord[:1], None, [0, 1, 2, 0, 1, 1])
+
+    def test_no_atoms(self, trained: Run, kind: str) -> None:
+        energy, force, virial = deep_pot(getattr(trained, kind)).eval(np.zeros((1, 0)), None, [])[:3]
+        assert energy.tolist() == [[0.0]]
+        assert force.shape == (1, 0, 3)
+        assert virial.tolist() == [[0.0] * 9]
+
+
+def test_missing_data_of_a_condition(data: Data, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(data.train, folder)
+    (folder / "set.000" / "fparam.npy").unlink()
+    content = {"model": inputs.model(fitting={"numb_fparam": 1})} | inputs.training(folder)
+    assert "fparam" in complaint(content, tmp_path, "--skip-neighbor-stat")
