@@ -39,8 +39,8 @@ docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/draw_architecture.py
 
-bench: $(STAMP) ## measure speed on this machine
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py
+bench: $(STAMP) ## measure speed on this machine beside the official implementation
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/evaluation.py
 
 clean: ## remove the environment, caches and results
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info examples/water/demo
