@@ -19,6 +19,7 @@ MINI = {
     "type": "dpa4",
     "type_map": ["O", "H"],
     "descriptor": {
+        "sel": 120,
         "channels": 32,
         "lmax": 2,
         "n_blocks": 2,

@@ -31,14 +31,14 @@ class Box:
 def orthogonal() -> Box:
     """Twelve atoms, four molecules' worth of space, so that two ranks have work."""
     unit = triclinic().coord
-    return Box(np.concatenate([unit, unit + [6.3, 0.1, -0.1]]), np.diag([12.8, 6.4, 6.4]), TYPES * 2)
+    return Box(np.concatenate([unit, unit + [4.7, 0.1, -0.1]]), np.diag([9.5, 4.8, 4.8]), TYPES * 2)
 
 
 def triclinic() -> Box:
     coord = np.array(
-        [[0.1, 0.2, 0.3], [1.0, 0.35, 0.1], [0.2, 1.1, 0.45], [3.1, 3.0, 2.9], [3.9, 3.4, 2.6], [2.7, 3.8, 3.2]]
+        [[0.1, 0.2, 0.3], [1.0, 0.35, 0.1], [0.2, 1.1, 0.45], [2.3, 2.2, 2.1], [3.1, 2.6, 1.8], [1.9, 3.0, 2.4]]
     )
-    return Box(coord, np.array([[6.2, 0, 0], [0.4, 6.0, 0], [-0.3, 0.5, 5.8]]))
+    return Box(coord, np.array([[4.65, 0, 0], [0.3, 4.5, 0], [-0.2, 0.4, 4.35]]))
 
 
 def with_isolated_atom() -> Box:

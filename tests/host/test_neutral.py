@@ -22,7 +22,7 @@ MODELS = {
         "weights": "mean",
         "models": [
             {"type_map": ["O", "H"], "descriptor": EMFA, "fitting_net": ENER},
-            {"type_map": ["O", "H"], "descriptor": inputs.SE_A, "fitting_net": ENER},
+            {"type_map": ["O", "H"], "descriptor": EMFA | {"lmax": 2, "rcut": 4.0}, "fitting_net": ENER},
         ],
     },
 }
