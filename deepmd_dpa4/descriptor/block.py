@@ -3,9 +3,8 @@
 from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.descriptor.condition import EdgeCondition
+from deepmd_dpa4.descriptor.condition import EdgeContext
 from deepmd_dpa4.descriptor.convolution import SO2Convolution
-from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
 from deepmd_dpa4.nn.feedforward import FeedForward, GridFeedForward, automatic_width
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.norm import EquivariantRMSNorm
@@ -63,17 +62,9 @@ class Block(nn.Module):
         # only the scalars of the last block are read, and without a norm behind it its last network can skip the rest
         self.scalar_output = last and config.feed_forward.so3_readout == "none" and not post_ffn
 
-    def forward(
-        self,
-        x: Tensor,
-        geometry: EdgeGeometry,
-        condition: EdgeCondition,
-        graph: Graph,
-        normalizer: Tensor,
-        source_gate: Tensor | None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
         x = x[: self.size]
-        message = self.so2_conv(self.pre_so2_norm(x), geometry, condition, graph, normalizer, source_gate)
+        message = self.so2_conv(self.pre_so2_norm(x), context)
         x = x + self.post_so2_norm(message)
         remaining = len(self.ffns)
         for pre_norm, ffn, post_norm in zip(self.pre_ffn_norms, self.ffns, self.post_ffn_norms):

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+
 
 class EdgeCondition(NamedTuple):
     r"""The edge condition :math:`\rho_e[l,c] = rad_e[l,c] + \tau_e[c]` in factors; it is never formed per edge.
@@ -23,37 +25,52 @@ class EdgeCondition(NamedTuple):
     """t of all nodes, (M, C)."""
 
 
-def read_condition(condition: EdgeCondition, readout: Tensor, degrees: int, sender: Tensor, receiver: Tensor) -> Tensor:
+class EdgeContext(NamedTuple):
+    """What every block knows besides the node features."""
+
+    graph: Graph
+    """Nodes and edges."""
+    geometry: EdgeGeometry
+    """Distances, weights and rotations of the edges."""
+    condition: EdgeCondition
+    """Edge condition."""
+    normalizer: Tensor
+    """Degree normaliser n of the owned nodes, (N,)."""
+    source_gate: Tensor | None
+    """Gate of the sender of each edge, (E,); None without zone bridging."""
+
+
+def read_condition(context: EdgeContext, readout: Tensor, degrees: int) -> Tensor:
     """Linear image of the edge condition.
 
     Parameters
     ----------
-    condition : EdgeCondition
-        Factors.
+    context : EdgeContext
+        Factors of the condition, ends of the edges.
     readout : Tensor
         Map ((degrees) * C, K), degree outside of channel.
     degrees : int
         Number of degrees read.
-    sender, receiver : Tensor
-        Ends of the edges, (E,).
 
     Returns
     -------
     Tensor
         (E, K).
     """
+    graph, condition = context.graph, context.condition
     channels = condition.type_feature.shape[1]
     radial_map = condition.output_matrix[:, : degrees * channels] @ readout
     radial = condition.hidden @ radial_map
     weight = condition.weight
     if weight is not None:
         radial = radial * weight.unsqueeze(1)
-    at_node = condition.type_feature @ readout.view(degrees, channels, -1).sum(dim=0)
-    return radial + at_node.index_select(0, sender) + at_node.index_select(0, receiver)
+    at_node = condition.type_feature @ readout.view(degrees, channels, readout.shape[1]).sum(dim=0)
+    return radial + at_node.index_select(0, graph.sender) + at_node.index_select(0, graph.receiver)
 
 
-def read_degrees(condition: EdgeCondition, project: Tensor, degrees: int, sender: Tensor, receiver: Tensor) -> Tensor:
+def read_degrees(context: EdgeContext, project: Tensor, degrees: int) -> Tensor:
     """The edge condition of each degree through one map ``project`` (C, K): (E, degrees, K)."""
+    graph, condition = context.graph, context.condition
     channels = condition.type_feature.shape[1]
     width = condition.hidden.shape[1]
     maps = condition.output_matrix[:, : degrees * channels].reshape(width, degrees, channels) @ project
@@ -62,4 +79,5 @@ def read_degrees(condition: EdgeCondition, project: Tensor, degrees: int, sender
     if weight is not None:
         radial = radial * weight[:, None, None]
     at_node = condition.type_feature @ project
-    return radial + (at_node.index_select(0, sender) + at_node.index_select(0, receiver)).unsqueeze(1)
+    at_ends = at_node.index_select(0, graph.sender) + at_node.index_select(0, graph.receiver)
+    return radial + at_ends.unsqueeze(1)

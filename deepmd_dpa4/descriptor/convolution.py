@@ -6,9 +6,9 @@ from torch.nn import functional
 
 from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.descriptor.attention import head_scores, stream_linear
-from deepmd_dpa4.descriptor.condition import EdgeCondition, read_condition, read_degrees
+from deepmd_dpa4.descriptor.condition import EdgeContext, read_condition, read_degrees
 from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
-from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
 from deepmd_dpa4.nn.gate import EdgeGate
 from deepmd_dpa4.nn.grid_product import MessageNodeProduct
@@ -135,32 +135,22 @@ class SO2Convolution(nn.Module):
             else None
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        geometry: EdgeGeometry,
-        condition: EdgeCondition,
-        graph: Graph,
-        normalizer: Tensor,
-        source_gate: Tensor | None,
-    ) -> Tensor:
-        """Messages of the normalised node features ``x`` (D, N, C).
-
-        ``normalizer`` (N,) is the degree normaliser, ``source_gate`` (E,) the gate of zone bridging.
-        """
+    def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
+        """Messages of the normalised node features ``x`` (D, N, C)."""
+        graph = context.graph
         wide = self.pre_focus_mix(x)
         senders = wide.transpose(0, 1).contiguous()
         exchange = graph.exchange
         if exchange is not None:
             flat = fill_ghosts(senders.flatten(1), exchange, graph.node_type.shape[0])
             senders = flat.view(-1, self.size, self.width)
-        rotation = geometry.rotation
+        rotation = context.geometry.rotation
         if not self.whole:
             rotation = rotation.index_select(1, self.row)[:, :, : self.size]
-        local = self.edge_product(senders, rotation, condition, graph)
+        local = self.edge_product(senders, rotation, context)
         share = self.focus_share(local)
-        local = self.mix(local, geometry, condition, graph)
-        message = self.aggregate(local, share, senders, rotation, geometry, condition, graph, normalizer, source_gate)
+        local = self.mix(local, context)
+        message = self.aggregate(local, share, senders, rotation, context)
         message = message.transpose(0, 1) * self.kappa[:, None, None]
         if self.message_node_grid_product is not None:
             message = message + self.message_node_grid_product(message, wide)
@@ -172,33 +162,34 @@ class SO2Convolution(nn.Module):
             return self.radial_hidden_proj.weight
         return torch.eye(self.channels, dtype=self.kappa.dtype, device=self.kappa.device)
 
-    def scalar_condition(self, readout: Tensor, condition: EdgeCondition, graph: Graph) -> Tensor:
+    def scalar_condition(self, readout: Tensor, context: EdgeContext) -> Tensor:
         """Linear image of r[0], ``readout`` (Cw, K): (E, K)."""
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
-        return read_condition(condition, readout, 1, graph.sender, graph.receiver)
+        return read_condition(context, readout, 1)
 
-    def degree_condition(self, condition: EdgeCondition, graph: Graph) -> Tensor:
-        """R for each row of the edge features, (E, rows, Cw)."""
-        scale = read_degrees(condition, self.degree_map(), self.lmax + 1, graph.sender, graph.receiver)
+    def degree_condition(self, context: EdgeContext) -> Tensor:
+        """Edge condition r for each row of the edge features, (E, rows, Cw)."""
+        scale = read_degrees(context, self.degree_map(), self.lmax + 1)
         return scale.index_select(1, self.degree_of_row)
 
-    def edge_product(self, senders: Tensor, rotation: Tensor, condition: EdgeCondition, graph: Graph) -> Tensor:
+    def edge_product(self, senders: Tensor, rotation: Tensor, context: EdgeContext) -> Tensor:
         """Sender features in the edge frames times the edge condition, (E, rows, Cw) (specification 4.3)."""
+        sender = context.graph.sender
         mixer = self.radial_degree_mixer
         if mixer is None:
             if self.in_frame:
-                local = rotate_in(senders, graph.sender, rotation)
+                local = rotate_in(senders, sender, rotation)
             else:
-                local = senders.index_select(0, graph.sender)
-            return local * self.degree_condition(condition, graph)
+                local = senders.index_select(0, sender)
+            return local * self.degree_condition(context)
         readout = mixer.weight.view(self.lmax + 1, self.width, -1)
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
-        kernels = read_condition(condition, readout.flatten(0, 1), self.lmax + 1, graph.sender, graph.receiver)
+        kernels = read_condition(context, readout.flatten(0, 1), self.lmax + 1)
         if mixer.per_channel:
-            return mixer.mix_channels(kernels, rotate_in(senders, graph.sender, rotation))
-        return rotate_in(mixer.sender_features(senders), graph.sender, mixer.compose(kernels, rotation))
+            return mixer.mix_channels(kernels, rotate_in(senders, sender, rotation))
+        return rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
 
     def focus_share(self, local: Tensor) -> Tensor | None:
         """Weights of the focus streams of each edge against each other, (E, F, 1) (specification 4.6).
@@ -216,52 +207,44 @@ class SO2Convolution(nn.Module):
         share = (1.0 - self.smoothing) * torch.softmax(logits, dim=1) + self.smoothing / self.streams
         return share.unsqueeze(2)
 
-    def mix(self, local: Tensor, geometry: EdgeGeometry, condition: EdgeCondition, graph: Graph) -> Tensor:
+    def mix(self, local: Tensor, context: EdgeContext) -> Tensor:
         r"""Residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
         if self.layers == 0:
             return local
         groups = split_orders(local, self.lmax, self.mmax, self.streams)
         index = 0
         for linear, activation in zip(self.so2_linears, self.non_linearities):
-            factor = self.bias_factor(index, linear.width_out, geometry, condition, graph)  # type: ignore[arg-type]
+            factor = self.bias_factor(index, linear.width_out, context)  # type: ignore[arg-type]
             mixed = activation(linear(groups, factor))
             groups = [a + b for a, b in zip(groups, mixed)]
             index += 1
         last = self.so2_linears[-1]
-        mixed = last(groups, self.bias_factor(index, self.stream_width, geometry, condition, graph))
+        mixed = last(groups, self.bias_factor(index, self.stream_width, context))
         groups = [a + b for a, b in zip(groups, mixed)]
         return join_orders(groups, self.stream_width)
 
-    def bias_factor(
-        self, layer: int, width: int, geometry: EdgeGeometry, condition: EdgeCondition, graph: Graph
-    ) -> Tensor | None:
+    def bias_factor(self, layer: int, width: int, context: EdgeContext) -> Tensor | None:
         """Factor r[0] w (F, E, width) that lets the bias of the first layer vanish with the edge."""
         if layer > 0 or self.so2_linears[0].bias0 is None:
             return None
         identity = torch.eye(self.width, dtype=self.kappa.dtype, device=self.kappa.device)
-        factor = self.scalar_condition(identity, condition, graph) * geometry.weight.unsqueeze(1)
+        factor = self.scalar_condition(identity, context) * context.geometry.weight.unsqueeze(1)
         factor = factor.view(-1, self.streams, self.stream_width).transpose(0, 1)
         return torch.cat([factor, factor], dim=2) if width > self.stream_width else factor
 
     def aggregate(
-        self,
-        local: Tensor,
-        share: Tensor | None,
-        senders: Tensor,
-        rotation: Tensor,
-        geometry: EdgeGeometry,
-        condition: EdgeCondition,
-        graph: Graph,
-        normalizer: Tensor,
-        source_gate: Tensor | None,
+        self, local: Tensor, share: Tensor | None, senders: Tensor, rotation: Tensor, context: EdgeContext
     ) -> Tensor:
         """Weighted sum over the edges of each receiver, in the global frame: (N, D, Cw) (specification 4.7, 4.8)."""
+        graph = context.graph
         if self.attn_output_gate_norm is None:
-            weight = geometry.weight if source_gate is None else geometry.weight * source_gate
+            weight, source_gate = context.geometry.weight, context.source_gate
+            if source_gate is not None:
+                weight = weight * source_gate
             weight = weight[:, None, None] if share is None else weight[:, None, None] * share
-            return self.weighted_sum(local, weight, rotation, graph) * normalizer[:, None, None]
+            return self.weighted_sum(local, weight, rotation, graph) * context.normalizer[:, None, None]
         scalars = senders[:, 0].reshape(-1, self.streams, self.stream_width)
-        attention = self.attention(scalars, geometry.weight, condition, graph, source_gate)
+        attention = self.attention(scalars, context)
         if share is not None:
             attention = attention * share
         summed = self.weighted_sum(local, attention, rotation, graph)
@@ -270,22 +253,23 @@ class SO2Convolution(nn.Module):
         shape = [graph.n_owned, self.size, self.streams, self.heads, self.stream_width // self.heads]
         return (summed.view(shape) * gate[:, None, :, :, None]).flatten(2)
 
-    def attention(
-        self, scalars: Tensor, weight: Tensor, condition: EdgeCondition, graph: Graph, source_gate: Tensor | None
-    ) -> Tensor:
+    def attention(self, scalars: Tensor, context: EdgeContext) -> Tensor:
         """Attention weights of the edges, (E, F, H), from the scalars of all nodes (M, F, Cf)."""
         assert self.attn_qk_norm is not None and self.attn_q_proj is not None and self.attn_k_proj is not None
         assert self.adamw_attn_logit_w is not None and self.adamw_attn_z_bias_raw is not None
+        graph, weight = context.graph, context.geometry.weight
         normed = self.attn_qk_norm(scalars)
         query = stream_linear(normed[: graph.n_owned], self.attn_q_proj.weight)
         key = stream_linear(normed, self.attn_k_proj.weight)
         scores = head_scores(query, key, graph.receiver, graph.sender, self.heads)
         same_stream = torch.eye(self.streams, dtype=weight.dtype, device=weight.device)
         readout = self.adamw_attn_logit_w.transpose(0, 1).unsqueeze(2) * same_stream[:, None, :, None]
-        bias = self.scalar_condition(readout.reshape(self.width, -1), condition, graph)
+        bias = self.scalar_condition(readout.reshape(self.width, -1), context)
         null_mass = functional.softplus(self.adamw_attn_z_bias_raw) + self.eps
         logits = scores + bias.view(-1, self.streams, self.heads)
-        return envelope_softmax(logits.to(weight.dtype), weight, source_gate, null_mass, graph.receiver, graph.n_owned)
+        return envelope_softmax(
+            logits.to(weight.dtype), weight, context.source_gate, null_mass, graph.receiver, graph.n_owned
+        )
 
     def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, graph: Graph) -> Tensor:
         """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""

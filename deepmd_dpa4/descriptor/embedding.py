@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+from deepmd_dpa4.descriptor.condition import EdgeContext
+from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import MatrixLinear
@@ -42,16 +43,15 @@ class EnvironmentSeed(nn.Module):
         nn.init.zeros_(self.output_proj.matrix)
         self.activation = Activation(config.common.activation_function)
 
-    def forward(
-        self, basis: Tensor, geometry: EdgeGeometry, graph: Graph, normalizer: Tensor, source_gate: Tensor | None
-    ) -> Tensor:
+    def forward(self, basis: Tensor, context: EdgeContext) -> Tensor:
+        graph, geometry, source_gate = context.graph, context.geometry, context.source_gate
         inverse = torch.rsqrt((geometry.vector * geometry.vector).sum(dim=1, keepdim=True) + self.eps2)
         strength = geometry.weight.unsqueeze(1) * inverse
         if source_gate is not None:
             strength = strength * source_gate.unsqueeze(1)
         matrix = torch.cat([strength, strength * inverse * geometry.vector], dim=1)
         outer = matrix.unsqueeze(2) * self.embed(basis, graph).unsqueeze(1)
-        environment = segment_sum(outer, graph.receiver, graph.n_owned) * normalizer[:, None, None]
+        environment = segment_sum(outer, graph.receiver, graph.n_owned) * context.normalizer[:, None, None]
         invariants = torch.bmm(environment.transpose(1, 2), environment[:, :, : self.axis])
         return self.output_proj(invariants.flatten(1))
 
@@ -84,23 +84,16 @@ class GeometricEmbedding(nn.Module):
         self.degrees = lmax + 1
         self.register_buffer("degree", torch.tensor(packed_degrees(lmax)[1:]), persistent=False)
 
-    def forward(
-        self,
-        geometry: EdgeGeometry,
-        hidden: Tensor,
-        output_matrix: Tensor,
-        weight: Tensor | None,
-        graph: Graph,
-        normalizer: Tensor,
-    ) -> Tensor:
-        """Hidden radial features (E, width) and output matrix (width, (L + 1) C) to (D - 1, N, C).
-
-        ``weight`` (E,) is the radial weight, times the source gate of zone bridging.
-        """
-        zonal = geometry.zonal[:, 1:]
+    def forward(self, context: EdgeContext) -> Tensor:
+        """Rows l >= 1 of the owned nodes, (D - 1, N, C)."""
+        graph, condition = context.graph, context.condition
+        zonal = context.geometry.zonal[:, 1:]
+        weight, source_gate = condition.weight, context.source_gate
         if weight is not None:
             zonal = zonal * weight.unsqueeze(1)
-        outer = zonal.unsqueeze(2) * hidden.unsqueeze(1)
-        summed = segment_sum(outer, graph.receiver, graph.n_owned) * normalizer[:, None, None]
-        maps = output_matrix.view(output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
+        if source_gate is not None:
+            zonal = zonal * source_gate.unsqueeze(1)
+        outer = zonal.unsqueeze(2) * condition.hidden.unsqueeze(1)
+        summed = segment_sum(outer, graph.receiver, graph.n_owned) * context.normalizer[:, None, None]
+        maps = condition.output_matrix.view(condition.output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
         return torch.bmm(summed.transpose(0, 1), maps.index_select(0, self.degree))

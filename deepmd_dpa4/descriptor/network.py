@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.descriptor.block import Block
-from deepmd_dpa4.descriptor.condition import EdgeCondition
+from deepmd_dpa4.descriptor.condition import EdgeCondition, EdgeContext
 from deepmd_dpa4.descriptor.embedding import FILM_STRENGTH, EnvironmentSeed, GeometricEmbedding
 from deepmd_dpa4.descriptor.readout import build_readout
 from deepmd_dpa4.descriptor.source_gate import source_gate
@@ -117,13 +117,13 @@ class Network(nn.Module):
         if clamp_gate is not None:
             gate = source_gate(clamp_gate, graph)
         condition = EdgeCondition(hidden, output_matrix, radial_weight, self.type_features(graph, charge_spin))
-        normalizer = self.degree_normalizer(geometry, graph)
-        x = self.initial_state(basis, geometry, condition, graph, normalizer, gate)
+        context = EdgeContext(graph, geometry, condition, self.degree_normalizer(geometry, graph), gate)
+        x = self.initial_state(basis, context)
         if torch.jit.is_scripting():
-            x = self.run_blocks(x, geometry, condition, graph, normalizer, gate)
+            x = self.run_blocks(x, context)
         else:
             with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
-                x = self.run_blocks(x, geometry, condition, graph, normalizer, gate)
+                x = self.run_blocks(x, context)
         return self.read_out(x)
 
     def mixed_precision(self, device: torch.device) -> bool:
@@ -144,21 +144,13 @@ class Network(nn.Module):
         degree = segment_sum(geometry.weight * geometry.weight, graph.receiver, graph.n_owned)
         return torch.rsqrt(degree + self.degree_offset)
 
-    def initial_state(
-        self,
-        basis: Tensor,
-        geometry: EdgeGeometry,
-        condition: EdgeCondition,
-        graph: Graph,
-        normalizer: Tensor,
-        gate: Tensor | None,
-    ) -> Tensor:
-        """First node state, (D, N, C)."""
-        scalars = condition.type_feature[: graph.n_owned]
+    def initial_state(self, basis: Tensor, context: EdgeContext) -> Tensor:
+        """First node state, (D, N, C), from the radial basis (E, n_radial) and types."""
+        scalars = context.condition.type_feature[: context.graph.n_owned]
         if self.env_seed_embedding is None:
             x = scalars.new_zeros([(self.lmax + 1) ** 2 - 1, scalars.shape[0], self.channels])
             return torch.cat([scalars.unsqueeze(0), x])
-        seed = self.env_seed_embedding(basis, geometry, graph, normalizer, gate)
+        seed = self.env_seed_embedding(basis, context)
         scale, shift = seed[:, : self.channels], seed[:, self.channels :]
         if self.film_scale_norm is not None and self.film_shift_norm is not None:
             scale, shift = self.film_scale_norm(scale), self.film_shift_norm(shift)
@@ -167,24 +159,12 @@ class Network(nn.Module):
         scalars = scalars + torch.exp(self.film_shift_strength_log) * torch.tanh(shift)
         if self.geometric_embedding is None:
             return scalars.unsqueeze(0)
-        weight = condition.weight
-        if gate is not None:
-            weight = gate if weight is None else weight * gate
-        rest = self.geometric_embedding(geometry, condition.hidden, condition.output_matrix, weight, graph, normalizer)
-        return torch.cat([scalars.unsqueeze(0), rest])
+        return torch.cat([scalars.unsqueeze(0), self.geometric_embedding(context)])
 
-    def run_blocks(
-        self,
-        x: Tensor,
-        geometry: EdgeGeometry,
-        condition: EdgeCondition,
-        graph: Graph,
-        normalizer: Tensor,
-        gate: Tensor | None,
-    ) -> Tensor:
+    def run_blocks(self, x: Tensor, context: EdgeContext) -> Tensor:
         """The stack of blocks, (D, N, C) to the rows of the last block."""
         for block in self.blocks:
-            x = block(x, geometry, condition, graph, normalizer, gate)
+            x = block(x, context)
         return x
 
     def read_out(self, x: Tensor) -> Tensor:
