@@ -90,13 +90,15 @@ def multi_task(train: Path, steps: int = 2, rate: float = 1e-3, film: bool = Fal
     """Two tasks that share descriptor and fitting net and differ in a task code."""
     single = training(train, steps=steps, rate=rate, **options)
     data = single["training"].pop("training_data")
-    branch = {"type": "dpa4", "type_map": "all", "descriptor": "net", "fitting_net": "fit"}
+    branches = {
+        name: {"type": "dpa4", "type_map": "all", "descriptor": "net", "fitting_net": "fit"} for name in ("one", "two")
+    }
     shared = {
         "all": ["O", "H"],
         "net": SMALL,
         "fit": FITTING | {"dim_case_embd": 2, "case_film_embd": film},
     }
-    single["model"] = copy.deepcopy({"shared_dict": shared, "model_dict": {"one": branch, "two": branch}})
+    single["model"] = {"shared_dict": copy.deepcopy(shared), "model_dict": branches}
     single["loss_dict"] = {"one": single["loss"], "two": copy.deepcopy(single.pop("loss"))}
     single["training"]["model_prob"] = {"one": 0.5, "two": 0.5}
     single["training"]["data_dict"] = {name: {"training_data": copy.deepcopy(data)} for name in ("one", "two")}

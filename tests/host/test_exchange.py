@@ -125,6 +125,15 @@ def test_without_exchange_the_result_differs(model: Any, monkeypatch: pytest.Mon
     assert difference(engine.by_exchange(model)["extended_force"].numpy(), expected["extended_force"].numpy()) > 1e-3
 
 
+def test_tables_take_precedence_over_a_mapping(model: Any) -> None:
+    """With ``atom_modify map yes`` LAMMPS hands over both, and the mapping points to memory already released."""
+    engine = Engine(model.get_rcut())
+    garbage = torch.full_like(engine.mapping, 2**40)
+    for compiled in (model, torch.jit.script(model)):
+        out = compiled.forward_lower(engine.coord, engine.types, engine.table, garbage, None, None, True, engine.tables)
+        assert_equal(engine.folded(out), engine.by_mapping(model))
+
+
 def test_ghosts_without_owner_or_tables_are_refused(model: Any) -> None:
     engine = Engine(model.get_rcut())
     with pytest.raises(ValueError, match="atom_modify map"):

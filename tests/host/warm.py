@@ -6,12 +6,14 @@ process of its own that has imported DeePMD-kit as ``dp`` does and run nothing e
 
 import json
 import os
+import signal
 import sys
 import traceback
 
 
 def run(arguments: list[str], folder: str, output: str) -> None:
     os.chdir(folder)
+    signal.alarm(300)
     target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(target, stream)
