@@ -45,6 +45,20 @@ def check_geometry(coord: Tensor, box: Tensor | None) -> None:
             raise ValueError(f"`box` of frame {frame} has volume {float(volume[frame]):.3g} A^3 but must be positive")
 
 
+def check_types(atype: Tensor, ntypes: int) -> None:
+    """Refuse type indices that the model does not know; negative ones mark padding atoms.
+
+    Raises
+    ------
+    ValueError
+        If an index is not below the number of types.
+    """
+    if atype.numel() > 0:
+        largest = int(atype.max())
+        if largest >= ntypes:
+            raise ValueError(f"an atom has type index {largest} but the model has {ntypes} types")
+
+
 def search(
     coord: Tensor, atype: Tensor, box: Tensor | None, rcut: float, ntypes: int, excluded: Tensor | None
 ) -> Graph:
@@ -74,6 +88,7 @@ def search(
     coord = coord.detach().to(torch.float64)
     box = None if box is None else box.detach().to(torch.float64)
     check_geometry(coord, box)
+    check_types(atype, ntypes)
     senders, receivers, vectors = [], [], []
     cell_list = NeighborList(cutoff=rcut, full_list=True, sorted=True)
     open_cell = torch.zeros([3, 3], dtype=torch.float64, device=coord.device)
@@ -134,9 +149,10 @@ def from_table(
         Neighbours of the owned atoms, (frames, nloc, width) indices into all atoms, -1 for none; it may reach beyond
         the cutoff.
     mapping : Tensor or None
-        Owner of every atom, (frames, nall).
+        Owner of every atom, (frames, nall); used if there are no communication tables, because DeePMD-kit 3.2 hands
+        over released memory in its place when LAMMPS gives it both.
     exchange : dict or None
-        Communication tables; used if there is no mapping.
+        Communication tables.
     rcut, ntypes, excluded
         As in :func:`search`.
     detach : bool
@@ -149,6 +165,7 @@ def from_table(
     """
     frames, nloc, width = table.shape
     nall = coord.shape[1]
+    check_types(atype, ntypes)
     node_type = torch.where(atype < 0, torch.full_like(atype, ntypes), atype)
     offset = torch.arange(frames, device=table.device)[:, None, None] * nall
     present = (table >= 0).flatten()
@@ -164,13 +181,13 @@ def from_table(
     receiver_node = (receiver // nall) * nloc + receiver % nall
     owned_type = node_type[:, :nloc].flatten()
     frame = torch.arange(frames, device=table.device).repeat_interleave(nloc)
+    if exchange is not None:
+        frame = torch.zeros_like(types)
+        return Graph(types, nloc, frame, sender, receiver_node, vector, exchange), scatter
     if mapping is not None:
         owner = (mapping[:, :nall] + torch.arange(frames, device=table.device).unsqueeze(1) * nloc).flatten()
         graph = Graph(owned_type, frames * nloc, frame, owner.index_select(0, sender), receiver_node, vector, None)
         return graph, scatter
-    if exchange is not None:
-        frame = torch.zeros_like(types)
-        return Graph(types, nloc, frame, sender, receiver_node, vector, exchange), scatter
     if nall > nloc:
         raise ValueError(
             "there are ghost atoms but neither their owners nor communication tables; "

@@ -1,5 +1,6 @@
 """Descriptor and fitting net as a DeePMD-kit atomic model, which owns biases, exclusions and statistics."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from deepmd.pt.model.atomic_model import DPAtomicModel
 from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4.config import BridgingConfig
+from deepmd_dpa4.graph.neighbors import check_types
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.model.potential import PotentialMethods, counted_types
@@ -47,6 +49,26 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
         DPAtomicModel.reinit_atom_exclude(self, exclude_types or [])
         counted = counted_types(len(self.type_map), exclude_types or [])
         self.register_buffer("counted", counted.to(DEVICE), persistent=False)
+
+    def compute_or_load_stat(self, sampled_func: Callable[[], list[dict[str, Any]]], *args: Any, **kwargs: Any) -> None:
+        """Statistics of the training data, whose types are checked before anything is fitted to them.
+
+        Raises
+        ------
+        ValueError
+            If the data hold a type that the model does not know.
+        """
+
+        def checked() -> list[dict[str, Any]]:
+            sampled = sampled_func()
+            for part in sampled:
+                try:
+                    check_types(part["atype"], len(self.type_map))
+                except ValueError as error:
+                    raise ValueError(f"training data: {error}, `type_map` = {self.type_map}") from error
+            return sampled
+
+        DPAtomicModel.compute_or_load_stat(self, checked, *args, **kwargs)
 
     def change_type_map(self, type_map: list[str], model_with_new_type_stat: Any = None) -> None:
         """Reorder, drop or add types."""

@@ -13,7 +13,7 @@ from deepmd_dpa4.config import BridgingConfig, parse_descriptor
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.cutoff import InnerClamp
 from deepmd_dpa4.graph.neighbors import from_table
-from deepmd_dpa4.host.state import index_tables
+from deepmd_dpa4.host.state import index_tables, lenient_tables
 from deepmd_dpa4.host.statistics import measure_neighbors
 from deepmd_dpa4.nn.initial import Initializer
 
@@ -63,6 +63,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         self.register_buffer("stddev", torch.zeros(0, dtype=dtype))
         self.set_excluded([list(pair) for pair in self_config.geometry.exclude_types])
         self.register_state_dict_post_hook(_add_index_tables)
+        lenient_tables(self)
         self.to(DEVICE)
         for parameter in self.parameters():
             parameter.requires_grad = self_config.common.trainable

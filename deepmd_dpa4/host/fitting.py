@@ -105,6 +105,9 @@ class FittingDPA4(EnergyFitting, Fitting):
     def get_type_map(self) -> list[str]:
         return self.type_map
 
+    def reinit_exclude(self, exclude_types: list[int] | None = None) -> None:
+        """Types without energy are the atomic model's business."""
+
     def set_case_embd(self, case_idx: int) -> None:
         """Become the network of one task of a multi-task training."""
         if self.case_embd is None:

@@ -86,6 +86,11 @@ def _kernel_indices(layout: list[tuple[int, int]], lmax: int, mmax: int) -> tupl
     return compact, dense
 
 
+def lenient_tables(network: Network) -> None:
+    """Let ``network`` load with or without index tables, and follow the version of what it loads."""
+    network.register_load_state_dict_pre_hook(_settle_tables)
+
+
 def strict_loading(model: nn.Module) -> None:
     """Make ``model`` refuse state dictionaries that do not fit, also where the caller asks for lenient loading.
 
@@ -94,30 +99,37 @@ def strict_loading(model: nn.Module) -> None:
     model.register_load_state_dict_pre_hook(_check_state)
 
 
-def _check_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    ours = {key for key in module.state_dict() if not is_table(key) and not key.endswith("_extra_state")}
-    transient = {name for name, _ in module.named_buffers()} - ours
+def _settle_tables(network: Network, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    # checkpoints from before versions were recorded follow the oldest rules
+    version = state.setdefault(prefix + "version_tensor", torch.tensor(1.0, dtype=torch.float64))
+    network.set_version(float(version))
+    buffers = dict(network.named_buffers())
+    stored = network.state_dict()
+    own_tables = {name for name in buffers if is_table(name) and name in stored}
+    for key in [key for key in state if key.startswith(prefix)]:
+        name = key[len(prefix) :]
+        if (is_table(name) and name not in own_tables) or (name in buffers and name not in stored):
+            del state[key]
+    for name in own_tables:
+        state[prefix + name] = buffers[name]
+
+
+def _check_state(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    expected = {key for key in model.state_dict() if not _optional(key)}
+    transient = {name for name, _ in model.named_buffers()} - expected
     found = {key[len(prefix) :] for key in state if key.startswith(prefix)}
-    networks = {name: part for name, part in module.named_modules() if isinstance(part, Network)}
-    for name, network in networks.items():
-        key = f"{name}.version_tensor"
-        if key not in found:
-            # checkpoints from before versions were recorded follow the oldest rules
-            state[prefix + key] = torch.tensor(1.0, dtype=torch.float64)
-            found.add(key)
-        network.set_version(float(state[prefix + key]))
-    missing = sorted(ours - found - {"min_nbor_dist"})
-    unexpected = sorted(key for key in found - ours - transient if not is_table(key))
+    missing = sorted(expected - found)
+    unexpected = sorted(key for key in found - expected - transient if not _optional(key))
     if missing or unexpected:
         raise RuntimeError(
             "the checkpoint does not fit this DPA4 model\n"
             f"  missing keys: {', '.join(missing) or 'none'}\n  unexpected keys: {', '.join(unexpected) or 'none'}"
         )
-    kept = set(module.state_dict())
-    own_tables = {name for name, _ in module.named_buffers() if is_table(name)} & kept
-    for key in found:
-        if key in transient or (is_table(key) and key not in own_tables):
-            del state[prefix + key]
-    buffers = dict(module.named_buffers())
-    for key in own_tables:
-        state[prefix + key] = buffers[key]
+    stored = model.state_dict()
+    for name in transient & found:
+        if name not in stored:
+            del state[prefix + name]
+
+
+def _optional(key: str) -> bool:
+    return is_table(key) or key.endswith(("_extra_state", "version_tensor", "min_nbor_dist"))
