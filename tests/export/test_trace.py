@@ -1,0 +1,77 @@
+"""The graph that compiled files are made from: one trace serves all sizes and gives the numbers of the model."""
+
+from typing import Any
+
+import pytest
+import torch
+from deepmd.pt.model.model import get_model
+from torch import Tensor
+
+from deepmd_dpa4.graph.neighbors import search
+from tests.support.weights import perturb
+
+SECTION: dict[str, Any] = {
+    "type": "dpa4",
+    "type_map": ["O", "H"],
+    "descriptor": {
+        "channels": 8,
+        "lmax": 1,
+        "n_blocks": 1,
+        "mixing_layers": 2,
+        "message_node_so3": True,
+        "ffn_so3_grid": True,
+        "n_radial": 4,
+        "rcut": 4.0,
+        "exclude_types": [[1, 1]],
+        "precision": "float64",
+        "seed": 1,
+    },
+    "fitting_net": {"precision": "float64", "seed": 1},
+}
+
+
+def inputs(atoms: int, seed: int) -> tuple[Tensor | None, ...]:
+    """A random periodic frame as the exporter hands it over, with two masked edges at the end."""
+    generator = torch.Generator().manual_seed(seed)
+    coord = torch.rand([1, atoms, 3], generator=generator, dtype=torch.float64) * 7.0
+    atype = torch.randint(0, 2, [1, atoms], generator=generator)
+    box = torch.eye(3, dtype=torch.float64).unsqueeze(0) * 7.0
+    graph = search(coord, atype, box, 4.0, 2, None)
+    masked = torch.zeros([2, 2], dtype=torch.int64)
+    index = torch.cat([torch.stack([graph.sender, graph.receiver]), masked], dim=1)
+    vector = torch.cat([graph.vector, torch.ones([2, 3], dtype=torch.float64)])
+    mask = torch.ones(index.shape[1], dtype=torch.bool)
+    mask[-2:] = False
+    return coord, atype, index, vector, index, mask, None, None, None
+
+
+@pytest.mark.slow
+def test_one_trace_serves_all_sizes() -> None:
+    model = get_model(SECTION).to("cpu").eval()
+    perturb(model, scale=0.3)
+    traced = model.forward_common_lower_exportable(*inputs(7, seed=1))
+    for atoms, seed in ((7, 1), (11, 2), (5, 3)):
+        arguments = inputs(atoms, seed)
+        expected = model.forward_common_lower(*arguments)
+        found = traced(*arguments)
+        assert list(found) == list(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-11, atol=1e-11)
+
+
+def test_masked_and_excluded_edges_do_not_count() -> None:
+    model = get_model(SECTION).to("cpu").eval()
+    perturb(model, scale=0.3)
+    coord, atype, index, vector, scatter, mask, *conditions = inputs(9, seed=4)
+    assert coord is not None and atype is not None
+    box = torch.eye(3, dtype=torch.float64).view(1, 9) * 7.0
+    expected = model(coord, atype, box=box)
+    found = model.forward_common_lower(coord, atype, index, vector, scatter, mask, *conditions)
+    torch.testing.assert_close(found["energy_redu"], expected["energy"], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found["energy_derv_r"].squeeze(2), expected["force"], rtol=1e-11, atol=1e-11)
+
+
+def test_exporter_finds_what_it_asks_for() -> None:
+    model = get_model(SECTION)
+    assert model.export_lower_input_kind() == "edge_vec"
+    assert model.supports_edge_parallel() is False
