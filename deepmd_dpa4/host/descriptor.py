@@ -44,29 +44,29 @@ class DescriptorDPA4(BaseDescriptor, Network):
         self, ntypes: int, type_map: list[str] | None = None, bridging: BridgingConfig | None = None, **options: Any
     ) -> None:
         options.pop("type", None)
-        self_config = parse_descriptor(options)
+        config = parse_descriptor(options)
         clamp = None
         if bridging is not None and bridging.enabled:
             clamp = InnerClamp(bridging.bridging_r_inner, bridging.bridging_r_outer)
-        dtype = PRECISION_DICT[self_config.common.precision]
-        Network.__init__(self, self_config, ntypes, dtype, clamp)
-        self.config = self_config
+        dtype = PRECISION_DICT[config.common.precision]
+        Network.__init__(self, config, ntypes, dtype, clamp)
+        self.config = config
         self.bridging = bridging
         self.ntypes, self.type_map = ntypes, list(type_map or [])
-        self.rcut = self_config.geometry.rcut
-        self.add_chg_spin_ebd = self_config.embedding.add_chg_spin_ebd
-        given = self_config.embedding.default_chg_spin
+        self.rcut = config.geometry.rcut
+        self.add_chg_spin_ebd = config.embedding.add_chg_spin_ebd
+        given = config.embedding.default_chg_spin
         default = None if given is None else torch.tensor(given, dtype=torch.float64)
         self.register_buffer("default_charge_spin", default, persistent=False)
-        self.sel = self._sel_hint(self_config.geometry.sel)
+        self.sel = self._sel_hint(config.geometry.sel)
         self.register_buffer("mean", torch.zeros(0, dtype=dtype))
         self.register_buffer("stddev", torch.zeros(0, dtype=dtype))
-        self.set_excluded([list(pair) for pair in self_config.geometry.exclude_types])
+        self.set_excluded([list(pair) for pair in config.geometry.exclude_types])
         self.register_state_dict_post_hook(_add_index_tables)
         lenient_tables(self)
         self.to(DEVICE)
         for parameter in self.parameters():
-            parameter.requires_grad = self_config.common.trainable
+            parameter.requires_grad = config.common.trainable
 
     @staticmethod
     def _sel_hint(sel: int | tuple[int, ...] | str) -> list[int]:
@@ -229,7 +229,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         options = {key: value for key, value in data.items() if not key.startswith("@") and key != "type"}
         descriptor = cls(**options)
         own = descriptor.state_dict()
-        descriptor.load_state_dict({k: torch.as_tensor(data["@variables"][k]) for k in own}, strict=False)
+        descriptor.load_state_dict({key: torch.as_tensor(data["@variables"][key]) for key in own})
         return descriptor
 
 

@@ -314,12 +314,19 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         charge_spin: Tensor | None,
     ) -> dict[str, Tensor]:
         """Energy and derivatives, missing conditions filled with the defaults of the model."""
-        fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, graph.vector)
-        charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, graph.vector)
+        fparam, aparam, charge_spin = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
+        return self.atomic_model.derive(graph, scatter, frames, fparam, aparam, charge_spin, self.training)
+
+    def conditions(
+        self, fparam: Tensor | None, aparam: Tensor | None, charge_spin: Tensor | None, frames: int, like: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Frame parameters (frames, .), atomic parameters (atoms, .), charge and spin (frames, 2), or defaults."""
+        fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, like)
+        charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, like)
         atomic: Tensor | None = None
         if aparam is not None and self.get_dim_aparam() > 0:
             atomic = aparam.reshape(-1, self.get_dim_aparam())
-        return self.atomic_model.derive(graph, scatter, frames, fparam, atomic, charge_spin, self.training)
+        return fparam, atomic, charge_spin
 
     def frame_condition(self, given: Tensor | None, default: Tensor | None, frames: int, like: Tensor) -> Tensor | None:
         """A condition of every frame, (frames, width), or its default."""
@@ -342,13 +349,9 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         """Descriptor, last hidden features and their sum over atoms, as ``dp eval-desc`` asks for them."""
         frames, atoms = atype.shape
         graph, _ = self.graph_of(coord.view(frames, atoms, 3), atype, box)
-        fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, graph.vector)
-        charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, graph.vector)
-        atomic: Tensor | None = None
-        if aparam is not None and self.get_dim_aparam() > 0:
-            atomic = aparam.reshape(-1, self.get_dim_aparam())
+        fparam, aparam, charge_spin = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
         with torch.no_grad():
-            _, features, hidden = self.atomic_model.atomic_energies(graph, fparam, atomic, charge_spin)
+            _, features, hidden = self.atomic_model.atomic_energies(graph, fparam, aparam, charge_spin)
         counted = self.atomic_model.counted.index_select(0, graph.node_type[: graph.n_owned])
         hidden = hidden.view(frames, atoms, hidden.shape[1])
         pooled = (hidden * counted.view(frames, atoms, 1).to(hidden.dtype)).sum(dim=1)
