@@ -1,5 +1,6 @@
 """Alternating timing of two implementations, with a yardstick beside every number."""
 
+import os
 import platform
 import statistics
 import time
@@ -68,3 +69,8 @@ def machine() -> dict[str, object]:
         "deepmd-kit": deepmd.__version__,
         "deepmd-dpa4": deepmd_dpa4.__version__,
     }
+
+
+def allocator_settings() -> dict[str, str]:
+    """Settings of the C library's allocator in the environment (docs/performance.md)."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}

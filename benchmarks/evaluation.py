@@ -1,6 +1,6 @@
 """How long do energy and forces of liquid water take, and a training step?
 
-Mini, fp32, 192 atoms of the example data, both implementations with the same weights.
+Mini, fp32, copies of one frame of the example data, both implementations with the same weights.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from compare import alternate, machine
+from compare import allocator_settings, alternate, machine
 from deepmd.pt.model.model import get_model
 
 from deepmd_dpa4.host import official
@@ -35,17 +35,19 @@ MINI = {
 }
 
 
-def water() -> dict[str, torch.Tensor]:
-    """Two neighbouring copies of one frame: 192 atoms."""
+def water(doublings: int) -> dict[str, torch.Tensor]:
+    """A frame of 96 atoms, doubled along x, y, z, x, ... in turn."""
     data = HERE.parent / "examples" / "water" / "data" / "valid"
     types = np.loadtxt(data / "type.raw", dtype=int)
     coord = np.load(data / "set.000" / "coord.npy")[0].reshape(-1, 3)
     box = np.load(data / "set.000" / "box.npy")[0].reshape(3, 3)
-    doubled = np.concatenate([coord, coord + box[0]])
-    box[0] *= 2
+    for axis in range(doublings):
+        coord = np.concatenate([coord, coord + box[axis % 3]])
+        types = np.tile(types, 2)
+        box[axis % 3] *= 2
     return {
-        "coord": torch.tensor(doubled)[None],
-        "atype": torch.tensor(np.tile(types, 2))[None],
+        "coord": torch.tensor(coord)[None],
+        "atype": torch.tensor(types)[None],
         "box": torch.tensor(box.reshape(1, 9)),
     }
 
@@ -65,14 +67,22 @@ def train_step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--doublings", type=int, default=1, help="atoms = 96 * 2**doublings")
+    parser.add_argument("--no-training", action="store_true", help="leave the training step out")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "evaluation.json")
     options = parser.parse_args()
     ours = get_model(MINI)
     theirs = official.build(MINI)
     theirs.load_state_dict(ours.state_dict())
-    batch = water()
-    report = {"machine": machine(), "atoms": batch["atype"].shape[1], "model": "mini, fp32"}
-    for name, step in (("energy and forces", evaluate), ("training step", train_step)):
+    batch = water(options.doublings)
+    report = {
+        "machine": machine(),
+        "allocator": allocator_settings(),
+        "atoms": batch["atype"].shape[1],
+        "model": "mini, fp32",
+    }
+    steps = {"energy and forces": evaluate} | ({} if options.no_training else {"training step": train_step})
+    for name, step in steps.items():
         candidates = {
             "deepmd-dpa4": lambda step=step: step(ours, batch),
             "official": lambda step=step: step(theirs, batch),
