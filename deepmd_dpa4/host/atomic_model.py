@@ -38,9 +38,8 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
         bridging: BridgingConfig | None = None,
         **kwargs: Any,
     ) -> None:
-        self.zbl_wanted = bridging is not None and bridging.enabled
         DPAtomicModel.__init__(self, descriptor, fitting, type_map=type_map, **kwargs)
-        self.zbl = ZBL(type_map, descriptor.rcut).to(DEVICE) if self.zbl_wanted else None
+        self.zbl = ZBL(type_map, descriptor.rcut).to(DEVICE) if bridging is not None and bridging.enabled else None
         # the official implementation stores this constant of its denoising head in every checkpoint
         self.register_buffer("dens_force_rmsd", torch.tensor(1.0, dtype=torch.float64, device=DEVICE))
 
@@ -73,5 +72,5 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
     def change_type_map(self, type_map: list[str], model_with_new_type_stat: Any = None) -> None:
         """Reorder, drop or add types."""
         DPAtomicModel.change_type_map(self, type_map, model_with_new_type_stat)
-        if self.zbl_wanted:
+        if self.zbl is not None:
             self.zbl = ZBL(type_map, self.descriptor.get_rcut()).to(DEVICE)  # type: ignore[operator]

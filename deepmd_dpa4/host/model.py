@@ -127,8 +127,6 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         frames, atoms = atype.shape
         graph, scatter = self.graph_of(coord.view(frames, atoms, 3), atype, box)
         result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin)
-        if scatter.n_atoms != frames * atoms:
-            raise RuntimeError("internal: the derivatives do not belong to the atoms of the frames")
         predicted = {
             "atom_energy": result["atom_energy"],
             "energy": result["energy"],

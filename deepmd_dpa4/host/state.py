@@ -115,7 +115,8 @@ def _settle_tables(network: Network, state: dict[str, Any], prefix: str, *_: Any
 
 
 def _check_state(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    expected = {key for key in model.state_dict() if not _optional(key)}
+    stored = model.state_dict()
+    expected = {key for key in stored if not _optional(key)}
     transient = {name for name, _ in model.named_buffers()} - expected
     found = {key[len(prefix) :] for key in state if key.startswith(prefix)}
     missing = sorted(expected - found)
@@ -125,7 +126,6 @@ def _check_state(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) 
             "the checkpoint does not fit this DPA4 model\n"
             f"  missing keys: {', '.join(missing) or 'none'}\n  unexpected keys: {', '.join(unexpected) or 'none'}"
         )
-    stored = model.state_dict()
     for name in transient & found:
         if name not in stored:
             del state[prefix + name]
