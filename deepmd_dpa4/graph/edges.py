@@ -48,8 +48,10 @@ class EdgeGeometry(NamedTuple):
     """Envelope of the first exponent, which multiplies the radial basis, (E,)."""
     zonal: Tensor
     """S_lm of the direction, (E, D)."""
+    compact: Tensor
+    """Kept rows of D(R) without the zeros outside its blocks, (E, nnz)."""
     rotation: Tensor
-    """Kept rows of D(R), (E, rows, D), edge order."""
+    """The same with the zeros, (E, rows, D), edge order; empty where the native operators read ``compact``."""
     clamp_gate: Tensor | None
     """Edge factor of the source gate, (E,); None without zone bridging."""
 
@@ -71,10 +73,13 @@ class EdgeFeatures(nn.Module):
         Zone bridging.
     """
 
+    native: torch.jit.Final[bool]
+
     def __init__(
         self, rcut: float, env_exp: tuple[int, ...], eps: float, wigner: WignerRows, clamp: InnerClamp | None
     ) -> None:
         super().__init__()
+        self.native = False
         self.eps2 = eps * eps
         self.basis_envelope = CutoffEnvelope(rcut, env_exp[0])
         self.edge_envelope = CutoffEnvelope(rcut, env_exp[1])
@@ -95,13 +100,18 @@ class EdgeFeatures(nn.Module):
         if roll:
             angle = torch.rand_like(distance).unsqueeze(1) * (2.0 * math.pi)
             first, second = roll_frame(first, second, angle)
-        zonal, rotation = self.wigner(first, second, direction)
+        zonal, compact = self.wigner(first, second, direction)
+        if self.native and not vector.is_cuda:
+            rotation = compact.new_zeros([0])
+        else:
+            rotation = self.wigner.dense(compact)
         return EdgeGeometry(
             vector,
             distance,
             self.edge_envelope(distance),
             self.basis_envelope(distance),
             zonal,
+            compact,
             rotation,
             clamp_gate,
         )

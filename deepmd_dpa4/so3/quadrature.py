@@ -72,7 +72,9 @@ def so3_tables(lmax: int, kmax: int) -> tuple[np.ndarray, np.ndarray]:
     direction = torch.tensor(points).repeat_interleave(n_roll, dim=0)
     angle = (2 * math.pi * torch.arange(n_roll, dtype=torch.float64) / n_roll).repeat(len(points)).unsqueeze(1)
     first, second = roll_frame(*edge_frame(direction), angle)
-    _, matrices = WignerRows(lmax, kmax, torch.float64)(first, second, direction)
+    wigner = WignerRows(lmax, kmax, torch.float64)
+    _, compact = wigner(first, second, direction)
+    matrices = wigner.dense(compact)
     row_of = {row: index for index, row in enumerate(edge_rows(lmax, kmax))}
     orders = frame_orders(kmax)
     live = frame_rows(lmax, kmax)

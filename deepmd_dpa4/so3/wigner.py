@@ -76,7 +76,8 @@ class WignerRows(nn.Module):
         Returns
         -------
         tuple[Tensor, Tensor]
-            S_lm(direction), (E, (lmax + 1)**2) packed, and the rows of D, (E, n_rows, (lmax + 1)**2).
+            S_lm(direction), (E, (lmax + 1)**2) packed, and the entries of the rows of D inside its blocks, (E, nnz):
+            degree after degree, in each the rows 0, +1, -1, +2, -2, ..., 2 l + 1 entries a row.
         """
         e1, e2, u = to_first_degree(first), to_first_degree(second), to_first_degree(direction)
         one = torch.ones_like(direction[:, :1])
@@ -100,9 +101,17 @@ class WignerRows(nn.Module):
                 values.append(re)
                 values.append(im)
             real, imaginary = next_real, next_imaginary
-        flat = torch.cat(values, dim=1) * self.scale
-        rows = flat.new_zeros([flat.shape[0], self.n_rows * self.size]).index_copy(1, self.position, flat)
-        return torch.cat(zonal, dim=1), rows.view(-1, self.n_rows, self.size)
+        return torch.cat(zonal, dim=1), torch.cat(values, dim=1) * self.scale
+
+    def dense(self, compact: Tensor) -> Tensor:
+        """The entries (E, nnz) at their places in the rows of D, edge order: (E, n_rows, (lmax + 1)**2)."""
+        return place_rows(compact, self.position, self.n_rows, self.size)
+
+
+def place_rows(compact: Tensor, position: Tensor, n_rows: int, size: int) -> Tensor:
+    """Entries (E, nnz) at the places ``position`` (nnz,) of row-major matrices that are zero elsewhere."""
+    matrix = compact.new_zeros([compact.shape[0], n_rows * size]).index_copy(1, position, compact)
+    return matrix.view(-1, n_rows, size)
 
 
 def to_first_degree(vector: Tensor) -> Tensor:

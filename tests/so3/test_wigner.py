@@ -6,7 +6,7 @@ import torch
 from deepmd_dpa4.so3.harmonics import backbone_harmonics
 from deepmd_dpa4.so3.layout import edge_rows, packed_index
 from deepmd_dpa4.so3.wigner import WignerRows
-from tests.support.rotations import random_directions, random_rotations, wigner_matrices
+from tests.support.rotations import kept_rows, random_directions, random_rotations, wigner_matrices
 
 LMAX = 6
 
@@ -78,9 +78,18 @@ def test_turn_about_z(angle: float) -> None:
 @pytest.mark.parametrize("mmax", [0, 1, 2])
 def test_kept_rows_are_rows_of_the_whole(mmax: int) -> None:
     rotations = random_rotations(4)
-    zonal, rows = WignerRows(3, mmax, torch.float64)(rotations[:, 0], rotations[:, 1], rotations[:, 2])
+    wigner = WignerRows(3, mmax, torch.float64)
+    zonal, compact = wigner(rotations[:, 0], rotations[:, 1], rotations[:, 2])
     kept = [packed_index(l, m) for l, m in edge_rows(3, mmax)]
-    torch.testing.assert_close(rows, wigner_matrices(rotations, 3)[:, kept], rtol=0, atol=1e-14)
+    whole = wigner_matrices(rotations, 3)
+    torch.testing.assert_close(wigner.dense(compact), whole[:, kept], rtol=0, atol=1e-14)
+    blocks = [
+        whole[:, packed_index(l, sign * m), l * l : (l + 1) ** 2]
+        for l in range(4)
+        for m in range(min(mmax, l) + 1)
+        for sign in ((1, -1) if m else (1,))
+    ]
+    torch.testing.assert_close(compact, torch.cat(blocks, dim=1), rtol=0, atol=1e-14)
     # the rows m = 0 are the harmonics of the direction that is turned to +z
     expected = torch.tensor(backbone_harmonics(3, rotations[:, 2].numpy()))
     torch.testing.assert_close(zonal, expected, rtol=0, atol=1e-14)
@@ -92,11 +101,10 @@ def test_lower_degrees_are_a_leading_block() -> None:
 
 
 def test_gradients() -> None:
-    rows = WignerRows(2, 2, torch.float64)
     rotations = random_rotations(2).requires_grad_(True)
 
     def matrices(r: torch.Tensor) -> torch.Tensor:
-        return rows(r[:, 0], r[:, 1], r[:, 2])[1]
+        return kept_rows(r, 2, 2)
 
     assert torch.autograd.gradcheck(matrices, (rotations,))
     assert torch.autograd.gradgradcheck(matrices, (rotations,))

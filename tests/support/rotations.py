@@ -32,9 +32,16 @@ def random_directions(count: int, seed: int = 0) -> Tensor:
     return vectors / vectors.norm(dim=1, keepdim=True)
 
 
+def kept_rows(rotations: Tensor, lmax: int, mmax: int) -> Tensor:
+    """Rows |m| <= mmax of D(R) in edge order, (n, rows, D), for rotation matrices (n, 3, 3)."""
+    wigner = WignerRows(lmax, mmax, rotations.dtype)
+    _, compact = wigner(rotations[:, 0], rotations[:, 1], rotations[:, 2])
+    return wigner.dense(compact)
+
+
 def wigner_matrices(rotations: Tensor, lmax: int) -> Tensor:
     """Complete D(R) in packed order, (n, D, D), for rotation matrices (n, 3, 3)."""
-    _, rows = WignerRows(lmax, lmax, rotations.dtype)(rotations[:, 0], rotations[:, 1], rotations[:, 2])
+    rows = kept_rows(rotations, lmax, lmax)
     position = [edge_rows(lmax, lmax).index((l, m)) for l in range(lmax + 1) for m in range(-l, l + 1)]
     assert [packed_index(*edge_rows(lmax, lmax)[p]) for p in position] == list(range((lmax + 1) ** 2))
     return rows[:, position]
