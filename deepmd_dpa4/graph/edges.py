@@ -73,13 +73,12 @@ class EdgeFeatures(nn.Module):
         Zone bridging.
     """
 
-    native: torch.jit.Final[bool]
+    native: torch.jit.Final[bool] = False
 
     def __init__(
         self, rcut: float, env_exp: tuple[int, ...], eps: float, wigner: WignerRows, clamp: InnerClamp | None
     ) -> None:
         super().__init__()
-        self.native = False
         self.eps2 = eps * eps
         self.basis_envelope = CutoffEnvelope(rcut, env_exp[0])
         self.edge_envelope = CutoffEnvelope(rcut, env_exp[1])
