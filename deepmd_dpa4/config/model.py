@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from deepmd_dpa4.config.option import option, require, require_one_of
 
+KERNELS = ("auto", "plain", "native")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BridgingConfig:
@@ -36,3 +38,11 @@ class ExecutionConfig:
         False, "Compile energy and forces for training. Accepted; this version runs without compilation and says so."
     )
     enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")
+    kernels: str = option(
+        "auto",
+        "Kernels on CPUs: `auto` = native ones if this machine has or can compile them, `plain` = torch only, "
+        "`native` = an error where the native ones cannot be had. CUDA devices run plain ones.",
+    )
+
+    def __post_init__(self) -> None:
+        require_one_of("model/kernels", self.kernels, KERNELS)

@@ -14,6 +14,7 @@ from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.host import official
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
+from deepmd_dpa4.host.kernels import use_native
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.host.naming import FITTING, NEUTRAL, NEUTRAL_FITTING
 
@@ -95,6 +96,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
         preset_out_bias=preset,
         data_stat_protect=params.get("data_stat_protect", 1e-2),
         execution=execution,
+        native=use_native(execution.kernels),
         model_type_name=str(params.get("type", NEUTRAL)),
     )
 

@@ -1,7 +1,7 @@
 """The DPA4 energy model of DeePMD-kit: every input becomes edges, then one forward path."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import torch
 from deepmd.pt.model.model.dp_model import DPModelCommon
@@ -16,6 +16,7 @@ from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, search
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import strict_loading
+from deepmd_dpa4.ops.select import set_native
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -29,16 +30,19 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
 
     Parameters
     ----------
-    *args, execution, model_type_name
-        Of the atomic model; how to run; the name that the model was asked for by.
+    *args, execution, native, model_type_name
+        Of the atomic model; how to run; whether to use native kernels, which have to be loaded then; the name that
+        the model was asked for by.
     """
 
     model_type = "ener"
+    native: Final[bool] = False
 
     def __init__(
         self,
         *args: Any,
         execution: ExecutionConfig | None = None,
+        native: bool = False,
         model_type_name: str = "dpa4",
         **kwargs: Any,
     ) -> None:
@@ -50,6 +54,7 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
             log.warning("`model/use_compile` is true: this version of deepmd-dpa4 runs the model without compilation")
         self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
         strict_loading(self)
+        set_native(self, native)
 
     @classmethod
     def get_model(cls, model_params: dict[str, Any]) -> Any:

@@ -32,9 +32,10 @@ def test_parameters_are_up_to_date() -> None:
 def test_module_table_is_complete() -> None:
     """``architecture.md`` lists every module, and no other."""
     package = ROOT / "deepmd_dpa4"
-    rows = re.findall(r"^\| `(\w+)/` \|.*\| (.*) \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w/]+)/` \|.*\| (.*) \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
     listed = {f"{folder}/{name}" for folder, names in rows for name in re.findall(r"`(\w+)`", names)}
-    found = {f"{path.parent.name}/{path.stem}" for path in package.glob("*/*.py") if path.stem != "__init__"}
+    modules = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem != "__init__"]
+    found = {str(path) for path in modules if len(path.parts) > 1}
     assert listed == found
 
 

@@ -1,0 +1,1 @@
+"""Native kernels for CPUs: C++ sources in ``csrc``, compiled on the user's machine."""

@@ -1,0 +1,198 @@
+"""Compile the native kernels once for each machine, torch version and state of the sources."""
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepmd_dpa4.ops.native import compiler as toolchain
+from deepmd_dpa4.ops.native.compiler import Compiler, find_compiler
+
+SOURCES = Path(__file__).with_name("csrc")
+WORKERS = 4
+SHOWN_LINES = 20
+OBJECTS = "objects"
+
+Report = Callable[[str], None]
+
+
+class BuildError(RuntimeError):
+    """The native kernels cannot be compiled here; the message says why and names the log, if there is one."""
+
+
+def cache_folder() -> Path:
+    """Folder of compiled libraries in the user's cache folder; it may be deleted at any time."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("deepmd-dpa4", appauthor=False)
+
+
+def library_path(sources: Path = SOURCES, cache: Path | None = None) -> Path:
+    """Where the library for this machine, torch and these sources is, or would be.
+
+    The compiler is not part of the name: a library stays good when the compiler is updated, and on machines that
+    share a home folder and have none.
+
+    Parameters
+    ----------
+    sources : Path
+        Folder of the C++ files.
+    cache : Path, optional
+        Folder of libraries.
+    """
+    return (cache or cache_folder()) / f"dpa4-{_digest(sources)[:16]}.so"
+
+
+def build(
+    report: Report, sources: Path = SOURCES, cache: Path | None = None, force: bool = False, retry: bool = True
+) -> Path:
+    """Compile the library, unless it is there; a second process waits for the first.
+
+    Parameters
+    ----------
+    report : callable
+        Is told the progress, one line each.
+    sources, cache : Path, optional
+        Of :func:`library_path`.
+    force : bool
+        Compile everything, even if the library is there.
+    retry : bool
+        Compile although this compiler has failed before.
+
+    Returns
+    -------
+    Path
+        The library.
+
+    Raises
+    ------
+    BuildError
+        If there is no compiler, a source does not compile, or the cache folder cannot be written.
+    """
+    if sys.platform != "linux":
+        raise BuildError(f"the operating system is {sys.platform!r} but native kernels are available on Linux only")
+    target = library_path(sources, cache)
+    try:
+        with _lock(target.parent, report):
+            reason = None if retry else known_failure(target)
+            if reason is not None:
+                raise BuildError(reason)
+            if force:
+                shutil.rmtree(target.parent / OBJECTS, ignore_errors=True)
+            if force or not target.exists():
+                _build(report, sources, target)
+    except OSError as error:
+        raise BuildError(f"cannot write native kernels to {target.parent}: {error}") from error
+    return target
+
+
+def known_failure(target: Path) -> str | None:
+    """Why this compiler could not make ``target`` the last time, or None."""
+    marker, compiler = _marker(target), find_compiler()
+    if compiler is None or not marker.exists():
+        return None
+    version, _, reason = marker.read_text(encoding="utf-8").partition("\n")
+    return reason if version == compiler.version else None
+
+
+def _build(report: Report, sources: Path, target: Path) -> None:
+    compiler = find_compiler()
+    if compiler is None:
+        raise BuildError(f"no C++ compiler found on PATH; looked for {', '.join(toolchain.COMMANDS)}")
+    try:
+        _compile_all(compiler, report, sources, target)
+    except BuildError as error:
+        _marker(target).write_text(f"{compiler.version}\n{error}", encoding="utf-8")
+        raise
+    _marker(target).unlink(missing_ok=True)
+
+
+def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path) -> None:
+    """Objects are kept until the next build, so that a change in one source compiles that one only."""
+    log = _Log(target.with_suffix(".log"))
+    folder = target.parent / OBJECTS
+    folder.mkdir(exist_ok=True)
+    objects = {source: folder / _object_name(compiler, source, sources) for source in sorted(sources.glob("*.cpp"))}
+    missing = {source: path for source, path in objects.items() if not path.exists()}
+    report(f"compiling native kernels with {compiler.version}")
+    with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool:
+        jobs = {pool.submit(_make, log, compiler.compiling(s, _part(o)), o): s for s, o in missing.items()}
+        for done, job in enumerate(as_completed(jobs), start=1):
+            job.result()
+            report(f"compiled {jobs[job].name} ({done} of {len(jobs)})")
+    _make(log, compiler.linking(list(objects.values()), _part(target)), target)
+    report("linked")
+    for path in set(folder.iterdir()) - set(objects.values()):
+        path.unlink(missing_ok=True)
+
+
+class _Log:
+    """Commands and what they printed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.write_text("", encoding="utf-8")
+
+    def add(self, text: str) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _make(log: _Log, command: list[str], target: Path) -> None:
+    """Run a command that writes the temporary form of ``target``."""
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    log.add(f"$ {shlex.join(command)}\n{run.stdout}")
+    if run.returncode != 0:
+        _part(target).unlink(missing_ok=True)
+        last = "\n".join(run.stdout.splitlines()[-SHOWN_LINES:])
+        raise BuildError(f"{command[0]} failed with status {run.returncode}:\n{last}\nThe complete log: {log.path}")
+    _part(target).replace(target)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f"{target.name}.{os.getpid()}.part")
+
+
+def _marker(target: Path) -> Path:
+    return target.with_suffix(".failed")
+
+
+@contextmanager
+def _lock(folder: Path, report: Report) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "build.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        report("another process compiles the native kernels; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _digest(sources: Path) -> str:
+    parts = [*toolchain.FLAGS, toolchain.MACHINE, toolchain.torch_build(), toolchain.processor()]
+    return _hash(parts, [path for path in sources.iterdir() if path.suffix in (".cpp", ".h")])
+
+
+def _object_name(compiler: Compiler, source: Path, sources: Path) -> str:
+    command = compiler.compiling(source, Path())
+    parts = [*command, compiler.version, toolchain.torch_build(), toolchain.processor()]
+    return f"{source.stem}-{_hash(parts, [source, *sources.glob('*.h')])[:16]}.o"
+
+
+def _hash(parts: list[str], files: list[Path]) -> str:
+    state = hashlib.sha256("\0".join(parts).encode())
+    for path in sorted(files):
+        state.update(path.name.encode() + b"\0" + path.read_bytes())
+    return state.hexdigest()

@@ -1,0 +1,115 @@
+"""The C++ compiler of this machine and how it is called."""
+
+import importlib.util
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+COMMANDS = ("c++", "g++", "clang++")
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-w",
+)
+MACHINE = "-march=native"
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A compiler.
+
+    Parameters
+    ----------
+    path : str
+        Where it is.
+    version : str
+        First line of what ``--version`` prints.
+    """
+
+    path: str
+    version: str
+
+    @cached_property
+    def machine(self) -> tuple[str, ...]:
+        """Flags for the processor of this machine; empty if the compiler knows none."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "empty.cpp"
+            source.touch()
+            words = [self.path, MACHINE, "-c", str(source), "-o", f"{source}.o"]
+            accepted = subprocess.run(words, capture_output=True, check=False).returncode == 0
+        return (MACHINE,) if accepted else ()
+
+    def compiling(self, source: Path, target: Path) -> list[str]:
+        """Command that makes an object file of a source."""
+        import torch
+
+        include = torch_folder() / "include"
+        folders = (include, include / "torch" / "csrc" / "api" / "include")
+        abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+        paths = [word for folder in folders for word in ("-isystem", str(folder))]
+        return [self.path, *FLAGS, *self.machine, abi, *paths, "-c", str(source), "-o", str(target)]
+
+    def linking(self, objects: list[Path], target: Path) -> list[str]:
+        """Command that makes a library of object files."""
+        folder = torch_folder() / "lib"
+        libraries = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-Wl,--no-undefined", "-ltorch", "-ltorch_cpu", "-lc10"]
+        return [self.path, "-shared", *map(str, objects), "-o", str(target), *libraries, *self._openmp()]
+
+    def _openmp(self) -> list[str]:
+        """Torch's own runtime, since two in one process would each start their threads."""
+        runtime = openmp_of_torch()
+        if runtime is None or "clang" in self.version:
+            return ["-fopenmp"]
+        return [str(runtime), f"-Wl,-rpath,{runtime.parent}"]
+
+
+def find_compiler() -> Compiler | None:
+    """First of the known compilers that runs, or None."""
+    for command in COMMANDS:
+        path = shutil.which(command)
+        if path is not None:
+            run = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+            if run.returncode == 0 and run.stdout:
+                return Compiler(path, run.stdout.splitlines()[0].strip())
+    return None
+
+
+def torch_folder() -> Path:
+    """Folder of the installed torch, found without importing it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise ImportError("torch is not installed")
+    return Path(spec.origin).parent
+
+
+def torch_build() -> str:
+    """Text that differs between builds of torch."""
+    return (torch_folder() / "version.py").read_text(encoding="utf-8")
+
+
+def openmp_of_torch() -> Path | None:
+    """The GNU OpenMP runtime that torch brings along, whose name may hold a hash; None if it brings none."""
+    folder = torch_folder()
+    found = [path for part in (folder / "lib", folder.parent / "torch.libs") for path in sorted(part.glob("libgomp*"))]
+    return found[0] if found else None
+
+
+def processor() -> str:
+    """Text that differs between processors with different instructions."""
+    features = ""
+    if sys.platform == "linux":
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+        features = " ".join(sorted(set(lines[0].split()))) if lines else ""
+    return f"{platform.machine()} {features}"

@@ -1,0 +1,79 @@
+"""Make the native kernels available to this process, if it can have them."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
+
+log = logging.getLogger("deepmd.dpa4")
+
+_lock = threading.Lock()
+_loaded: bool | None = None
+
+
+def load() -> bool:
+    """Load the native kernels, compiling them first if this machine has none for this torch.
+
+    Only the first call of a process does anything. Where they cannot be had it says so in one warning; a build that
+    failed is not repeated by other processes, except by ``dpa4 build``.
+
+    Returns
+    -------
+    bool
+        Whether operators of the namespace ``dpa4`` can be called.
+    """
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            _loaded = _load()
+        return _loaded
+
+
+def load_built() -> bool:
+    """Load the native kernels if they have been compiled before; otherwise do nothing, so that :func:`load` can."""
+    return library_path().exists() and load()
+
+
+def _load() -> bool:
+    path = library_path()
+    try:
+        if not path.exists():
+            reason = known_failure(path)
+            if reason is not None:
+                raise BuildError(f"an earlier build failed: {reason}")
+            log.info("compiling native kernels, about a minute, once per machine and torch version")
+            with _progress() as report:
+                build(report, retry=False)
+        torch.ops.load_library(path)
+    except (BuildError, OSError) as error:
+        log.warning(
+            "DPA4 runs on plain torch kernels, several times slower and with more memory than on native ones, "
+            "which this machine does not have: %s\n"
+            "Mend the cause and run `dpa4 build`, or set `model/kernels` to 'plain' to run without them.",
+            error,
+        )
+        return False
+    return True
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A status line where somebody watches and rich is installed, otherwise debug messages."""
+    console = None
+    if sys.stderr.isatty():
+        try:
+            from rich.console import Console
+        except ImportError:
+            pass
+        else:
+            console = Console(stderr=True)
+    if console is None:
+        yield log.debug
+    else:
+        with console.status("compiling native kernels") as status:
+            yield status.update
