@@ -1,0 +1,189 @@
+"""One implementation in a process of its own: it builds models, runs a step when told to, reports time and memory.
+
+Reads one order a line as JSON from the standard input and answers each with one line. A process of its own gives each
+side its own peak of memory and its own allocator, while :mod:`compare` lets both sides take turns.
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from deepmd.pt.model.model import get_model
+from systems import arrays
+
+import deepmd_dpa4
+from deepmd_dpa4.host import official
+
+MEGABYTE = 1e6
+NOISE = 0.05
+FIXED = ("adam_freqs", "strength_log")
+"""Parameters that noise would turn into another cutoff or basis."""
+
+Result = dict[str, torch.Tensor]
+
+
+def device() -> torch.device:
+    """The graphics card, unless there is none or it is hidden."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what ``run`` returned; waits for the graphics card."""
+    synchronize()
+    start = time.perf_counter()
+    result = run()
+    synchronize()
+    return time.perf_counter() - start, result
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def yardstick() -> float:
+    """Speed of a fixed fp32 matrix product, GFLOP/s: 2048 x 512 x 512 on a CPU, 4096 cubed on a graphics card."""
+    rows, inner = (4096, 4096) if torch.cuda.is_available() else (2048, 512)
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    left, right = torch.randn(rows, inner, device=device()), torch.randn(inner, inner, device=device())
+    left @ right
+    seconds, _ = timed(lambda: [left @ right for _ in range(10)])
+    torch.set_float32_matmul_precision(precision)
+    return 10 * 2 * rows * inner * inner / seconds / 1e9
+
+
+def evaluate(model: torch.nn.Module, batch: Result) -> Result:
+    """Energy and forces, as Python inference asks for them."""
+    model.eval()
+    return model(**batch)
+
+
+def train_step(model: torch.nn.Module, batch: Result) -> Result:
+    """Energy, forces, a loss of both, and its gradient with respect to all parameters."""
+    model.train()
+    model.zero_grad()
+    result = model(**batch)
+    (result["energy"].sum() + result["force"].square().sum()).backward()
+    return result
+
+
+STEPS = {"energy and forces": evaluate, "training step": train_step}
+
+
+def memory() -> dict[str, float]:
+    """Resident memory of this process now and at its peak, MB; that of the graphics card where there is one."""
+    if torch.cuda.is_available():
+        return {
+            "now_mb": torch.cuda.memory_allocated() / MEGABYTE,
+            "peak_mb": torch.cuda.max_memory_allocated() / MEGABYTE,
+        }
+    # `ru_maxrss` also counts the process that started this one
+    status = Path("/proc/self/status")
+    if not status.exists():
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1e-3) / 1e6
+        return {"now_mb": peak, "peak_mb": peak}
+    kilobytes = {line.split(":")[0]: line.split()[1] for line in status.read_text().splitlines() if "kB" in line}
+    return {"now_mb": 1.024e-3 * float(kilobytes["VmRSS"]), "peak_mb": 1.024e-3 * float(kilobytes["VmHWM"])}
+
+
+def machine() -> dict[str, Any]:
+    """Hardware, threads and versions."""
+    import deepmd
+
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "deepmd-kit": deepmd.__version__,
+        "deepmd-dpa4": deepmd_dpa4.__version__,
+    }
+
+
+class Worker:
+    """Answers orders; the arguments of a method are the keys of its order."""
+
+    def __init__(self) -> None:
+        self.model: torch.nn.Module | None = None
+        self.batch: Result = {}
+
+    def answer(self, do: str, **arguments: Any) -> dict[str, Any]:
+        return getattr(self, do)(**arguments)
+
+    def build(self, side: str, params: dict[str, Any], weights: str) -> dict[str, Any]:
+        """Build the model of one side with the weights in a file, which the first to come writes."""
+        self.model = (official.build if side == "official" else get_model)(params)
+        path = Path(weights)
+        if not path.exists():
+            _shake(self.model)
+            torch.save(self.model.state_dict(), path)
+        self.model.load_state_dict(torch.load(path, weights_only=True))
+        self.model.to(device())
+        return {"baseline_mb": memory()["now_mb"]}
+
+    def system(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Take the atoms that later steps run on."""
+        self.batch = {name: torch.tensor(value, device=device()) for name, value in arrays(spec).items()}
+        return {}
+
+    def run(self, step: str) -> dict[str, Any]:
+        """Time one step; also the yardstick just before, and energy and root mean square force as a check."""
+        assert self.model is not None, "build first"
+        speed = yardstick()
+        seconds, result = timed(lambda: STEPS[step](self.model, self.batch))
+        return {
+            "seconds": seconds,
+            "yardstick_gflops": speed,
+            "energy": float(result["energy"].detach().sum()),
+            "force": float(result["force"].detach().square().mean().sqrt()),
+        }
+
+    def memory(self) -> dict[str, Any]:
+        return memory()
+
+    def machine(self) -> dict[str, Any]:
+        return machine()
+
+    def yardstick(self) -> dict[str, Any]:
+        return {"yardstick_gflops": yardstick()}
+
+
+@torch.no_grad()
+def _shake(model: torch.nn.Module) -> None:
+    """Noise on the weights, so that the branches that start at zero take part in the comparison of results."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if not name.endswith(FIXED):
+            width = math.sqrt(parameter.shape[-2]) if parameter.dim() >= 2 else 4.0
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_((NOISE / width * noise).to(parameter))
+
+
+def serve() -> None:
+    # whatever libraries print goes to the error stream, so that the answers stay readable
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker()
+    for line in sys.stdin:
+        print(json.dumps(worker.answer(**json.loads(line))), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        serve()
