@@ -12,7 +12,7 @@ from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import MatrixLinear
 from deepmd_dpa4.nn.type_embedding import TypeEmbedding
-from deepmd_dpa4.ops.segment import segment_sum
+from deepmd_dpa4.ops.segment import outer_sum
 from deepmd_dpa4.so3.layout import packed_degrees
 
 FILM_STRENGTH = math.log(0.01)
@@ -24,6 +24,8 @@ class EnvironmentSeed(nn.Module):
     With :math:`m_e = (s, s\,v/r)`, :math:`s = w/r`, and an embedding :math:`g_e` of distance and types:
     :math:`A_i = n_i \sum_e m_e \otimes g_e`, and the result is :math:`(A_i^T A_i[:, :a])\,W`, (N, 2C).
     """
+
+    native: torch.jit.Final[bool] = False
 
     def __init__(self, config: DescriptorConfig, ntypes: int, init: Initializer) -> None:
         super().__init__()
@@ -50,8 +52,12 @@ class EnvironmentSeed(nn.Module):
         if source_gate is not None:
             strength = strength * source_gate.unsqueeze(1)
         matrix = torch.cat([strength, strength * inverse * geometry.vector], dim=1)
-        outer = matrix.unsqueeze(2) * self.embed(basis, graph).unsqueeze(1)
-        environment = segment_sum(outer, graph.receiver, graph.n_owned) * context.normalizer[:, None, None]
+        embedded = self.embed(basis, graph)
+        if self.native and not basis.is_cuda:
+            environment = torch.ops.dpa4.outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
+        else:
+            environment = outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
+        environment = environment * context.normalizer[:, None, None]
         invariants = torch.bmm(environment.transpose(1, 2), environment[:, :, : self.axis])
         return self.output_proj(invariants.flatten(1))
 
@@ -77,6 +83,7 @@ class GeometricEmbedding(nn.Module):
     The radial output matrix is applied after the sum over edges, once per degree.
     """
 
+    native: torch.jit.Final[bool] = False
     degree: Tensor
 
     def __init__(self, lmax: int) -> None:
@@ -93,7 +100,10 @@ class GeometricEmbedding(nn.Module):
             zonal = zonal * weight.unsqueeze(1)
         if source_gate is not None:
             zonal = zonal * source_gate.unsqueeze(1)
-        outer = zonal.unsqueeze(2) * condition.hidden.unsqueeze(1)
-        summed = segment_sum(outer, graph.receiver, graph.n_owned) * context.normalizer[:, None, None]
+        if self.native and not zonal.is_cuda:
+            summed = torch.ops.dpa4.outer_sum(zonal, condition.hidden, graph.receiver, graph.n_owned)
+        else:
+            summed = outer_sum(zonal, condition.hidden, graph.receiver, graph.n_owned)
+        summed = summed * context.normalizer[:, None, None]
         maps = condition.output_matrix.view(condition.output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
         return torch.bmm(summed.transpose(0, 1), maps.index_select(0, self.degree))

@@ -15,8 +15,9 @@ class Graph(NamedTuple):
     """Nodes and directed edges of all frames of a batch.
 
     Nodes are the owned atoms, frame after frame, followed by the ghosts of other ranks if there are any. An edge
-    runs from its sender j to its receiver i; edges are sorted by receiver. An edge whose length reaches the cutoff
-    contributes nothing, which is how a fixed-size caller masks edges.
+    runs from its sender j to its receiver i; edges are sorted by receiver, except in traced graphs of plain kernels,
+    which take them in any order. An edge whose length reaches the cutoff contributes nothing, which is how a
+    fixed-size caller masks edges.
     """
 
     node_type: Tensor

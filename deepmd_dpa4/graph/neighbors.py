@@ -110,6 +110,27 @@ def search(
     return Graph(node_type, frames * atoms, frame_of_node, sender, receiver, vector, None)
 
 
+def sort_edges(edges: Tensor, receiver: Tensor) -> Tensor:
+    """Order a selection of edges by receiver, the order that native kernels want.
+
+    Parameters
+    ----------
+    edges : Tensor
+        Indices of edges, (n,).
+    receiver : Tensor
+        Receiver of every edge, (E,).
+
+    Returns
+    -------
+    Tensor
+        The same indices, (n,).
+    """
+    of_edge = receiver.index_select(0, edges)
+    if bool((of_edge[1:] >= of_edge[:-1]).all()):
+        return edges
+    return edges.index_select(0, torch.argsort(of_edge, stable=True))
+
+
 def interacting(
     vector: Tensor,
     sender_type: Tensor,

@@ -12,7 +12,7 @@ from torch import Tensor
 from deepmd_dpa4.config.model import ExecutionConfig
 from deepmd_dpa4.export.trace import ExportMethods
 from deepmd_dpa4.graph.edges import Graph
-from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, search
+from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, search, sort_edges
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import strict_loading
@@ -263,12 +263,17 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
             DeePMD-kit's internal names.
         """
         frames = atype.shape[0]
+        edges: Tensor | None = None
         if torch.jit.is_scripting():
             check_types(atype, self.atomic_model.descriptor.ntypes)
-            kept = edge_mask.to(torch.bool).nonzero().flatten()
-            edge_index, edge_vec = edge_index.index_select(1, kept), edge_vec.index_select(0, kept)
-            edge_scatter_index = edge_scatter_index.index_select(1, kept)
-            edge_mask = edge_mask.index_select(0, kept)
+            edges = sort_edges(edge_mask.to(torch.bool).nonzero().flatten(), edge_index[1])
+        elif self.native:
+            # in a traced graph no size and no branch may depend on values
+            edges = torch.argsort(edge_index[1], stable=True)
+        if edges is not None:
+            edge_index, edge_vec = edge_index.index_select(1, edges), edge_vec.index_select(0, edges)
+            edge_scatter_index = edge_scatter_index.index_select(1, edges)
+            edge_mask = edge_mask.index_select(0, edges)
         nall = coord.view(frames, -1, 3).shape[1]
         graph = self.graph_of_edges(atype, edge_index, edge_vec, edge_mask)
         scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], frames * nall)

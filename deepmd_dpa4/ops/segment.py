@@ -13,6 +13,14 @@ def segment_sum(values: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
     return torch.zeros(shape, dtype=values.dtype, device=values.device).index_add(0, receiver, values)
 
 
+def outer_sum(a: Tensor, b: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
+    r""":math:`S_i = \sum_{e \to i} a_e \otimes b_e` of rows a (E, P) and b (E, Q): (n_receivers, P, Q).
+
+    The native operator ``dpa4::outer_sum`` forms no outer product; it wants edges sorted by receiver.
+    """
+    return segment_sum(a.unsqueeze(2) * b.unsqueeze(1), receiver, n_receivers)
+
+
 def envelope_softmax(
     logits: Tensor,
     weight: Tensor,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmd_dpa4.graph.edges import Graph
-from deepmd_dpa4.graph.neighbors import search
+from deepmd_dpa4.graph.neighbors import search, sort_edges
 from tests.support import frames
 from tests.support.frames import Frame
 from tests.support.models import graph_of
@@ -153,3 +153,12 @@ def test_refuses_cells_without_volume() -> None:
     flat[2] = flat[0] + flat[1]
     with pytest.raises(ValueError, match=r"`box` of frame 0 has volume .* must be positive"):
         graph_of(Frame(frame.coord, frame.types, flat))
+
+
+def test_selected_edges_in_the_order_of_their_receivers() -> None:
+    receiver = torch.tensor([3, 0, 2, 0, 3, 1])
+    assert sort_edges(torch.arange(6), receiver).tolist() == [1, 3, 5, 2, 0, 4]
+    assert sort_edges(torch.tensor([0, 3, 5]), receiver).tolist() == [3, 5, 0]
+    in_order = torch.tensor([1, 3, 5, 2])
+    assert sort_edges(in_order, receiver) is in_order
+    assert sort_edges(in_order[:0], receiver).shape == (0,)
