@@ -1,5 +1,6 @@
 """From the option ``model/kernels`` to the implementation that a model runs."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -8,6 +9,8 @@ from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.ops.native.load import load
+
+log = logging.getLogger("deepmd.dpa4")
 
 _override: ContextVar[str | None] = ContextVar("kernels", default=None)
 
@@ -21,15 +24,30 @@ def use_native(kernels: str) -> bool:
         If they are demanded but cannot be had.
     """
     kernels = _override.get() or kernels
-    if kernels == "plain" or DEVICE.type != "cpu":
+    if kernels == "plain":
         return False
-    available = load()
-    if kernels == "native" and not available:
+    if DEVICE.type != "cpu":
+        if kernels == "native":
+            log.info("native kernels are for CPUs: this model runs plain ones on %s", DEVICE)
+        return False
+    if kernels == "native":
+        demand_native("model/kernels")
+    return load()
+
+
+def demand_native(option: str) -> None:
+    """Load or compile native kernels for an option that asks for them.
+
+    Raises
+    ------
+    ConfigError
+        If they cannot be had.
+    """
+    if not load():
         raise ConfigError(
-            "`model/kernels` is 'native' but this machine has no native kernels, for the reason in the warning above; "
-            "mend it and run `dpa4 build`, or use 'auto' or 'plain'"
+            f"`{option}` is 'native' but this machine has no native kernels, for the reason in the warning above; "
+            "mend it and run `dpa4 build`, or use another value: `plain` always works"
         )
-    return available
 
 
 @contextmanager

@@ -34,14 +34,25 @@ def load() -> bool:
         return _loaded
 
 
-def load_built() -> bool:
-    """Load the native kernels if they have been compiled before; otherwise do nothing, so that :func:`load` can."""
-    return library_path().exists() and load()
+def load_built() -> None:
+    """Load the native kernels if they have been compiled before.
+
+    Anything that goes wrong is left to :func:`load`, which will be called, and tell, if they are needed.
+    """
+    global _loaded
+    with _lock:
+        try:
+            path = library_path()
+            if _loaded is None and path.exists():
+                torch.ops.load_library(path)
+                _loaded = True
+        except OSError as error:
+            log.debug("native kernels are there but could not be loaded: %s", error)
 
 
 def _load() -> bool:
-    path = library_path()
     try:
+        path = library_path()
         if not path.exists():
             reason = known_failure(path)
             if reason is not None:

@@ -1,0 +1,45 @@
+"""The command ``dpa4``."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from deepmd_dpa4 import __version__
+from deepmd_dpa4.commands import build, freeze, run
+from deepmd_dpa4.ops.native.build import BuildError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words after ``dpa4``; those of the command line by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 after an error, which is told on stderr. A wrong command line exits with 2.
+    """
+    options = make_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (BuildError, OSError, ValueError) as error:
+        print(f"dpa4: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_parser() -> ArgumentParser:
+    """Parser of all subcommands."""
+    parser = ArgumentParser(prog="dpa4", description="Tools around the DPA4 models of deepmd-dpa4.")
+    parser.add_argument("--version", action="version", version=f"deepmd-dpa4 {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
+    for command in (build, freeze, run):
+        command.add_parser(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
