@@ -51,14 +51,17 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     ConfigError
         If ``kernels`` is neither, or native kernels cannot be had here.
     ValueError
-        If the suffix is neither, or native kernels are asked for where there are none.
+        If the suffix is neither, ``head`` is no branch, or native kernels are asked for where there are none.
     """
     require_one_of("--kernels", kernels, KERNELS)
     path = Path(output)
     by_suffix = is_sezm_checkpoint(model)
-    ours = by_suffix or NEUTRAL in branch_types(model)
+    branches = branch_types(model)
+    ours = by_suffix or NEUTRAL in branches.values()
     if by_suffix and path.suffix not in ("", PORTABLE, COMPILED):
         raise ValueError(f"`--output` is {output!r} but must end in {PORTABLE} or {COMPILED}")
+    if ours and "" not in branches and head not in branches:
+        raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
     if kernels == "native":
         demand_native("--kernels")
     with overriding("plain"):
@@ -71,17 +74,17 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
             log.warning("this model runs in the official implementation, which freezes to %s only", COMPILED)
         if kernels == "native":
             raise ValueError(
-                f"`--kernels` is 'native' but must be 'plain' for {model} and `--output` {output!r}: native kernels are "
-                f"for models of deepmd-dpa4 in {PORTABLE} files"
+                f"`--kernels` is 'native' but must be 'plain' for {model} and `--output` {output!r}: native kernels "
+                f"are for models of deepmd-dpa4 in {PORTABLE} files"
             )
         _host_freeze(model=model, output=output, head=head)
 
 
-def branch_types(model: str) -> set[str]:
-    """Types of the models in a checkpoint."""
+def branch_types(model: str) -> dict[str, str]:
+    """Type of the model of each branch of a checkpoint; the name of the only one is empty."""
     state = torch.load(model, map_location="cpu", weights_only=True)
     params = state.get("model", state).get("_extra_state", {}).get("model_params", {})
-    return {str(branch.get("type")) for branch in params.get("model_dict", {"": params}).values()}
+    return {name: str(branch.get("type")) for name, branch in params.get("model_dict", {"": params}).items()}
 
 
 def save_script(tester: Any, path: Path) -> None:
