@@ -23,6 +23,8 @@ from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_d
 
 # Share of the focus weights that is spread evenly over the streams.
 FOCUS_SMOOTHING = 0.02
+# What the native operator is written for; other networks run in plain torch.
+LARGEST_DEGREE, MOST_STREAMS, MOST_HEADS = 5, 8, 8
 
 
 class SO2Convolution(nn.Module):
@@ -40,6 +42,9 @@ class SO2Convolution(nn.Module):
         Source of weights.
     """
 
+    native: torch.jit.Final[bool] = False
+    covered: torch.jit.Final[bool]
+    operator_shape: list[int]
     row: Tensor
     degree_of_row: Tensor
     kappa: Tensor
@@ -63,6 +68,7 @@ class SO2Convolution(nn.Module):
         self._build_focus(common.edge_norm, bias, init)
         self._build_edge_product(config, init)
         self._build_node_product(config, init)
+        self._describe_to_operator(config, top_mmax, init.dtype)
         self.pre_focus_mix = SO3Linear(lmax, channels, self.width, bias, init)
         self.post_focus_mix = SO3Linear(lmax, self.width, channels, bias, init, zero=True)
 
@@ -135,6 +141,25 @@ class SO2Convolution(nn.Module):
             else None
         )
 
+    def _describe_to_operator(self, config: DescriptorConfig, top_mmax: int, dtype: torch.dtype) -> None:
+        """What the native operator has to know, and whether it covers these options."""
+        mixer, common = self.radial_degree_mixer, config.common
+        rank = 0 if mixer is None else mixer.copies
+        normed = int(self.focus_compete_norm is not None)
+        sizes = [self.lmax, self.mmax, top_mmax, self.streams, max(self.heads, 1), self.layers, rank, normed]
+        self.operator_shape = sizes
+        self.covered = (
+            1 <= self.lmax <= LARGEST_DEGREE
+            and self.layers > 0
+            and self.streams <= MOST_STREAMS
+            and self.heads <= MOST_HEADS
+            and common.activation_function.lower() == "silu"
+            and not common.mlp_bias
+            and not config.grid.s2_activation[0]
+            and not (mixer is not None and mixer.per_channel)
+            and dtype in (torch.float32, torch.float64)
+        )
+
     def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
         """Messages of the normalised node features ``x`` (D, N, C)."""
         graph = context.graph
@@ -144,17 +169,67 @@ class SO2Convolution(nn.Module):
         if exchange is not None:
             flat = fill_ghosts(senders.flatten(1), exchange, graph.node_type.shape[0])
             senders = flat.view(-1, self.size, self.width)
+        weight = self.edge_weight(senders, context)
+        if self.native and self.covered and not x.is_cuda:
+            summed = self.native_sum(senders, weight, context)
+        else:
+            summed = self.plain_sum(senders, weight, context)
+        message = self.scale_sum(summed, senders, context).transpose(0, 1) * self.kappa[:, None, None]
+        if self.message_node_grid_product is not None:
+            message = message + self.message_node_grid_product(message, wide)
+        return self.post_focus_mix(message)
+
+    def native_sum(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
+        """Edge features formed, mixed, turned back and summed per receiver by one operator: (N, D, Cw)."""
+        graph, mixer = context.graph, self.radial_degree_mixer
+        features = senders if mixer is None else mixer.sender_features(senders)
+        if mixer is None:
+            kernels = read_degrees(context, self.degree_map(), self.lmax + 1).flatten(1)
+        else:
+            kernels = self.mixer_kernels(mixer, context)
+        return torch.ops.dpa4.edge_message(
+            features,
+            context.geometry.compact,
+            kernels,
+            weight.expand(-1, self.streams, -1),
+            self.flat_stack(),
+            self.focus_readout(),
+            graph.sender,
+            graph.receiver,
+            graph.n_owned,
+            self.operator_shape,
+        )
+
+    def flat_stack(self) -> Tensor:
+        """All weights of the SO(2) layers in one vector: the matrices of each layer, then its gates."""
+        parts: list[Tensor] = []
+        for linear, activation in zip(self.so2_linears, self.non_linearities):
+            parts += [matrix.flatten() for matrix in linear.matrices()]  # type: ignore[operator]
+            parts.append(activation.weight().flatten())  # type: ignore[operator]
+        last = self.so2_linears[-1]
+        parts += [matrix.flatten() for matrix in last.matrices()]  # type: ignore[operator]
+        return torch.cat(parts)
+
+    def focus_readout(self) -> Tensor | None:
+        """Weights that read the scores of the streams from their scalars, (F, Cf)."""
+        if self.adamw_focus_compete_w is None:
+            return None
+        readout = self.adamw_focus_compete_w.t()
+        if self.focus_compete_norm is not None:
+            readout = readout * self.focus_compete_norm.adam_scale
+        return readout
+
+    def plain_sum(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
+        """The same in plain torch, which defines what the operator computes."""
         rotation = context.geometry.rotation
         if not self.whole:
             rotation = rotation.index_select(1, self.row)[:, :, : self.size]
         local = self.edge_product(senders, rotation, context)
         share = self.focus_share(local)
         local = self.mix(local, context)
-        message = self.aggregate(local, share, senders, rotation, context)
-        message = message.transpose(0, 1) * self.kappa[:, None, None]
-        if self.message_node_grid_product is not None:
-            message = message + self.message_node_grid_product(message, wide)
-        return self.post_focus_mix(message)
+        if share is not None:
+            weight = weight * share
+        return self.weighted_sum(local, weight, rotation, context.graph)
 
     def degree_map(self) -> Tensor:
         """Map from the edge condition (channels C) to one degree of r (width Cw)."""
@@ -183,13 +258,17 @@ class SO2Convolution(nn.Module):
             else:
                 local = senders.index_select(0, sender)
             return local * self.degree_condition(context)
-        readout = mixer.weight.view(self.lmax + 1, self.width, -1)
-        if self.radial_hidden_proj is not None:
-            readout = self.radial_hidden_proj.weight @ readout
-        kernels = read_condition(context, readout.flatten(0, 1), self.lmax + 1)
+        kernels = self.mixer_kernels(mixer, context)
         if mixer.per_channel:
             return mixer.mix_channels(kernels, rotate_in(senders, sender, rotation))
         return rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
+
+    def mixer_kernels(self, mixer: DegreeMixer, context: EdgeContext) -> Tensor:
+        """Kernels of the degree mixer, (E, n_k * copies)."""
+        readout = mixer.weight.view(self.lmax + 1, self.width, -1)
+        if self.radial_hidden_proj is not None:
+            readout = self.radial_hidden_proj.weight @ readout
+        return read_condition(context, readout.flatten(0, 1), self.lmax + 1)
 
     def focus_share(self, local: Tensor) -> Tensor | None:
         """Weights of the focus streams of each edge against each other, (E, F, 1) (specification 4.6).
@@ -232,25 +311,24 @@ class SO2Convolution(nn.Module):
         factor = factor.view(-1, self.streams, self.stream_width).transpose(0, 1)
         return torch.cat([factor, factor], dim=2) if width > self.stream_width else factor
 
-    def aggregate(
-        self, local: Tensor, share: Tensor | None, senders: Tensor, rotation: Tensor, context: EdgeContext
-    ) -> Tensor:
-        """Weighted sum over the edges of each receiver, in the global frame: (N, D, Cw) (specification 4.7, 4.8)."""
-        graph = context.graph
+    def edge_weight(self, senders: Tensor, context: EdgeContext) -> Tensor:
+        """Weight of each edge in the sum of its receiver, (E, F, H) or (E, 1, 1) (specification 4.8)."""
+        if self.attn_output_gate_norm is not None:
+            return self.attention(senders[:, 0].reshape(-1, self.streams, self.stream_width), context)
+        weight, source_gate = context.geometry.weight, context.source_gate
+        if source_gate is not None:
+            weight = weight * source_gate
+        return weight[:, None, None]
+
+    def scale_sum(self, summed: Tensor, senders: Tensor, context: EdgeContext) -> Tensor:
+        """Output gates of the attention heads, or the degree normaliser without attention: (N, D, Cw)."""
         if self.attn_output_gate_norm is None:
-            weight, source_gate = context.geometry.weight, context.source_gate
-            if source_gate is not None:
-                weight = weight * source_gate
-            weight = weight[:, None, None] if share is None else weight[:, None, None] * share
-            return self.weighted_sum(local, weight, rotation, graph) * context.normalizer[:, None, None]
-        scalars = senders[:, 0].reshape(-1, self.streams, self.stream_width)
-        attention = self.attention(scalars, context)
-        if share is not None:
-            attention = attention * share
-        summed = self.weighted_sum(local, attention, rotation, graph)
-        owned = self.attn_output_gate_norm(scalars[: graph.n_owned])
+            return summed * context.normalizer[:, None, None]
+        n_owned = context.graph.n_owned
+        scalars = senders[:n_owned, 0].reshape(-1, self.streams, self.stream_width)
+        owned = self.attn_output_gate_norm(scalars)
         gate = torch.sigmoid(torch.einsum("nfc,cfh->nfh", owned, self.adamw_attn_gate_w))
-        shape = [graph.n_owned, self.size, self.streams, self.heads, self.stream_width // self.heads]
+        shape = [n_owned, self.size, self.streams, self.heads, self.stream_width // self.heads]
         return (summed.view(shape) * gate[:, None, :, :, None]).flatten(2)
 
     def attention(self, scalars: Tensor, context: EdgeContext) -> Tensor:

@@ -22,11 +22,15 @@ class DegreeGates(nn.Module):
         offset = init.constant([width], 0.0) if bias else None
         self.gate_linear = WeightLinear(init.normal([channels, width], 0.01), offset) if lmax > 0 else None
 
+    def weight(self) -> Tensor:
+        """Matrix of each stream, (F, C, L C)."""
+        assert self.gate_linear is not None
+        return self.gate_linear.weight.view(self.channels, self.streams, -1).transpose(0, 1)
+
     def gates(self, scalars: Tensor) -> Tensor:
         """Scalars (F, n, C) to gates (F, n, L, C)."""
         assert self.gate_linear is not None
-        weight = self.gate_linear.weight.view(self.channels, self.streams, -1).transpose(0, 1)
-        logits = torch.bmm(scalars, weight)
+        logits = torch.bmm(scalars, self.weight())
         if self.gate_linear.bias is not None:
             logits = logits + self.gate_linear.bias.view(self.streams, 1, -1)
         return torch.sigmoid(logits).view(self.streams, -1, self.lmax, self.channels)

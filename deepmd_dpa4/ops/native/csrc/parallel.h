@@ -1,0 +1,50 @@
+// Threads. Work is divided in a fixed way, so results do not change from run to run with the same number of threads.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+namespace dpa4 {
+
+inline int available_threads() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
+
+// Run f(thread) for thread = 0..n-1.
+template <typename F>
+void on_threads(int n, F f) {
+  if (n <= 1) {
+    f(0);
+    return;
+  }
+#pragma omp parallel num_threads(n)
+  {
+    // The runtime may grant fewer threads than asked for.
+    for (int t = omp_get_thread_num(); t < n; t += omp_get_num_threads()) f(t);
+  }
+}
+
+// Run f(begin, end) over fixed, almost equal parts of [0, count); no part is smaller than `grain` unless it is the only one.
+template <typename F>
+void in_parts(int64_t count, int64_t grain, F f) {
+  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(available_threads(), count / std::max<int64_t>(grain, 1)));
+  on_threads(int(parts), [&](int t) { f(count * t / parts, count * (t + 1) / parts); });
+}
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+
+// Uninitialised array aligned for vector loads.
+template <typename T>
+using Buffer = std::unique_ptr<T[], Free>;
+
+template <typename T>
+Buffer<T> allocate(size_t count) {
+  const size_t bytes = (std::max<size_t>(count, 1) * sizeof(T) + 63) / 64 * 64;
+  return Buffer<T>(static_cast<T*>(std::aligned_alloc(64, bytes)));
+}
+
+}  // namespace dpa4
