@@ -39,8 +39,15 @@ docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/draw_architecture.py
 
-bench: $(STAMP) ## measure speed on this machine beside the official implementation
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/evaluation.py
+bench: RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks
+bench: $(STAMP) ## measure speed and memory beside the official implementation, under 20 minutes on 2 cores
+	$(RUN)/evaluation.py
+	$(RUN)/training_step.py
+	$(RUN)/dp_train.py
+	$(RUN)/freeze.py
+	$(RUN)/lammps_step.py
+	$(RUN)/scaling.py --up-to 6144
+	$(RUN)/report.py
 
 clean: ## remove the environment, caches and results
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info examples/water/demo

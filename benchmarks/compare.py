@@ -53,7 +53,7 @@ class Process:
             stderr=self.errors,
         )
 
-    def ask(self, **order: Any) -> dict[str, Any]:
+    def ask(self, **order: Any) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(BrokenPipeError):
             print(json.dumps(order), file=self.process.stdin, flush=True)

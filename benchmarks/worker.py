@@ -5,6 +5,7 @@ side its own peak of memory and its own allocator, while :mod:`compare` lets bot
 """
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -123,7 +124,7 @@ class Worker:
         self.model: torch.nn.Module | None = None
         self.batch: Result = {}
 
-    def answer(self, do: str, **arguments: Any) -> dict[str, Any]:
+    def answer(self, do: str, **arguments: Any) -> Any:
         return getattr(self, do)(**arguments)
 
     def build(self, side: str, params: dict[str, Any], weights: str) -> dict[str, Any]:
@@ -144,15 +145,28 @@ class Worker:
 
     def run(self, step: str) -> dict[str, Any]:
         """Time one step; also the yardstick just before, and energy and root mean square force as a check."""
-        assert self.model is not None, "build first"
         speed = yardstick()
-        seconds, result = timed(lambda: STEPS[step](self.model, self.batch))
+        seconds, result = timed(lambda: self.step(step))
         return {
             "seconds": seconds,
             "yardstick_gflops": speed,
             "energy": float(result["energy"].detach().sum()),
             "force": float(result["force"].detach().square().mean().sqrt()),
         }
+
+    def step(self, step: str) -> Result:
+        """One step, nothing else."""
+        assert self.model is not None, "build first"
+        return STEPS[step](self.model, self.batch)
+
+    def time(self, run: Callable[[], Any]) -> float:
+        """Seconds that ``run`` takes."""
+        return timed(run)[0]
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        """What ``module:name`` of a benchmark returns; its first argument is this worker."""
+        module, name = function.split(":")
+        return getattr(importlib.import_module(module), name)(self, **arguments)
 
     def memory(self) -> dict[str, Any]:
         return memory()
