@@ -1,10 +1,11 @@
 """``dpa4 build``: compile the native kernels."""
 
+import sys
 import time
 from argparse import Namespace
 from typing import Any
 
-from deepmd_dpa4.ops.native.build import build
+from deepmd_dpa4.ops.native.build import build, library_path
 
 
 def add_parser(commands: Any) -> None:
@@ -20,7 +21,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Compile, telling the progress on stdout; the last line is the path.
+    """Compile, telling the progress on stderr, and print the path of the library on stdout.
 
     Raises
     ------
@@ -28,6 +29,8 @@ def run(options: Namespace) -> None:
         If it fails.
     """
     start = time.perf_counter()
-    path = build(lambda line: print(line, flush=True), force=options.force)
-    print(f"native kernels are ready after {time.perf_counter() - start:.1f} s, {path.stat().st_size / 1e6:.1f} MB:")
+    present = library_path().exists() and not options.force
+    path = build(lambda line: print(line, file=sys.stderr, flush=True), force=options.force)
+    how = "were there already" if present else f"are ready after {time.perf_counter() - start:.1f} s"
+    print(f"native kernels {how}, {path.stat().st_size / 1e6:.1f} MB:", file=sys.stderr, flush=True)
     print(path)

@@ -78,29 +78,17 @@ def rebind_training() -> None:
     host_main.get_trainer = get_trainer
 
 
-def rebind_inference() -> None:
+def rebind_reading() -> None:
     """A file that uses native kernels cannot be read before their library is loaded, which may have to be compiled.
 
-    Python inference looks its class up in this property just before it makes an object of it; the class itself is
-    costly to import.
+    DeePMD-kit reads such files in many places, all of which call ``torch.jit.load``; loading the library here would
+    concern every process, whatever it runs.
     """
-    from deepmd.backend.pytorch import PyTorchBackend
+    import torch
 
-    from deepmd_dpa4.host.inference import with_native_kernels
+    from deepmd_dpa4.host.reading import with_native_kernels
 
-    host_property = PyTorchBackend.deep_eval
-
-    def deep_eval(self: Any) -> Any:
-        return with_native_kernels(host_property.fget(self))
-
-    PyTorchBackend.deep_eval = property(deep_eval)
-
-
-def load_native_kernels() -> None:
-    """If they are compiled, any file that uses them can be read from now on."""
-    from deepmd_dpa4.ops.native.load import load_built
-
-    load_built()
+    torch.jit.load = with_native_kernels(torch.jit.load)
 
 
 def register() -> None:
@@ -109,8 +97,7 @@ def register() -> None:
     rebind_model_building()
     rebind_freeze()
     rebind_training()
-    rebind_inference()
-    load_native_kernels()
+    rebind_reading()
 
 
 if wanted():

@@ -34,22 +34,6 @@ def load() -> bool:
         return _loaded
 
 
-def load_built() -> None:
-    """Load the native kernels if they have been compiled before.
-
-    Anything that goes wrong is left to :func:`load`, which will be called, and tell, if they are needed.
-    """
-    global _loaded
-    with _lock:
-        try:
-            path = library_path()
-            if _loaded is None and path.exists():
-                torch.ops.load_library(path)
-                _loaded = True
-        except OSError as error:
-            log.debug("native kernels are there but could not be loaded: %s", error)
-
-
 def _load() -> bool:
     try:
         path = library_path()

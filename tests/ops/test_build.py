@@ -1,0 +1,212 @@
+"""Native libraries are compiled once, found again, and failures are told and remembered."""
+
+import ctypes
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepmd_dpa4.ops.native import build as builder
+from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
+from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="native kernels are for Linux")
+needs_compiler = pytest.mark.skipif(
+    sys.platform != "linux" or find_compiler() is None, reason="needs a C++ compiler on Linux"
+)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    folder = tmp_path / "csrc"
+    folder.mkdir()
+    (folder / "answer.h").write_text("int answer();\n")
+    (folder / "answer.cpp").write_text('#include "answer.h"\nint answer() { return 42; }\n')
+    (folder / "call.cpp").write_text('#include "answer.h"\nextern "C" int call() { return answer(); }\n')
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@needs_compiler
+def test_compiled_once_and_found_again(sources: Path, cache: Path) -> None:
+    told: list[str] = []
+    path = build(told.append, sources, cache)
+    assert path == library_path(sources, cache)
+    assert path.exists()
+    assert ctypes.CDLL(str(path)).call() == 42
+    assert "linked" in told
+    told.clear()
+    assert build(told.append, sources, cache) == path
+    assert told == []
+
+
+@needs_compiler
+def test_a_change_makes_another_library_and_compiles_what_changed(sources: Path, cache: Path) -> None:
+    first = build(print, sources, cache)
+    (sources / "answer.cpp").write_text('#include "answer.h"\nint answer() { return 43; }\n')
+    told: list[str] = []
+    second = build(told.append, sources, cache)
+    assert second != first
+    assert [line for line in told if line.startswith("compiled")] == ["compiled answer.cpp (1 of 1)"]
+    assert ctypes.CDLL(str(second)).call() == 43
+    (sources / "answer.h").write_text("int answer();  // changed\n")
+    told.clear()
+    build(told.append, sources, cache)
+    assert len([line for line in told if line.startswith("compiled")]) == 2
+
+
+@needs_compiler
+def test_force_compiles_everything_again(sources: Path, cache: Path) -> None:
+    build(print, sources, cache)
+    told: list[str] = []
+    build(told.append, sources, cache, force=True)
+    assert len([line for line in told if line.startswith("compiled")]) == 2
+
+
+BUILDER = """
+import sys
+from pathlib import Path
+from deepmd_dpa4.ops.native.build import build
+print(build(lambda line: print(line, flush=True), Path(sys.argv[1]), Path(sys.argv[2])))
+"""
+
+
+@needs_compiler
+def test_two_processes_at_once(sources: Path, cache: Path) -> None:
+    command = [sys.executable, "-c", BUILDER, str(sources), str(cache)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate(timeout=120)[0].splitlines() for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert {lines[-1] for lines in printed} == {str(library_path(sources, cache))}
+    assert [line for lines in printed for line in lines].count("linked") == 1
+
+
+@needs_compiler
+def test_broken_source(sources: Path, cache: Path) -> None:
+    (sources / "answer.cpp").write_text("int answer() { return nonsense; }\n")
+    target = library_path(sources, cache)
+    with pytest.raises(BuildError, match="nonsense") as failure:
+        build(print, sources, cache)
+    log = target.with_suffix(".log")
+    assert str(log) in str(failure.value)
+    assert "answer.cpp" in log.read_text()
+    assert not target.exists()
+    assert not list(cache.rglob("*.part"))
+
+
+@needs_compiler
+def test_a_failure_is_remembered_until_somebody_retries(sources: Path, cache: Path) -> None:
+    (sources / "answer.cpp").write_text("int answer() { return nonsense; }\n")
+    target = library_path(sources, cache)
+    assert known_failure(target) is None
+    with pytest.raises(BuildError):
+        build(print, sources, cache)
+    assert "nonsense" in (known_failure(target) or "")
+    told: list[str] = []
+    with pytest.raises(BuildError, match="nonsense"):
+        build(told.append, sources, cache, retry=False)
+    assert told == []
+    with pytest.raises(BuildError):
+        build(told.append, sources, cache)
+    assert told
+
+
+@needs_compiler
+def test_another_compiler_may_try_what_failed(
+    sources: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sources / "answer.cpp").write_text("int answer() { return nonsense; }\n")
+    with pytest.raises(BuildError):
+        build(print, sources, cache)
+    only(monkeypatch, tmp_path / "bin", 'echo "another compiler 1.0"')
+    assert known_failure(library_path(sources, cache)) is None
+
+
+@needs_compiler
+def test_an_undefined_symbol_is_found_at_once(sources: Path, cache: Path) -> None:
+    (sources / "answer.cpp").unlink()
+    with pytest.raises(BuildError, match="answer"):
+        build(print, sources, cache)
+
+
+@needs_compiler
+def test_compiler_that_does_not_know_this_processor(
+    sources: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_compiler()
+    assert found is not None
+    only(
+        monkeypatch,
+        tmp_path / "bin",
+        f'case " $* " in *" {MACHINE} "*) exit 1;; esac\nPATH=/usr/local/bin:/usr/bin:/bin exec {found.path} "$@"',
+    )
+    path = build(print, sources, cache)
+    assert ctypes.CDLL(str(path)).call() == 42
+    assert MACHINE not in path.with_suffix(".log").read_text()
+
+
+def only(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """A PATH that holds nothing but a command ``c++``."""
+    folder.mkdir()
+    command = folder / "c++"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+@needs_linux
+def test_no_compiler(sources: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match=r"no C\+\+ compiler found on PATH; looked for c\+\+, g\+\+, clang\+\+"):
+        build(print, sources, cache)
+
+
+def test_other_systems(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder.sys, "platform", "win32")
+    with pytest.raises(BuildError, match="'win32' but native kernels are available on Linux only"):
+        build(print, sources, cache)
+
+
+@needs_linux
+def test_a_cache_that_cannot_be_written_is_named(sources: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BuildError, match=str(tmp_path / "file")):
+        build(print, sources, tmp_path / "file" / "cache")
+
+
+THREADS = """
+#include <omp.h>
+extern "C" int threads() {
+  int count = 0;
+#pragma omp parallel reduction(+ : count)
+  count += 1;
+  return count;
+}
+"""
+COUNT = """
+import ctypes, sys
+import torch
+torch.set_num_threads(2)
+torch.ones(1000, 1000) @ torch.ones(1000, 1000)
+threads = ctypes.CDLL(sys.argv[1]).threads()
+with open("/proc/self/maps") as file:
+    print(threads, len({line.split()[-1] for line in file if "gomp" in line}))
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(openmp_of_torch() is None, reason="this torch brings no OpenMP runtime")
+def test_one_openmp_runtime(sources: Path, cache: Path) -> None:
+    """That of torch, which therefore also decides about the number of threads."""
+    (sources / "threads.cpp").write_text(THREADS)
+    path = build(print, sources, cache)
+    printed = subprocess.run(
+        [sys.executable, "-c", COUNT, str(path)], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert printed.split() == ["2", "1"]

@@ -1,0 +1,72 @@
+"""A process loads the native kernels once, or says once what it lacks."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deepmd_dpa4.ops.native import load as loader
+from deepmd_dpa4.ops.native.build import BuildError
+
+Builds = list[dict[str, Any]]
+
+
+@pytest.fixture
+def missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
+    """A machine without library and compiler; the calls of ``build``."""
+    calls: Builds = []
+
+    def build(report: Callable[[str], None], **options: Any) -> Path:
+        calls.append(options)
+        raise BuildError("no compiler here")
+
+    monkeypatch.setattr(loader, "_loaded", None)
+    monkeypatch.setattr(loader, "library_path", lambda: tmp_path / "missing.so")
+    monkeypatch.setattr(loader, "known_failure", lambda path: None)
+    monkeypatch.setattr(loader, "build", build)
+    return calls
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_operators_can_be_called() -> None:
+    if not loader.load():
+        pytest.skip("this machine cannot have native kernels")
+    assert torch.ops.dpa4.version() >= 1
+
+
+def test_one_warning_and_one_attempt(missing: Builds, caplog: pytest.LogCaptureFixture) -> None:
+    assert [loader.load() for _ in range(3)] == [False] * 3
+    assert missing == [{"retry": False}]
+    (warning,) = warnings(caplog)
+    for text in ("no compiler here", "several times slower", "`dpa4 build`", "`model/kernels`"):
+        assert text in warning
+
+
+def test_threads(missing: Builds, caplog: pytest.LogCaptureFixture) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: loader.load(), range(8))) == [False] * 8
+    assert len(missing) == len(warnings(caplog)) == 1
+
+
+def test_a_known_failure_is_told_and_not_repeated(
+    missing: Builds, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "known_failure", lambda path: "broken header")
+    assert not loader.load()
+    assert missing == []
+    (warning,) = warnings(caplog)
+    assert "an earlier build failed: broken header" in warning
+
+
+def test_a_library_that_does_not_load(missing: Builds, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "missing.so").write_text("not a library")
+    assert not loader.load()
+    assert len(warnings(caplog)) == 1
+    assert missing == []

@@ -1,0 +1,96 @@
+"""The command ``dpa4``."""
+
+from pathlib import Path
+
+import pytest
+
+from deepmd_dpa4 import __version__
+from deepmd_dpa4.cli import main
+from deepmd_dpa4.commands import build as build_command
+from deepmd_dpa4.commands.run import ALLOCATOR, environment
+from deepmd_dpa4.ops.native.build import BuildError, library_path
+from deepmd_dpa4.ops.native.load import load
+from tests.host.commands import BIN, ROOT, call
+
+SUBCOMMANDS = ("build", "freeze", "run")
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in SUBCOMMANDS)], ids=" ".join)
+def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    assert "usage: dpa4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [([], "SUBCOMMAND"), (["biuld"], "'biuld'"), (["freeze", "model.pt", "--kernels", "fast"], "'fast'")],
+)
+def test_wrong_command_line(words: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["freeze", "missing.pt"], "`checkpoint` is missing.pt but there is no such file"),
+        (["run"], "`COMMAND` is missing"),
+        (["run", "--", "no-such-program"], "`COMMAND` is 'no-such-program' but must be a program on PATH"),
+    ],
+)
+def test_errors(
+    words: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    assert f"dpa4: error: {named}" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"deepmd-dpa4 {__version__}\n"
+
+
+class TestBuild:
+    def test_stdout_is_the_path(self, capsys: pytest.CaptureFixture[str]) -> None:
+        if not load():
+            pytest.skip("this machine cannot have native kernels")
+        assert main(["build"]) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"{library_path()}\n"
+        assert "were there already" in printed.err
+
+    def test_a_failure_is_told(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        def fail(report: object, force: bool) -> Path:
+            raise BuildError(f"no compiler, force is {force}")
+
+        monkeypatch.setattr(build_command, "build", fail)
+        assert main(["build", "--force"]) == 1
+        assert "dpa4: error: no compiler, force is True" in capsys.readouterr().err
+
+
+class TestRun:
+    def test_settings_reach_the_program(self, tmp_path: Path) -> None:
+        printed = call([BIN / "dpa4", "run", "--", "env"], tmp_path).splitlines()
+        assert {f"{name}={value}" for name, value in ALLOCATOR.items()} <= set(printed)
+        if library_path().exists():
+            assert f"DP_PLUGIN_PATH={library_path()}" in printed
+
+    def test_exit_status_and_arguments_are_the_program_s(self, tmp_path: Path) -> None:
+        printed = call(
+            [BIN / "dpa4", "run", "--", "sh", "-c", 'echo "$0 $1"; exit 3', "--help", "-x"], tmp_path, fails=True
+        )
+        assert printed == "--help -x\n"
+
+    def test_settings_of_the_user_stay(self) -> None:
+        assert environment({"MALLOC_TOP_PAD_": "1"})["MALLOC_TOP_PAD_"] == "1"
+
+    def test_settings_are_those_of_the_documentation(self) -> None:
+        text = (ROOT / "docs" / "performance.md").read_text()
+        for name, value in ALLOCATOR.items():
+            assert f"| `{name}` | {value} |" in text
