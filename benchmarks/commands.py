@@ -80,7 +80,7 @@ def freeze_native(bench: Bench, saved: Path, output: Path) -> Finished | None:
     command = beside_python("dpa4")
     if command is None:
         return None
-    arguments = ["freeze", "--kernels", "native", "-c", saved, "-o", output]
+    arguments = ["freeze", saved, "--kernels", "native", "-o", output]
     try:
         return run_process([command, *arguments], output.parent, bench.environment(OURS))
     except BenchmarkError as error:

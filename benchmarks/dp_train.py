@@ -38,7 +38,6 @@ def main(arguments: list[str] | None = None) -> None:
 def measure_batches(bench: Bench, model: str, atoms: int, folder: Path, clock: Process) -> None:
     """Median over the logged intervals of all trainings of a side."""
     interval, steps = (1, 2) if bench.options.quick else (INTERVAL, INTERVAL * INTERVALS)
-    sides = [OURS] if bench.options.quick else SIDES
 
     def train(side: str) -> list[dict[str, float]]:
         run = write_input(bench, side, model, folder / "data", folder / side, steps, interval)
@@ -47,7 +46,7 @@ def measure_batches(bench: Bench, model: str, atoms: int, folder: Path, clock: P
         times = seconds_per_batch(finished.output, interval)
         return [{"seconds": seconds, "peak_mb": finished.peak_mb} | speed for seconds in times]
 
-    runs = take_turns({side: lambda side=side: train(side) for side in sides}, bench.options.repeats)
+    runs = take_turns({side: lambda side=side: train(side) for side in SIDES}, bench.options.repeats)
     flat = {side: [interval for times in found for interval in times] for side, found in runs.items()}
     results = {
         side: summary(found) | {"peak_mb": max(interval["peak_mb"] for interval in found)}

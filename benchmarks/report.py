@@ -204,19 +204,26 @@ def draw_scaling(rows: list[dict[str, Any]]) -> Figure:
             label = f"{side}, {model}"
             points(left, [(n, 1e3 * result["median_s"] / n) for n, result in results], label, style)
             points(right, [(n, above(result) / n) for n, result in results if above(result)], label, style)
-    left.set(xlabel="atoms", ylabel="time per atom (ms)", xscale="log", yscale="log", title="energy and forces")
-    right.set(xlabel="atoms", ylabel="memory per atom (MB)", xscale="log", yscale="log", title="peak above the model")
-    for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:,g}")
-        axis.set_minor_formatter(NullFormatter())
+    left.set(ylabel="time per atom (ms)", title="energy and forces")
+    right.set(ylabel="memory per atom (MB)", title="peak above the model")
+    sizes = sorted({row["atoms"] for row in rows})
+    for axes in (left, right):
+        # small systems may fit into memory that was there before
+        axes.set(xlabel="atoms", xscale="log", yscale="log" if axes.lines else "linear")
+        axes.set_xticks(sizes[::2], [f"{n:,}" for n in sizes[::2]])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        if axes.lines:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False, fontsize=8)
     return figure
 
 
 def points(axes: Axes, values: list[tuple[float, float]], label: str, style: dict[str, Any]) -> None:
     """One line."""
-    axes.plot([x for x, _ in values], [y for _, y in values], label=label, **style)
+    if values:
+        axes.plot([x for x, _ in values], [y for _, y in values], label=label, **style)
 
 
 def save(figure: Figure, path: Path) -> Path:

