@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.nn.gate import NodeGate
@@ -69,15 +68,9 @@ class GridFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.so3_linear_1, self.so3_linear_2
-        y = self.act(x, first.weight, first.bias, second.weight)
-        if second.bias is not None:
-            y = torch.cat([y[:1] + second.bias, y[1:]])
-        return y
+        return self.act(x, first.weight, first.bias, second.weight, second.bias)
 
     def scalar_row(self, x: Tensor) -> Tensor:
         """Row (0, 0) of the result, (N, C)."""
         first, second = self.so3_linear_1, self.so3_linear_2
-        y = self.act.scalar_row(x, first.weight, first.bias, second.weight)
-        if second.bias is not None:
-            y = y + second.bias
-        return y
+        return self.act.scalar_row(x, first.weight, first.bias, second.weight, second.bias)

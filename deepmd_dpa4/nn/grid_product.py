@@ -8,45 +8,80 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepmd_dpa4.nn.initial import Initializer
-from deepmd_dpa4.nn.linear import WeightLinear
-from deepmd_dpa4.ops.grid import grid_multiply, grid_multiply_scalar
+from deepmd_dpa4.nn.linear import WeightLinear, scalar_row
+from deepmd_dpa4.ops.grid import couple_multiply, coupling_entries, grid_multiply, grid_multiply_scalar
 from deepmd_dpa4.so3.layout import frame_orders, frame_rows
 from deepmd_dpa4.so3.quadrature import packed_rows, s2_tables, so3_tables
 
+# Longer lists of coupling coefficients take seconds to make.
+COUPLED_ROWS = 256
 
-class GridTables(nn.Module):
-    """Constants of one grid: the tables T and Phi, and which (l, m) and (l, frame) each row belongs to.
+
+class GridProduct(nn.Module):
+    r"""Product :math:`\Phi[T(left) \odot T(right)]` of fields (rows, N, .) for the tables of one grid.
+
+    It stands for the coupling :math:`y_c = \sum_{ab} C_{abc} l_a r_b`, whose few coefficients take several times fewer
+    operations than the grid at any degree; native kernels sum those.
+    """
+
+    # as Final, they would be constants of a script for this class but not for subclasses
+    __constants__ = ["native", "coupled"]
+    native: bool = False
+    coupled: bool
+    to_grid: Tensor
+    from_grid: Tensor
+    coupling_index: Tensor
+    coupling_value: Tensor
+
+    def __init__(self, to_grid: np.ndarray, from_grid: np.ndarray, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._constant("to_grid", to_grid, dtype)
+        self._constant("from_grid", from_grid, dtype)
+        self.coupled = to_grid.shape[1] <= COUPLED_ROWS
+        if self.coupled:
+            index, value = coupling_entries(to_grid, from_grid)
+        else:
+            index, value = np.zeros((0, 3), np.int32), np.zeros(0)
+        self.register_buffer("coupling_index", torch.tensor(index), persistent=False)
+        self._constant("coupling_value", value, dtype)
+
+    def _constant(self, name: str, values: np.ndarray, dtype: torch.dtype) -> None:
+        self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
+
+    def multiply(self, left: Tensor, right: Tensor, branch_weight: Tensor | None) -> Tensor:
+        """Product of left and right (rows, N, B * W), summed over branches of weight (N, B) if given: (rows, N, W)."""
+        # reduced precision, also that of autocast, is left to matrix products
+        if self.native and self.coupled and not left.is_cuda and left.dtype == self.coupling_value.dtype:
+            return couple_multiply(left, right, self.coupling_index, self.coupling_value, branch_weight)
+        return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
+
+
+class GridTables(GridProduct):
+    """The same with the places of its rows: which (l, m) and (l, frame) each belongs to.
 
     ``kmax`` None stands for an S2 grid, whose rows are the packed (l, m).
     """
 
-    to_grid: Tensor
-    from_grid: Tensor
     coupling: Tensor
     packed_row: Tensor
     pair_of_row: Tensor
     live_pair: Tensor
 
     def __init__(self, lmax: int, kmax: int | None, lebedev: bool, dtype: torch.dtype) -> None:
-        super().__init__()
         if kmax is None:
             rows = [(l, m, 0) for l, m in packed_rows(lmax)]
             to_grid, from_grid = s2_tables(lmax, lmax, lebedev, edge_order=False, square=True)
         else:
             rows = frame_rows(lmax, kmax)
             to_grid, from_grid = so3_tables(lmax, kmax)
+        super().__init__(to_grid, from_grid, dtype)
         self.n_frames = 1 if kmax is None else len(frame_orders(kmax))
         pairs = sorted({(degree, slot) for degree, _, slot in rows})
-        self._constant("to_grid", to_grid, dtype)
-        self._constant("from_grid", from_grid, dtype)
         self._constant("coupling", np.einsum("g,gr,gr->r", from_grid[0], to_grid, to_grid), dtype)
         self._index("packed_row", [degree * degree + degree + m for degree, m, _ in rows])
         self._index("pair_of_row", [pairs.index((degree, slot)) for degree, _, slot in rows])
         self._index("live_pair", [degree * self.n_frames + slot for degree, slot in pairs])
         self.size = (lmax + 1) ** 2
-
-    def _constant(self, name: str, values: np.ndarray, dtype: torch.dtype) -> None:
-        self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
     def _index(self, name: str, values: list[int]) -> None:
         self.register_buffer(name, torch.tensor(values), persistent=False)
@@ -55,16 +90,23 @@ class GridTables(nn.Module):
         """Matrices (live pairs, in, out) to the matrix of each row (rows, in, out)."""
         return weight.index_select(0, self.pair_of_row)
 
-    def expand(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Packed features (D, N, in) times a matrix per (l, frame), (live pairs, in, out): (rows, N, out)."""
-        return torch.bmm(x.index_select(0, self.packed_row), self.row_weight(weight))
+    def expand(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Packed features (D, N, in) times a matrix per (l, frame), (live pairs, in, out): (rows, N, out).
 
-    def contract(self, y: Tensor, weight: Tensor) -> Tensor:
-        """Rows (rows, N, in) times a matrix per (l, frame), summed over the frames: (D, N, out)."""
+        The bias (1, out) acts on (0, 0).
+        """
+        rows, matrices = x.index_select(0, self.packed_row), self.row_weight(weight)
+        if bias is None:
+            return torch.bmm(rows, matrices)
+        return torch.baddbmm(scalar_row(bias, rows.shape[0]), rows, matrices)
+
+    def contract(self, y: Tensor, weight: Tensor, scalars: Tensor) -> Tensor:
+        """Rows (rows, N, in) times a matrix per (l, frame), summed over the frames, (D, N, out).
+
+        The scalars (N, out) are added to (0, 0).
+        """
         z = torch.bmm(y, self.row_weight(weight))
-        return torch.zeros([self.size, z.shape[1], z.shape[2]], dtype=z.dtype, device=z.device).index_add(
-            0, self.packed_row, z
-        )
+        return scalar_row(scalars.to(z.dtype), self.size).index_add(0, self.packed_row, z)
 
 
 class GridOperation(nn.Module):
@@ -167,34 +209,43 @@ class SelfGridNet(GridNet):
             1, self.tables.live_pair
         )
         left_weight, right_weight = split[0], split[1]
-        left = self.tables.expand(x, self.project_left(left_weight, right_weight))
-        right = self.tables.expand(x, self.project_right(left_weight, right_weight))
         scalars = x[0] @ torch.cat([left_weight[0], right_weight[0]], dim=1)
+        bias_left: Tensor | None = None
+        bias_right: Tensor | None = None
         if bias_in is not None:
-            bias = bias_in.view(2, self.tables.n_frames, self.width)[:, 0]
+            bias = bias_in.view(2, 1, self.tables.n_frames, self.width)[:, :, 0]
             scalars = scalars + bias.flatten()
-            bias_left, bias_right = bias[0].view(1, 1, -1), bias[1].view(1, 1, -1)
-            left = torch.cat([left[:1] + self.project_left(bias_left, bias_right), left[1:]])
-            right = torch.cat([right[:1] + self.project_right(bias_left, bias_right), right[1:]])
+            bias_left = self.project_left(bias[:1], bias[1:])[0]
+            bias_right = self.project_right(bias[:1], bias[1:])[0]
+        left = self.tables.expand(x, self.project_left(left_weight, right_weight), bias_left)
+        right = self.tables.expand(x, self.project_right(left_weight, right_weight), bias_right)
         return left, right, scalars
 
-    def forward(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor, bias_out: Tensor | None
+    ) -> Tensor:
         left, right, scalars = self.operands(x, weight_in, bias_in)
-        product = grid_multiply(left, right, self.tables.to_grid, self.tables.from_grid, self.branch_weight(scalars))
-        y = self.project_out(product) * self.gate(scalars)
-        y = torch.cat([y[:1] + self.scalar_path(scalars), y[1:]])
+        product = self.tables.multiply(left, right, self.branch_weight(scalars))
         degrees, channels = weight_out.shape[0], weight_out.shape[2]
         split = weight_out.view(degrees * self.tables.n_frames, self.width, channels).index_select(
             0, self.tables.live_pair
         )
-        return self.tables.contract(y, split)
+        direct = self.read_scalars(self.scalar_path(scalars), weight_out, bias_out)
+        return self.tables.contract(self.project_out(product) * self.gate(scalars), split, direct)
 
-    def scalar_row(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor) -> Tensor:
+    def scalar_row(
+        self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor, bias_out: Tensor | None
+    ) -> Tensor:
         """Row (0, 0) of the result alone, (N, C_out): no grid is needed, that row of the coupling is diagonal."""
         left, right, scalars = self.operands(x, weight_in, bias_in)
         product = grid_multiply_scalar(left, right, self.tables.coupling, self.branch_weight(scalars))
         y = self.project_out(product) * self.gate(scalars) + self.scalar_path(scalars)
-        return y @ weight_out[0, : self.width]
+        return self.read_scalars(y, weight_out, bias_out)
+
+    def read_scalars(self, y: Tensor, weight_out: Tensor, bias_out: Tensor | None) -> Tensor:
+        """Output map of (0, 0), the only frame of which comes first, (N, W) -> (N, C_out)."""
+        z = y @ weight_out[0, : self.width]
+        return z if bias_out is None else z + bias_out
 
 
 class FrameLinear(nn.Module):
@@ -234,14 +285,10 @@ class MessageNodeProduct(GridNet):
         contract = self.frame_contract.weight.view(-1, self.width, self.width)
         contract = contract.index_select(0, self.tables.live_pair)
         scalars = torch.cat([query[0], context[0]], dim=1)
-        product = grid_multiply(
-            self.tables.expand(query, self.project_left(expand, expand)),
-            self.tables.expand(context, self.project_right(expand, expand)),
-            self.tables.to_grid,
-            self.tables.from_grid,
-            self.branch_weight(scalars),
-        )
+        left = self.tables.expand(query, self.project_left(expand, expand), None)
+        right = self.tables.expand(context, self.project_right(expand, expand), None)
+        product = self.tables.multiply(left, right, self.branch_weight(scalars))
+        direct = self.scalar_path(scalars) @ contract[0]
         y = self.project_out(product) * self.gate(scalars)
-        y = torch.cat([y[:1] + self.scalar_path(scalars), y[1:]])
-        result = self.tables.contract(y, contract).view(size, nodes, self.streams, self.width)
+        result = self.tables.contract(y, contract, direct).view(size, nodes, self.streams, self.width)
         return (result * self.residual_scale).view(size, nodes, self.streams * self.width)

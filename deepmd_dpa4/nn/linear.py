@@ -2,9 +2,15 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.so3.layout import packed_degrees
+
+
+def scalar_row(row: Tensor, rows: int) -> Tensor:
+    """Features (rows, N, C) that are ``row`` (N, C) at (0, 0), which comes first, and vanish elsewhere."""
+    return functional.pad(row.unsqueeze(0), [0, 0, 0, 0, 0, rows - 1])
 
 
 class MatrixLinear(nn.Module):
@@ -55,7 +61,7 @@ class SO3Linear(nn.Module):
         self.register_buffer("expand_index", torch.tensor(packed_degrees(lmax)))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.bmm(x, self.weight.index_select(0, self.expand_index))
-        if self.bias is not None:
-            y = torch.cat([y[:1] + self.bias, y[1:]])
-        return y
+        weight = self.weight.index_select(0, self.expand_index)
+        if self.bias is None:
+            return torch.bmm(x, weight)
+        return torch.baddbmm(scalar_row(self.bias.unsqueeze(0), x.shape[0]), x, weight)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.linear import scalar_row
 from deepmd_dpa4.so3.layout import packed_degrees
 
 
@@ -34,12 +35,11 @@ class EquivariantRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.adam_scale.dtype)
-        scalar = x[:1]
-        x = torch.cat([scalar - scalar.mean(dim=2, keepdim=True), x[1:]])
+        x = x - scalar_row(x[0].mean(dim=1, keepdim=True), x.shape[0])
         variance = (x * x).sum(dim=2).mul(self.balance_weight.unsqueeze(1)).sum(dim=0)
         x = x * torch.rsqrt(variance + self.delta)[None, :, None]
-        x = x * self.adam_scale.index_select(0, self.expand_index)
-        return torch.cat([x[:1] + self.bias, x[1:]])
+        bias = scalar_row(self.bias, x.shape[0])
+        return torch.addcmul(bias, x, self.adam_scale.index_select(0, self.expand_index))
 
 
 class ScalarRMSNorm(nn.Module):

@@ -1,5 +1,7 @@
-"""Products of band-limited fields through a quadrature grid."""
+"""Products of band-limited fields, through a quadrature grid or through the coupling coefficients it stands for."""
 
+import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -33,6 +35,49 @@ def grid_multiply(
         width = width // branches
         product = product.view(points, nodes, branches, width).sum(dim=2)
     return (from_grid @ product.view(points, nodes * width)).view(rows, nodes, width)
+
+
+def coupling_entries(to_grid: np.ndarray, from_grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Sparse coupling :math:`C_{abc} = \sum_g \Phi_{cg} T_{ga} T_{gb}` of a grid, for the operators ``dpa4::couple``.
+
+    Parameters
+    ----------
+    to_grid, from_grid : np.ndarray
+        T (points, rows) and :math:`\Phi` (rows, points).
+
+    Returns
+    -------
+    index : np.ndarray
+        Rows (a, b, c) of the entries with a <= b, which stand for (b, a, c) too, int32 (n, 3). Ordered by a, then by
+        the number of entries of a pair (a, b), which lets loops over them have a fixed length.
+    value : np.ndarray
+        Coefficients (n,); those below 1e-12 of the largest with the same a are rounding and left out.
+    """
+    found_index, found_value = [], []
+    for a in range(to_grid.shape[1]):
+        plane = (from_grid @ (to_grid[:, a, None] * to_grid[:, a:])).T
+        kept = np.abs(plane) > 1e-12 * np.abs(plane).max()
+        b, c = np.nonzero(kept)
+        order = np.lexsort((c, b, kept.sum(axis=1)[b]))
+        b, c = b[order], c[order]
+        found_index.append(np.stack([np.full_like(b, a), a + b, c], axis=1))
+        found_value.append(plane[b, c])
+    return np.concatenate(found_index).astype(np.int32), np.concatenate(found_value)
+
+
+def couple_multiply(left: Tensor, right: Tensor, index: Tensor, value: Tensor, branch_weight: Tensor | None) -> Tensor:
+    """Same as :func:`grid_multiply` with the entries of :func:`coupling_entries`; needs the native kernels."""
+    rows, nodes, width = left.shape
+    if branch_weight is not None:
+        branches = branch_weight.shape[1]
+        left = left.view(rows, nodes, branches, width // branches) * branch_weight.unsqueeze(2)
+    columns = nodes * width
+    product = torch.ops.dpa4.couple(left.reshape(rows, columns), right.reshape(rows, columns), index, value)
+    if branch_weight is not None:
+        branches = branch_weight.shape[1]
+        width = width // branches
+        product = product.view(rows, nodes, branches, width).sum(dim=2)
+    return product.view(rows, nodes, width)
 
 
 def grid_multiply_scalar(left: Tensor, right: Tensor, coupling: Tensor, branch_weight: Tensor | None) -> Tensor:
