@@ -5,7 +5,7 @@ from torch import Tensor
 
 from deepmd_dpa4.nn.grid_product import GridNet, GridProduct
 from deepmd_dpa4.nn.initial import Initializer
-from deepmd_dpa4.nn.linear import scalar_row
+from deepmd_dpa4.nn.linear import pad_scalars
 from deepmd_dpa4.nn.so2_linear import join_orders, split_orders
 from deepmd_dpa4.so3.quadrature import s2_tables
 
@@ -34,6 +34,6 @@ class EdgeGridActivation(GridNet):
         left, right = halves[0], halves[1]
         scalars = torch.cat([left[0], right[0]], dim=1)
         product = self.grid.multiply(left, right, None)
-        y = torch.addcmul(scalar_row(self.scalar_path(scalars), n_rows), product, self.gate(scalars))
+        y = torch.addcmul(pad_scalars(self.scalar_path(scalars), n_rows), product, self.gate(scalars))
         joined = y.view(n_rows, edges, self.streams * width).transpose(0, 1)
         return split_orders(joined, self.lmax, self.mmax, self.streams)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepmd_dpa4.nn.initial import Initializer
-from deepmd_dpa4.nn.linear import WeightLinear, scalar_row
+from deepmd_dpa4.nn.linear import WeightLinear, pad_scalars
 from deepmd_dpa4.ops.grid import couple_multiply, coupling_entries, grid_multiply, grid_multiply_scalar
 from deepmd_dpa4.so3.layout import frame_orders, frame_rows
 from deepmd_dpa4.so3.quadrature import packed_rows, s2_tables, so3_tables
@@ -98,7 +98,7 @@ class GridTables(GridProduct):
         rows, matrices = x.index_select(0, self.packed_row), self.row_weight(weight)
         if bias is None:
             return torch.bmm(rows, matrices)
-        return torch.baddbmm(scalar_row(bias, rows.shape[0]), rows, matrices)
+        return torch.baddbmm(pad_scalars(bias, rows.shape[0]), rows, matrices)
 
     def contract(self, y: Tensor, weight: Tensor, scalars: Tensor) -> Tensor:
         """Rows (rows, N, in) times a matrix per (l, frame), summed over the frames, (D, N, out).
@@ -106,7 +106,7 @@ class GridTables(GridProduct):
         The scalars (N, out) are added to (0, 0).
         """
         z = torch.bmm(y, self.row_weight(weight))
-        return scalar_row(scalars.to(z.dtype), self.size).index_add(0, self.packed_row, z)
+        return pad_scalars(scalars.to(z.dtype), self.size).index_add(0, self.packed_row, z)
 
 
 class GridOperation(nn.Module):

@@ -8,7 +8,7 @@ from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.so3.layout import packed_degrees
 
 
-def scalar_row(row: Tensor, rows: int) -> Tensor:
+def pad_scalars(row: Tensor, rows: int) -> Tensor:
     """Features (rows, N, C) that are ``row`` (N, C) at (0, 0), which comes first, and vanish elsewhere."""
     return functional.pad(row.unsqueeze(0), [0, 0, 0, 0, 0, rows - 1])
 
@@ -64,4 +64,4 @@ class SO3Linear(nn.Module):
         weight = self.weight.index_select(0, self.expand_index)
         if self.bias is None:
             return torch.bmm(x, weight)
-        return torch.baddbmm(scalar_row(self.bias.unsqueeze(0), x.shape[0]), x, weight)
+        return torch.baddbmm(pad_scalars(self.bias.unsqueeze(0), x.shape[0]), x, weight)

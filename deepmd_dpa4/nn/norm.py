@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.nn.initial import Initializer
-from deepmd_dpa4.nn.linear import scalar_row
+from deepmd_dpa4.nn.linear import pad_scalars
 from deepmd_dpa4.so3.layout import packed_degrees
 
 
@@ -35,10 +35,10 @@ class EquivariantRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.adam_scale.dtype)
-        x = x - scalar_row(x[0].mean(dim=1, keepdim=True), x.shape[0])
+        x = x - pad_scalars(x[0].mean(dim=1, keepdim=True), x.shape[0])
         variance = (x * x).sum(dim=2).mul(self.balance_weight.unsqueeze(1)).sum(dim=0)
         x = x * torch.rsqrt(variance + self.delta)[None, :, None]
-        bias = scalar_row(self.bias, x.shape[0])
+        bias = pad_scalars(self.bias, x.shape[0])
         return torch.addcmul(bias, x, self.adam_scale.index_select(0, self.expand_index))
 
 
