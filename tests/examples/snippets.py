@@ -1,6 +1,7 @@
 """Snippets of the documentation, and examples made short enough for a test."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.host.commands import BIN, ROOT, call, dp
+from tests.host.commands import BIN, ROOT, call, dp, environment
 
 FRAMES = 4
 DATA_OPTIONS = {"batch_size": 1, "numb_btch": 1}
@@ -46,7 +47,7 @@ def shortened(config: dict[str, Any], steps: int = 2) -> dict[str, Any]:
 
 
 def run_block(text: str, folder: Path) -> list[str]:
-    """Run the ``dp`` and ``lmp`` lines of a snippet; returns what each printed."""
+    """Run the ``dp``, ``dpa4`` and ``lmp`` lines of a snippet; returns what each printed."""
     return [run_line(shlex.split(line), folder) for line in text.splitlines() if line.strip()]
 
 
@@ -57,5 +58,7 @@ def run_line(words: list[str], folder: Path) -> str:
     if words[0] == "dp":
         assert words[1] == "--pt"
         return dp(*words[2:], folder=folder, official=official)
+    if words[0] == "dpa4":
+        return call([BIN / "dpa4", *words[1:]], folder, environment() | {"PATH": f"{BIN}:{os.environ['PATH']}"})
     assert words[0] == "lmp", f"a test would have to know how to run `{words[0]}`"
     return call([BIN / "lmp", *words[1:], "-var", "steps", "2"], folder)

