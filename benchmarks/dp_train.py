@@ -14,7 +14,7 @@ from compare import OFFICIAL, OURS, SIDES, Bench, Process, parser, summary, take
 
 FRAMES = 8
 INTERVAL = 5
-INTERVALS = 5
+INTERVALS = 4
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -30,9 +30,9 @@ thermo 1000
 run {warmup}
 run {steps}
 """
-WARMUP = 4
+WARMUP = 3
 """Steps in which TorchScript optimises the file and memory is first touched."""
-STEPS = {96: 2, 192: 20, 1536: 5}
+STEPS = {96: 2, 192: 20, 1536: 3}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -118,7 +118,7 @@ def measured(worker: Worker, run: Callable[[Call], Any], call: Call) -> dict[str
 def capture(worker: Worker, params: dict[str, Any], spec: systems.Spec, kind: type[nn.Module]) -> Call | None:
     """Call of the first module of a kind in one evaluation; None where the network has none."""
     with tempfile.TemporaryDirectory() as folder:
-        worker.build("deepmd-dpa4", params, str(Path(folder) / "weights.pt"))
+        worker.build(OURS, params, str(Path(folder) / "weights.pt"))
     assert worker.model is not None
     module = next((module for module in worker.model.modules() if isinstance(module, kind)), None)
     if module is None:

@@ -11,7 +11,7 @@ SIZES = (192, 384, 768, 1536, 3072, 6144, 12288, 20736)
 
 def main(arguments: list[str] | None = None) -> None:
     command = parser(__doc__)
-    command.set_defaults(models=["mini"])
+    command.set_defaults(models=["mini"], repeats=3)
     command.add_argument("--up-to", type=int, default=20736, help="largest number of atoms")
     command.add_argument(
         "--official-up-to", type=int, default=1536, help="the same for official, which needs 8 MB of memory an atom"
