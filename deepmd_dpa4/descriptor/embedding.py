@@ -35,7 +35,6 @@ class EnvironmentSeed(nn.Module):
         self.type_width = min(max(channels // 4, 8), 32)
         radial_width = max(32, self.embed_width - 2 * self.type_width)
         hidden = min(256, max(2 * self.embed_width, radial_width + 2 * self.type_width))
-        self.eps2 = config.geometry.eps**2
         self.rbf_proj_layer1 = MatrixLinear(config.geometry.n_radial, radial_width, bias, init)
         self.rbf_proj_layer2 = MatrixLinear(radial_width, radial_width, bias, init)
         self.env_type_embed = TypeEmbedding(ntypes, self.type_width, init)
@@ -46,12 +45,10 @@ class EnvironmentSeed(nn.Module):
         self.activation = Activation(config.common.activation_function)
 
     def forward(self, basis: Tensor, context: EdgeContext) -> Tensor:
-        graph, geometry, source_gate = context.graph, context.geometry, context.source_gate
-        inverse = torch.rsqrt((geometry.vector * geometry.vector).sum(dim=1, keepdim=True) + self.eps2)
-        strength = geometry.weight.unsqueeze(1) * inverse
+        graph, source_gate = context.graph, context.source_gate
+        matrix = context.geometry.environment
         if source_gate is not None:
-            strength = strength * source_gate.unsqueeze(1)
-        matrix = torch.cat([strength, strength * inverse * geometry.vector], dim=1)
+            matrix = matrix * source_gate.unsqueeze(1)
         embedded = self.embed(basis, graph)
         if self.native and not basis.is_cuda:
             environment = torch.ops.dpa4.outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
@@ -94,10 +91,7 @@ class GeometricEmbedding(nn.Module):
     def forward(self, context: EdgeContext) -> Tensor:
         """Rows l >= 1 of the owned nodes, (D - 1, N, C)."""
         graph, condition = context.graph, context.condition
-        zonal = context.geometry.zonal[:, 1:]
-        weight, source_gate = condition.weight, context.source_gate
-        if weight is not None:
-            zonal = zonal * weight.unsqueeze(1)
+        zonal, source_gate = context.geometry.zonal, context.source_gate
         if source_gate is not None:
             zonal = zonal * source_gate.unsqueeze(1)
         if self.native and not zonal.is_cuda:

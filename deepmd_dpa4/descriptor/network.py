@@ -9,13 +9,14 @@ from deepmd_dpa4.descriptor.condition import EdgeCondition, EdgeContext
 from deepmd_dpa4.descriptor.embedding import FILM_STRENGTH, EnvironmentSeed, GeometricEmbedding
 from deepmd_dpa4.descriptor.readout import build_readout
 from deepmd_dpa4.descriptor.source_gate import source_gate
-from deepmd_dpa4.graph.cutoff import InnerClamp
+from deepmd_dpa4.graph.cutoff import CutoffEnvelope, InnerClamp
 from deepmd_dpa4.graph.edges import EdgeFeatures, EdgeGeometry, Graph
 from deepmd_dpa4.graph.radial import BesselBasis, GaussianBasis
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
 from deepmd_dpa4.nn.radial_mlp import RadialMLP
 from deepmd_dpa4.nn.type_embedding import ChargeSpinEmbedding, TypeEmbedding
+from deepmd_dpa4.ops.pairs import Pairs
 from deepmd_dpa4.ops.segment import segment_sum
 from deepmd_dpa4.so3.wigner import WignerRows
 
@@ -40,6 +41,7 @@ class Network(nn.Module):
         Zone bridging.
     """
 
+    native: torch.jit.Final[bool] = False
     version_tensor: Tensor
 
     def __init__(
@@ -55,14 +57,17 @@ class Network(nn.Module):
         self.use_env_seed, self.lmax = embedding.use_env_seed, degrees[0]
         self.register_buffer("version_tensor", torch.tensor(VERSION, dtype=torch.float64))
         wigner = WignerRows(max(degrees), max(config.message.orders), dtype)
-        self.edge_features = EdgeFeatures(geometry.rcut, geometry.env_exp, geometry.eps, wigner, clamp)
+        self.edge_features = EdgeFeatures(geometry.rcut, geometry.env_exp[1], geometry.eps, wigner, clamp)
+        self.pairs = Pairs()
         self.type_embedding = TypeEmbedding(ntypes, channels, init)
         self.charge_spin_embedding = (
             ChargeSpinEmbedding(channels, common.activation_function, init) if embedding.add_chg_spin_ebd else None
         )
         self._build_seed(config, ntypes, init)
-        basis = BesselBasis if geometry.basis_type == "bessel" else GaussianBasis
+        self.bessel = geometry.basis_type == "bessel"
+        basis = BesselBasis if self.bessel else GaussianBasis
         self.radial_basis = basis(geometry.rcut, geometry.n_radial, dtype)
+        self.basis_envelope = CutoffEnvelope(geometry.rcut, geometry.env_exp[0])
         hidden = [width or channels for width in geometry.radial_mlp]
         self.radial_embedding = RadialMLP(
             geometry.n_radial,
@@ -108,8 +113,8 @@ class Network(nn.Module):
         """
         dtype = self.radial_basis.adam_freqs.dtype
         mixed = self.mixed_precision(graph.vector.device)
-        geometry = self.edge_features(graph.vector.to(dtype), mixed and self.random_gamma)
-        basis = self.radial_basis(geometry.distance) * geometry.basis_envelope.unsqueeze(1)
+        geometry = self.edge_features(graph.vector.to(dtype), self.weighted_radial, mixed and self.random_gamma)
+        basis = self.enveloped_basis(geometry.distance)
         hidden, output_matrix = self.radial_embedding(basis)
         radial_weight: Tensor | None = geometry.weight if self.weighted_radial else None
         clamp_gate = geometry.clamp_gate
@@ -125,6 +130,14 @@ class Network(nn.Module):
             with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
                 x = self.run_blocks(x, context)
         return self.read_out(x)
+
+    def enveloped_basis(self, distance: Tensor) -> Tensor:
+        """Radial basis times its envelope, (E, n_radial)."""
+        if self.native and not distance.is_cuda and self.bessel:
+            exponent = len(self.basis_envelope.coefficients)
+            frequencies = self.radial_basis.adam_freqs
+            return torch.ops.dpa4.bessel_basis(distance, frequencies, self.basis_envelope.rcut, exponent)
+        return self.radial_basis(distance) * self.basis_envelope(distance).unsqueeze(1)
 
     def mixed_precision(self, device: torch.device) -> bool:
         """Whether the blocks run in bfloat16."""

@@ -39,16 +39,14 @@ class Graph(NamedTuple):
 class EdgeGeometry(NamedTuple):
     """What the network knows of each edge, built once per call."""
 
-    vector: Tensor
-    """Edge vector after the inner clamp, (E, 3)."""
     distance: Tensor
-    """Its length, (E,)."""
+    """Length of the edge vector after the inner clamp, (E,)."""
     weight: Tensor
     """Edge weight w, the envelope of the second exponent, (E,)."""
-    basis_envelope: Tensor
-    """Envelope of the first exponent, which multiplies the radial basis, (E,)."""
+    environment: Tensor
+    """First factor (s, s u) of the environment matrix, s = w / r, (E, 4)."""
     zonal: Tensor
-    """S_lm of the direction, (E, D)."""
+    """S_lm of the direction with l > 0, times w if the radial features are weighted, (E, D - 1)."""
     compact: Tensor
     """Kept rows of D(R) without the zeros outside its blocks, (E, nnz)."""
     rotation: Tensor
@@ -58,14 +56,14 @@ class EdgeGeometry(NamedTuple):
 
 
 class EdgeFeatures(nn.Module):
-    """Edge vectors to :class:`EdgeGeometry` (specification 1.5, 2.1, 2.2, 7.1).
+    """Edge vectors to :class:`EdgeGeometry` (specification 1.5, 2.1, 2.2, 3.1, 7.1).
 
     Parameters
     ----------
     rcut : float
         Cutoff in Angstrom.
-    env_exp : tuple[int, ...]
-        Exponents of the basis envelope and of the edge weight.
+    exponent : int
+        Exponent of the edge weight.
     eps : float
         Length that keeps square roots differentiable, Angstrom.
     wigner : WignerRows
@@ -76,18 +74,29 @@ class EdgeFeatures(nn.Module):
 
     native: torch.jit.Final[bool] = False
 
-    def __init__(
-        self, rcut: float, env_exp: tuple[int, ...], eps: float, wigner: WignerRows, clamp: InnerClamp | None
-    ) -> None:
+    def __init__(self, rcut: float, exponent: int, eps: float, wigner: WignerRows, clamp: InnerClamp | None) -> None:
         super().__init__()
         self.eps2 = eps * eps
-        self.basis_envelope = CutoffEnvelope(rcut, env_exp[0])
-        self.edge_envelope = CutoffEnvelope(rcut, env_exp[1])
+        self.shape = [wigner.lmax, wigner.mmax, exponent]
+        self.lengths = [self.eps2, rcut]
+        self.edge_envelope = CutoffEnvelope(rcut, exponent)
         self.wigner = wigner
         self.clamp = clamp
 
-    def forward(self, vector: Tensor, roll: bool) -> EdgeGeometry:
-        """Geometry of edge vectors (E, 3); ``roll`` turns every frame by a random angle about its edge."""
+    def forward(self, vector: Tensor, weighted: bool, roll: bool) -> EdgeGeometry:
+        """Geometry of edge vectors.
+
+        Parameters
+        ----------
+        vector : Tensor
+            (E, 3).
+        weighted : bool
+            Whether the radial features carry the edge weight.
+        roll : bool
+            Turn every frame by a random angle about its edge.
+        """
+        if self.native and not vector.is_cuda and self.clamp is None:
+            return self.native_geometry(vector, weighted)
         distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
         clamp_gate: Tensor | None = None
         if self.clamp is not None:
@@ -101,17 +110,21 @@ class EdgeFeatures(nn.Module):
             angle = torch.rand_like(distance).unsqueeze(1) * (2.0 * math.pi)
             first, second = roll_frame(first, second, angle)
         zonal, compact = self.wigner(first, second, direction)
+        weight = self.edge_envelope(distance)
+        strength = (weight / distance).unsqueeze(1)
+        environment = torch.cat([strength, strength * direction], dim=1)
+        zonal = zonal[:, 1:]
+        if weighted:
+            zonal = zonal * weight.unsqueeze(1)
         if self.native and not vector.is_cuda:
             rotation = compact.new_zeros([0])
         else:
             rotation = self.wigner.dense(compact)
-        return EdgeGeometry(
-            vector,
-            distance,
-            self.edge_envelope(distance),
-            self.basis_envelope(distance),
-            zonal,
-            compact,
-            rotation,
-            clamp_gate,
+        return EdgeGeometry(distance, weight, environment, zonal, compact, rotation, clamp_gate)
+
+    def native_geometry(self, vector: Tensor, weighted: bool) -> EdgeGeometry:
+        """The same by one operator; the frames are not turned."""
+        distance, weight, environment, zonal, compact = torch.ops.dpa4.edge_geometry(
+            vector, self.wigner.coupling, self.wigner.factors, self.shape + [int(weighted)], self.lengths
         )
+        return EdgeGeometry(distance, weight, environment, zonal, compact, compact.new_zeros([0]), None)

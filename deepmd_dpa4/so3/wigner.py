@@ -45,6 +45,8 @@ class WignerRows(nn.Module):
 
     position: Tensor
     scale: Tensor
+    coupling: Tensor
+    factors: Tensor
 
     def __init__(self, lmax: int, mmax: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -55,6 +57,9 @@ class WignerRows(nn.Module):
         position, scale = self._placement()
         self.register_buffer("position", torch.tensor(position), persistent=False)
         self.register_buffer("scale", torch.tensor(scale, dtype=dtype), persistent=False)
+        coupling, factors = _raising_terms(lmax)
+        self.register_buffer("coupling", torch.tensor(coupling, dtype=torch.int64).view(-1, 4), persistent=False)
+        self.register_buffer("factors", torch.tensor(scale + factors, dtype=dtype), persistent=False)
 
     def _placement(self) -> tuple[list[int], list[float]]:
         """Where each computed value stands in a row-major (n_rows, size) matrix, and its constant."""
@@ -117,6 +122,25 @@ def place_rows(compact: Tensor, position: Tensor, n_rows: int, size: int) -> Ten
 def to_first_degree(vector: Tensor) -> Tensor:
     """S_1 of a vector: (x, y, z) -> (y, z, -x)."""
     return torch.stack([vector[:, 1], vector[:, 2], -vector[:, 0]], dim=1)
+
+
+def _raising_terms(lmax: int) -> tuple[list[tuple[int, int, int, int]], list[float]]:
+    """Nonzero entries of all maps that raise the degree, as the native operator takes them.
+
+    Returns
+    -------
+    tuple
+        Degree, axis of the vector, entry of degree l - 1 and entry of degree l of each term; its factor.
+    """
+    coupling, factors = [], []
+    for degree in range(1, lmax + 1):
+        matrix = degree_raising(degree).reshape(3, 2 * degree - 1, 2 * degree + 1)
+        for component, lower, upper in np.argwhere(np.abs(matrix) > 1e-12).tolist():
+            # S_1 of (x, y, z) is (y, z, -x)
+            axis, sign = ((1, 1.0), (2, 1.0), (0, -1.0))[component]
+            coupling.append((degree, axis, lower, upper))
+            factors.append(sign * float(matrix[component, lower, upper]))
+    return coupling, factors
 
 
 def _polarised_at_identity(degree: int, order: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,8 @@ def test_random_roll(name: str) -> None:
     plain = network.edge_features
 
     class Rolled(torch.nn.Module):
-        def forward(self, vector: torch.Tensor, roll: bool) -> object:
-            return plain(vector, True)
+        def forward(self, vector: torch.Tensor, weighted: bool, roll: bool) -> object:
+            return plain(vector, weighted, True)
 
     with torch.no_grad():
         expected = network.features(graph, None)

@@ -2,47 +2,12 @@
 // numbers and for dual numbers. The product evaluated on dual numbers yields second derivatives.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <vector>
 
-#include "edge_geometry_number.h"
+#include "edge_geometry_envelope.h"
 
 namespace dpa4 {
-
-// Envelope env_p(x) = u^4 sum_{k<p} binom(k+3, 3) x^k of x = r / rcut with u = max(1 - x, 0). The sum is a truncated
-// series of u^-4, so all but one term cancel in d env / dx = -(p+3) binom(p+2, 3) u^3 x^(p-1).
-template <typename T>
-struct Envelope {
-  std::vector<T> coefficients;
-  T slope_factor;
-
-  explicit Envelope(int64_t exponent) {
-    double binomial = 1;
-    for (int64_t k = 0; k < exponent; ++k) {
-      coefficients.push_back(T(binomial));
-      binomial *= double(k + 4) / double(k + 1);
-    }
-    // binom(p+2, 3) (p+3) = p binom(p+3, 3)
-    slope_factor = T(-double(exponent) * binomial);
-  }
-
-  template <typename N>
-  N value(N x) const {
-    const N u = positive(constant<N>(1) - x);
-    N series = constant<N>(0);
-    for (auto c = coefficients.rbegin(); c != coefficients.rend(); ++c) series = series * x + constant<N>(*c);
-    const N squared = u * u;
-    return squared * squared * series;
-  }
-
-  template <typename N>
-  N slope(N x) const {
-    const N u = positive(constant<N>(1) - x);
-    N power = constant<N>(slope_factor);
-    for (size_t k = 1; k < coefficients.size(); ++k) power = power * x;
-    return u * u * u * power;
-  }
-};
 
 // One product of S_l = Pi_l(a (x) S_{l-1}): component `upper` of the result gets factor * a[axis] * S[lower].
 template <typename T>
@@ -79,11 +44,10 @@ struct GeometryPlan {
   }
 };
 
-// Cotangents of a pack of edges; every array is there, zero where nothing was asked for.
+// Cotangents of a pack of edges, one pack for each column; zero where there is none.
 template <typename T>
 struct GeometryCotangent {
-  Pack<T> distance, weight, environment[4];
-  const Pack<T>*zonal, *compact;
+  const T *distance, *weight, *environment, *zonal, *compact;
 };
 
 // The evaluation on numbers N. `table` holds the polarised forms t (deepmd_dpa4/so3/wigner.py) without their scale.
@@ -118,17 +82,18 @@ class EdgeGeometry {
 
   // Product of the cotangents with the Jacobian, after `evaluate`.
   void pull_back(const GeometryCotangent<T>& bar, N (&v_bar)[3]) {
-    N weight_bar = constant<N>(bar.weight), distance_bar = constant<N>(bar.distance);
+    N weight_bar = constant<N>(load(bar.weight)), distance_bar = constant<N>(load(bar.distance));
     for (int a = 0; a < 3; ++a) u_bar[a] = e1_bar[a] = e2_bar[a] = constant<N>(0);
     seed_table(bar, weight_bar);
     for (int64_t l = plan.lmax; l > 0; --l) {
       for (int64_t m = std::min(plan.mmax, l); m > 0; --m) m == 1 ? lower_first(l) : lower_order(l, m);
       lower_zonal(l);
     }
-    N strength_bar = constant<N>(bar.environment[0]);
+    N strength_bar = constant<N>(load(bar.environment));
     for (int a = 0; a < 3; ++a) {
-      strength_bar = strength_bar + bar.environment[1 + a] * u[a];
-      u_bar[a] = u_bar[a] + bar.environment[1 + a] * strength;
+      const Pack<T> moment_bar = load(bar.environment + (1 + a) * Simd<T>::width);
+      strength_bar = strength_bar + moment_bar * u[a];
+      u_bar[a] = u_bar[a] + moment_bar * strength;
     }
     pull_back_frame();
     weight_bar = weight_bar + strength_bar * inverse;
@@ -210,12 +175,14 @@ class EdgeGeometry {
   }
 
   void seed_table(const GeometryCotangent<T>& bar, N& weight_bar) {
-    for (int64_t k = 0; k < plan.entries; ++k) t_bar[k] = constant<N>(pack(plan.scale[k]) * bar.compact[k]);
-    const Pack<T>* zonal_bar = bar.zonal;
+    constexpr int64_t W = Simd<T>::width;
+    for (int64_t k = 0; k < plan.entries; ++k) t_bar[k] = constant<N>(plan.scale[k] * load(bar.compact + k * W));
+    const T* of_zonal = bar.zonal;
     for (int64_t l = 1; l <= plan.lmax; ++l)
-      for (int64_t k = plan.start[l][0]; k < plan.start[l][0] + 2 * l + 1; ++k, ++zonal_bar) {
-        t_bar[k] = t_bar[k] + (plan.weighted ? *zonal_bar * weight : constant<N>(*zonal_bar));
-        if (plan.weighted) weight_bar = weight_bar + *zonal_bar * t[k];
+      for (int64_t k = plan.start[l][0]; k < plan.start[l][0] + 2 * l + 1; ++k, of_zonal += W) {
+        const Pack<T> zonal_bar = load(of_zonal);
+        t_bar[k] = t_bar[k] + (plan.weighted ? zonal_bar * weight : constant<N>(zonal_bar));
+        if (plan.weighted) weight_bar = weight_bar + zonal_bar * t[k];
       }
   }
 

@@ -111,20 +111,18 @@ inline Number<T, dual> positive(Number<T, dual> a) {
 
 // Rows of `columns` numbers, one for each of the first `lanes` lanes, to `columns` packs; other lanes are zero.
 template <typename T>
-inline void read_rows(const T* rows, int64_t columns, int64_t lanes, Pack<T>* packs) {
-  T* out = reinterpret_cast<T*>(packs);
+inline void read_rows(const T* rows, int64_t columns, int64_t lanes, T* packs) {
   constexpr int64_t W = Simd<T>::width;
-  if (lanes < W) std::fill(out, out + columns * W, T(0));
+  if (lanes < W) std::fill(packs, packs + columns * W, T(0));
   for (int64_t lane = 0; lane < lanes; ++lane)
-    for (int64_t k = 0; k < columns; ++k) out[k * W + lane] = rows[lane * columns + k];
+    for (int64_t k = 0; k < columns; ++k) packs[k * W + lane] = rows[lane * columns + k];
 }
 
 template <typename T>
-inline void write_rows(const Pack<T>* packs, int64_t columns, int64_t lanes, T* rows) {
-  const T* in = reinterpret_cast<const T*>(packs);
+inline void write_rows(const T* packs, int64_t columns, int64_t lanes, T* rows) {
   constexpr int64_t W = Simd<T>::width;
   for (int64_t lane = 0; lane < lanes; ++lane)
-    for (int64_t k = 0; k < columns; ++k) rows[lane * columns + k] = in[k * W + lane];
+    for (int64_t k = 0; k < columns; ++k) rows[lane * columns + k] = packs[k * W + lane];
 }
 
 }  // namespace dpa4
