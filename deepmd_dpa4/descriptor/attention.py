@@ -6,7 +6,9 @@ The weights live under the keys of the convolution, so this file holds functions
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from deepmd_dpa4.ops.pairs import Pairs
 
 
 def stream_linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -17,8 +19,16 @@ def stream_linear(x: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("nfi,ifo->nfo", x, weight.view(x.shape[2], streams, -1))
 
 
-def head_scores(query: Tensor, key: Tensor, receiver: Tensor, sender: Tensor, heads: int) -> Tensor:
+class HeadScores(nn.Module):
     """Scaled products of queries (N, F, C) and keys (M, F, C) along the edges: (E, F, heads)."""
-    streams, width = query.shape[1], query.shape[2] // heads
-    product = query.index_select(0, receiver) * key.index_select(0, sender)
-    return product.view(-1, streams, heads, width).sum(dim=3) / math.sqrt(width)
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.pairs = Pairs()
+
+    def forward(self, query: Tensor, key: Tensor, receiver: Tensor, sender: Tensor) -> Tensor:
+        streams, width = query.shape[1], query.shape[2] // self.heads
+        shape = [-1, streams * self.heads, width]
+        product = self.pairs.products(query.reshape(shape), key.reshape(shape), receiver, sender)
+        return product.view(-1, streams, self.heads) / math.sqrt(width)

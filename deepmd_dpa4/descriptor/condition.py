@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+from deepmd_dpa4.ops.pairs import Pairs
 
 
 class EdgeCondition(NamedTuple):
@@ -40,44 +41,49 @@ class EdgeContext(NamedTuple):
     """Gate of the sender of each edge, (E,); None without zone bridging."""
 
 
-def read_condition(context: EdgeContext, readout: Tensor, degrees: int) -> Tensor:
-    """Linear image of the edge condition.
+class ConditionReader(nn.Module):
+    """Linear images of the edge condition: the radial part on edges, the type part on nodes."""
 
-    Parameters
-    ----------
-    context : EdgeContext
-        Factors of the condition, ends of the edges.
-    readout : Tensor
-        Map ((degrees) * C, K), degree outside of channel.
-    degrees : int
-        Number of degrees read.
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs = Pairs()
 
-    Returns
-    -------
-    Tensor
-        (E, K).
-    """
-    graph, condition = context.graph, context.condition
-    channels = condition.type_feature.shape[1]
-    radial_map = condition.output_matrix[:, : degrees * channels] @ readout
-    radial = condition.hidden @ radial_map
-    weight = condition.weight
-    if weight is not None:
-        radial = radial * weight.unsqueeze(1)
-    at_node = condition.type_feature @ readout.view(degrees, channels, readout.shape[1]).sum(dim=0)
-    return radial + at_node.index_select(0, graph.sender) + at_node.index_select(0, graph.receiver)
+    def read(self, context: EdgeContext, readout: Tensor, degrees: int) -> Tensor:
+        """Linear image of the edge condition.
 
+        Parameters
+        ----------
+        context : EdgeContext
+            Factors of the condition, ends of the edges.
+        readout : Tensor
+            Map ((degrees) * C, K), degree outside of channel.
+        degrees : int
+            Number of degrees read.
 
-def read_degrees(context: EdgeContext, project: Tensor, degrees: int) -> Tensor:
-    """The edge condition of each degree through one map ``project`` (C, K): (E, degrees, K)."""
-    graph, condition = context.graph, context.condition
-    channels = condition.type_feature.shape[1]
-    width = condition.hidden.shape[1]
-    maps = condition.output_matrix[:, : degrees * channels].reshape(width, degrees, channels) @ project
-    radial = (condition.hidden @ maps.flatten(1)).view(-1, degrees, project.shape[1])
-    weight = condition.weight
-    if weight is not None:
-        radial = radial * weight[:, None, None]
-    at_node = condition.type_feature @ project
-    at_ends = at_node.index_select(0, graph.sender) + at_node.index_select(0, graph.receiver)
-    return radial + at_ends.unsqueeze(1)
+        Returns
+        -------
+        Tensor
+            (E, K).
+        """
+        graph, condition = context.graph, context.condition
+        channels = condition.type_feature.shape[1]
+        radial_map = condition.output_matrix[:, : degrees * channels] @ readout
+        radial = condition.hidden @ radial_map
+        weight = condition.weight
+        if weight is not None:
+            radial = radial * weight.unsqueeze(1)
+        at_node = condition.type_feature @ readout.view(degrees, channels, readout.shape[1]).sum(dim=0)
+        return radial + self.pairs.sum_of_ends(at_node, graph.receiver, graph.sender)
+
+    def read_degrees(self, context: EdgeContext, project: Tensor, degrees: int) -> Tensor:
+        """The edge condition of each degree through one map ``project`` (C, K): (E, degrees, K)."""
+        graph, condition = context.graph, context.condition
+        channels = condition.type_feature.shape[1]
+        width = condition.hidden.shape[1]
+        maps = condition.output_matrix[:, : degrees * channels].reshape(width, degrees, channels) @ project
+        radial = (condition.hidden @ maps.flatten(1)).view(-1, degrees, project.shape[1])
+        weight = condition.weight
+        if weight is not None:
+            radial = radial * weight[:, None, None]
+        at_ends = self.pairs.sum_of_ends(condition.type_feature @ project, graph.receiver, graph.sender)
+        return radial + at_ends.unsqueeze(1)

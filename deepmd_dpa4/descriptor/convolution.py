@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.descriptor.attention import head_scores, stream_linear
-from deepmd_dpa4.descriptor.condition import EdgeContext, read_condition, read_degrees
+from deepmd_dpa4.descriptor.attention import HeadScores, stream_linear
+from deepmd_dpa4.descriptor.condition import ConditionReader, EdgeContext
 from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
@@ -62,6 +62,7 @@ class SO2Convolution(nn.Module):
         self.layers, self.eps = message.mixing_layers, config.geometry.eps
         self.in_frame = self.layers > 0 or message.radial_so2_mode != "none"
         self.whole = (lmax, mmax) == (top_lmax, top_mmax)
+        self.condition, self.scores = ConditionReader(), HeadScores(max(self.heads, 1))
         self._build_tables(top_lmax, top_mmax, init.dtype)
         self._build_stack(config, init)
         self._build_attention(init)
@@ -184,7 +185,7 @@ class SO2Convolution(nn.Module):
         graph, mixer = context.graph, self.radial_degree_mixer
         features = senders if mixer is None else mixer.sender_features(senders)
         if mixer is None:
-            kernels = read_degrees(context, self.degree_map(), self.lmax + 1).flatten(1)
+            kernels = self.condition.read_degrees(context, self.degree_map(), self.lmax + 1).flatten(1)
         else:
             kernels = self.mixer_kernels(mixer, context)
         return torch.ops.dpa4.edge_message(
@@ -241,11 +242,11 @@ class SO2Convolution(nn.Module):
         """Linear image of r[0], ``readout`` (Cw, K): (E, K)."""
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
-        return read_condition(context, readout, 1)
+        return self.condition.read(context, readout, 1)
 
     def degree_condition(self, context: EdgeContext) -> Tensor:
         """Edge condition r for each row of the edge features, (E, rows, Cw)."""
-        scale = read_degrees(context, self.degree_map(), self.lmax + 1)
+        scale = self.condition.read_degrees(context, self.degree_map(), self.lmax + 1)
         return scale.index_select(1, self.degree_of_row)
 
     def edge_product(self, senders: Tensor, rotation: Tensor, context: EdgeContext) -> Tensor:
@@ -268,7 +269,7 @@ class SO2Convolution(nn.Module):
         readout = mixer.weight.view(self.lmax + 1, self.width, -1)
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
-        return read_condition(context, readout.flatten(0, 1), self.lmax + 1)
+        return self.condition.read(context, readout.flatten(0, 1), self.lmax + 1)
 
     def focus_share(self, local: Tensor) -> Tensor | None:
         """Weights of the focus streams of each edge against each other, (E, F, 1) (specification 4.6).
@@ -339,7 +340,7 @@ class SO2Convolution(nn.Module):
         normed = self.attn_qk_norm(scalars)
         query = stream_linear(normed[: graph.n_owned], self.attn_q_proj.weight)
         key = stream_linear(normed, self.attn_k_proj.weight)
-        scores = head_scores(query, key, graph.receiver, graph.sender, self.heads)
+        scores = self.scores(query, key, graph.receiver, graph.sender)
         same_stream = torch.eye(self.streams, dtype=weight.dtype, device=weight.device)
         readout = self.adamw_attn_logit_w.transpose(0, 1).unsqueeze(2) * same_stream[:, None, :, None]
         bias = self.scalar_condition(readout.reshape(self.width, -1), context)

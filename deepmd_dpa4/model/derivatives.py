@@ -13,11 +13,13 @@ def edge_gradient(energy: Tensor, vector: Tensor, create_graph: bool) -> Tensor:
     return gradient
 
 
-def scatter_forces(gradient: Tensor, force_sender: Tensor, force_receiver: Tensor, n_atoms: int) -> Tensor:
-    r""":math:`F_k = \sum_{i(e)=k} g_e - \sum_{j(e)=k} g_e`, (n_atoms, 3) in eV per Angstrom."""
-    return segment_sum(gradient, force_receiver, n_atoms) - segment_sum(gradient, force_sender, n_atoms)
-
-
 def edge_virial(gradient: Tensor, vector: Tensor) -> Tensor:
     r"""Contribution :math:`-g_e \otimes v_e` of each edge, (E, 9) in eV; the virial W is their sum, stress = -W/V."""
     return -(gradient.unsqueeze(2) * vector.unsqueeze(1)).flatten(1)
+
+
+def frame_virial(gradient: Tensor, vector: Tensor, frame: Tensor, frames: int) -> Tensor:
+    """Virial of each frame, (frames, 9) in eV; ``frame`` (E,) is the frame of each edge."""
+    if frames == 1:
+        return -(gradient.t() @ vector).view(1, 9)
+    return segment_sum(edge_virial(gradient, vector), frame, frames)

@@ -9,9 +9,8 @@ from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.fitting.energy import EnergyFitting
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter
-from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, scatter_forces
+from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, frame_virial
 from deepmd_dpa4.model.zbl import ZBL
-from deepmd_dpa4.ops.segment import segment_sum
 
 
 class PotentialMethods:
@@ -66,6 +65,7 @@ class PotentialMethods:
         aparam: Tensor | None,
         charge_spin: Tensor | None,
         training: bool,
+        atomic_virial: bool = False,
     ) -> dict[str, Tensor]:
         """Energy and its derivatives.
 
@@ -79,13 +79,15 @@ class PotentialMethods:
             Number of frames.
         training : bool
             Keep the graph of the gradient, so that a loss of the forces can be differentiated.
+        atomic_virial : bool
+            Return the virial of each atom too.
 
         Returns
         -------
         dict[str, Tensor]
             ``atom_energy`` (frames, nloc, 1), ``energy`` (frames, 1), ``force`` (frames, atoms, 3), ``virial``
-            (frames, 9) and ``atom_virial`` (frames, atoms, 9); eV and Angstrom, float64. Half of the virial of an
-            edge goes to each end.
+            (frames, 9) and on request ``atom_virial`` (frames, atoms, 9); eV and Angstrom, float64. Half of the
+            virial of an edge goes to each end.
         """
         vector = graph.vector.detach().requires_grad_(True)
         graph = Graph(graph.node_type, graph.n_owned, graph.frame, graph.sender, graph.receiver, vector, graph.exchange)
@@ -93,19 +95,21 @@ class PotentialMethods:
         gradient = edge_gradient(energy, vector, training)
         if not training:
             energy = energy.detach()
-        force = scatter_forces(gradient, scatter.sender, scatter.receiver, scatter.n_atoms)
-        half = 0.5 * edge_virial(gradient, vector if training else vector.detach())
-        atom_virial = segment_sum(half, scatter.receiver, scatter.n_atoms)
-        atom_virial = atom_virial + segment_sum(half, scatter.sender, scatter.n_atoms)
-        atom_virial = atom_virial.view(frames, scatter.n_atoms // frames, 9)
+        vector = vector if training else vector.detach()
+        pairs = self.descriptor.pairs
+        force = pairs.scatter(gradient, scatter.receiver, scatter.sender, scatter.n_atoms, -1.0)
         atom_energy = energy.view(frames, graph.n_owned // frames, 1)
-        return {
-            "atom_energy": atom_energy,
-            "energy": atom_energy.sum(dim=1),
-            "force": force.view(frames, scatter.n_atoms // frames, 3),
-            "virial": atom_virial.sum(dim=1),
-            "atom_virial": atom_virial,
-        }
+        result = {"atom_energy": atom_energy, "energy": atom_energy.sum(dim=1)}
+        result["force"] = force.view(frames, scatter.n_atoms // frames, 3)
+        if atomic_virial:
+            half = 0.5 * edge_virial(gradient, vector)
+            of_atoms = pairs.scatter(half, scatter.receiver, scatter.sender, scatter.n_atoms, 1.0)
+            result["atom_virial"] = of_atoms.view(frames, scatter.n_atoms // frames, 9)
+            result["virial"] = result["atom_virial"].sum(dim=1)
+        else:
+            frame_of_edge = graph.frame.index_select(0, graph.receiver)
+            result["virial"] = frame_virial(gradient, vector, frame_of_edge, frames)
+        return result
 
 
 class Potential(PotentialMethods, nn.Module):

@@ -1,0 +1,188 @@
+"""The native edge operator computes what plain torch computes, with first and second derivatives."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.model.potential import Potential
+from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.select import set_native
+from tests.support.frames import Frame, golden_frame, isolated_frame, tiny_cell_frame
+from tests.support.models import active_potential, graph_of, relative_error
+from tests.support.options import AIR, MINI, NANO, NEO, PLUS, PRO, Options
+
+CASES: dict[str, Options] = {
+    "mini": MINI,
+    "nano": NANO,
+    "neo": NEO,
+    "air": AIR,
+    "plus, width not a multiple of a vector": PLUS | {"channels": 24},
+    "lmax 5, rank 2, two streams": PRO | {"channels": 16, "n_blocks": 2},
+    "four heads": NEO | {"n_atten_head": 4},
+    "no attention, three streams": MINI | {"n_atten_head": 0, "n_focus": 3},
+    "mmax 2": NEO | {"mmax": 2, "radial_so2_rank": 2},
+    "mmax 0": MINI | {"mmax": 0},
+    "schedules": MINI | {"l_schedule": [3, 2], "m_schedule": [2, 1]},
+    "one kernel for all channels": NEO | {"radial_so2_mode": "degree"},
+    "narrow streams without norm": NEO | {"focus_dim": 20, "edge_norm": False},
+    "one layer": MINI | {"mixing_layers": 1},
+}
+NOT_COVERED: dict[str, Options] = {
+    "grid activation": MINI | {"s2_activation": [True, True]},
+    "biases": MINI | {"mlp_bias": True},
+    "tanh": MINI | {"activation_function": "tanh"},
+    "a kernel for every channel": MINI | {"radial_so2_rank": 0},
+    "no layers": MINI | {"mixing_layers": 0},
+    "lmax 6": MINI | {"lmax": 6, "n_blocks": 1},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def library() -> None:
+    assert load()
+
+
+def results(potential: Potential, graph: Graph) -> dict[str, Tensor]:
+    """Energy, forces, virial, and the gradient of a mixture of them with respect to every parameter."""
+    potential.train()
+    out = potential(graph, 1)
+    generator = torch.Generator().manual_seed(3)
+    loss = out["energy"].sum()
+    for name in ("force", "virial"):
+        loss = loss + (out[name] * torch.randn(out[name].shape, generator=generator, dtype=torch.float64)).sum()
+    parameters = dict(potential.named_parameters())
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    found = {name: out[name] for name in ("energy", "force", "virial")}
+    return found | {name: g for name, g in zip(parameters, gradients, strict=True) if g is not None}
+
+
+def assert_same(potential: Potential, frame: Frame) -> None:
+    graph = graph_of(frame)
+    set_native(potential, False)
+    expected = results(potential, graph)
+    set_native(potential, True)
+    found = results(potential, graph)
+    largest = max(float(value.abs().max()) for name, value in expected.items() if "." in name)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if "." in name and value.abs().max() < 1e-9 * largest:
+            continue
+        assert relative_error(found[name], value) < (1e-10 if "." in name else 1e-12), name
+
+
+@pytest.mark.parametrize("frame", [golden_frame, tiny_cell_frame], ids=["golden", "tiny cell"])
+@pytest.mark.parametrize("name", CASES)
+def test_model_equals_plain_torch(name: str, frame: Any) -> None:
+    potential = active_potential(CASES[name])
+    assert all(block.so2_conv.covered for block in potential.descriptor.blocks)
+    assert_same(potential, frame())
+
+
+def test_zone_bridging() -> None:
+    assert_same(active_potential(MINI, bridging=(0.8, 1.1)), golden_frame())
+
+
+@pytest.mark.parametrize("name", NOT_COVERED)
+def test_other_networks_run_in_plain_torch(name: str) -> None:
+    potential = active_potential(NOT_COVERED[name])
+    assert not any(block.so2_conv.covered for block in potential.descriptor.blocks)
+    assert_same(potential, golden_frame())
+
+
+def test_no_edges() -> None:
+    assert_same(active_potential(MINI), isolated_frame())
+
+
+def arguments(
+    lmax: int, mmax: int, streams: int, width: int, heads: int, layers: int, rank: int, norm: bool
+) -> tuple[list[Tensor | None], list[Any]]:
+    """Random differentiable arguments of the operator, and the rest."""
+    generator = torch.Generator().manual_seed(1)
+    sender, receiver = torch.tensor([1, 2, 0, 2, 0, 3, 1]), torch.tensor([0, 0, 1, 1, 2, 2, 2])
+    nodes, edges, size = 4, 7, (lmax + 1) ** 2
+    rows = [(lmax - m + 1) * (1 if m == 0 else 2) for m in range(mmax + 1)]
+    table = sum((2 * l + 1) * (2 * min(l, mmax) + 1) for l in range(lmax + 1))
+    mixing = sum((lmax - m + 1) ** 2 for m in range(mmax + 1)) * rank or (lmax + 1) * streams * width
+    stack = layers * streams * sum((n * width) ** 2 for n in rows) + (layers - 1) * streams * width * lmax * width
+
+    def random(*shape: int) -> Tensor:
+        return (0.4 * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_()
+
+    differentiable = [
+        random(nodes, max(rank, 1) * size, streams * width),
+        random(edges, table),
+        random(edges, mixing),
+        random(edges, streams, heads),
+        random(stack),
+        random(streams, width) if streams > 1 else None,
+    ]
+    return differentiable, [sender, receiver, nodes, [lmax, mmax, mmax, streams, heads, layers, rank, int(norm)]]
+
+
+SHAPES = {
+    "mixer": (1, 1, 1, 2, 1, 2, 1, False),
+    "two streams, two heads": (1, 1, 2, 2, 2, 2, 1, True),
+    "scales, three layers": (2, 1, 1, 1, 1, 3, 0, False),
+    "rank 2, mmax 2, not normalised": (2, 2, 2, 1, 1, 2, 2, False),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_derivatives_are_derivatives(name: str) -> None:
+    """Finite differences, also of the gradient, with respect to every argument, weights included."""
+    differentiable, rest = arguments(*SHAPES[name])
+    given = [x for x in differentiable if x is not None]
+
+    def run(*values: Tensor) -> Tensor:
+        focus = values[5] if len(values) > 5 else None
+        return torch.ops.dpa4.edge_message(*values[:5], focus, *rest)
+
+    assert torch.autograd.gradcheck(run, given, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, given, fast_mode=True, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_schema_and_shape_function(name: str) -> None:
+    differentiable, rest = arguments(*SHAPES[name])
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(torch.ops.dpa4.edge_message.default, (*differentiable, *rest), test_utils=checks)
+
+
+def test_receivers_without_edges_get_nothing() -> None:
+    differentiable, rest = arguments(*SHAPES["mixer"])
+    out = torch.ops.dpa4.edge_message(*differentiable, *rest)
+    assert out[3].abs().max() == 0
+    assert out[:3].abs().amin(dim=(1, 2)).min() >= 0
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_single_precision(name: str) -> None:
+    differentiable, rest = arguments(*SHAPES[name])
+
+    def gradients(dtype: torch.dtype) -> list[Tensor]:
+        given = [None if x is None else x.detach().to(dtype).requires_grad_() for x in differentiable]
+        out = torch.ops.dpa4.edge_message(*given, *rest)
+        return [out, *torch.autograd.grad(out.square().sum(), [x for x in given if x is not None])]
+
+    for single, double in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
+        assert relative_error(single.double(), double) < 1e-6
+
+
+def test_the_same_twice() -> None:
+    """Sums over threads have a fixed order: restarting a training repeats it to the last digit."""
+    single = active_potential(NEO | {"precision": "float32"}, noise=0.2, dtype=torch.float32)
+    set_native(single, True)
+    graph = graph_of(golden_frame())
+    first, second = results(single, graph), results(single, graph)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_wrong_sizes_are_named() -> None:
+    differentiable, rest = arguments(*SHAPES["mixer"])
+    short = [*differentiable[:4], differentiable[4][1:], None]  # type: ignore[index]
+    with pytest.raises(RuntimeError, match="`stack` has the wrong size"):
+        torch.ops.dpa4.edge_message(*short, *rest)
