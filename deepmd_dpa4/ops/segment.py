@@ -69,3 +69,20 @@ def envelope_softmax(
         mass = mass * gate[:, None, None]
     total = torch.exp(null_logit - largest) + segment_sum(mass, receiver, n_receivers)
     return mass / total.index_select(0, receiver)
+
+
+def native_envelope_softmax(
+    logits: Tensor,
+    weight: Tensor,
+    null_mass: Tensor,
+    receiver: Tensor,
+    n_receivers: int,
+    smallest_weight: float = SMALLEST_WEIGHT,
+) -> Tensor:
+    """:func:`envelope_softmax` without a gate, by the operator ``dpa4::edge_softmax``.
+
+    Edges are sorted by receiver and the tensors are on the CPU.
+    """
+    flat, null_logit = logits.flatten(1), torch.log(null_mass).flatten()
+    alpha, _ = torch.ops.dpa4.edge_softmax(flat, weight, null_logit, receiver, n_receivers, smallest_weight)
+    return alpha.view_as(logits)

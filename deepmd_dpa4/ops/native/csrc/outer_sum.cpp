@@ -6,7 +6,7 @@
 #include <torch/library.h>
 
 #include "gemm.h"
-#include "parallel.h"
+#include "receivers.h"
 
 namespace dpa4 {
 namespace {
@@ -14,8 +14,6 @@ namespace {
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr int64_t kGrain = 512;
 
 template <typename T>
 int64_t padded(int64_t columns) {
@@ -57,26 +55,6 @@ class Product {
   Buffer<T> scratch;
 };
 
-// Run f(i, begin, end) over the edges begin..end of each receiver i that has any; whole receivers to each thread.
-// `make` gives each thread its f.
-template <typename Make>
-void over_receivers(const int64_t* receiver, int64_t count, Make make) {
-  in_parts(count, kGrain, [&](int64_t begin, int64_t end) {
-    const auto next_receiver = [&](int64_t e) {
-      while (e > 0 && e < count && receiver[e] == receiver[e - 1]) ++e;
-      return e;
-    };
-    begin = next_receiver(begin);
-    end = next_receiver(end);
-    auto f = make();
-    while (begin < end) {
-      const int64_t stop = next_receiver(begin + 1);
-      f(receiver[begin], begin, stop);
-      begin = stop;
-    }
-  });
-}
-
 template <typename T>
 void sum_kernel(const Tensor& a, const Tensor& b, const Tensor& receiver, Tensor& total) {
   const int64_t P = a.size(1), Q = b.size(1);
@@ -112,10 +90,7 @@ void apply_kernel(const Tensor& sums, const Tensor& x, const Tensor& receiver, T
 void check(const Tensor& x, const Tensor& y, const Tensor& receiver, int64_t n) {
   TORCH_CHECK(x.scalar_type() == y.scalar_type(), "outer sums need operands of one type but got ", x.scalar_type(),
               " and ", y.scalar_type());
-  TORCH_CHECK(receiver.is_contiguous(), "receivers must be contiguous");
-  const int64_t *first = receiver.const_data_ptr<int64_t>(), *last = first + receiver.size(0);
-  TORCH_CHECK(std::is_sorted(first, last), "edges must be sorted by receiver");
-  TORCH_CHECK(first == last || (*first >= 0 && last[-1] < n), "receivers must lie in [0, ", n, ")");
+  check_receivers(receiver, n);
 }
 
 Tensor outer_sum_cpu(const Tensor& a, const Tensor& b, const Tensor& receiver, int64_t n) {
