@@ -42,8 +42,9 @@ class SO2Convolution(nn.Module):
         Source of weights.
     """
 
-    native: torch.jit.Final[bool] = False
-    covered: torch.jit.Final[bool]
+    __constants__ = ["covered", "native"]
+    native: bool = False
+    covered: bool
     operator_shape: list[int]
     row: Tensor
     degree_of_row: Tensor
@@ -182,12 +183,14 @@ class SO2Convolution(nn.Module):
 
     def native_sum(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
         """Edge features formed, mixed, turned back and summed per receiver by one operator: (N, D, Cw)."""
-        graph, mixer = context.graph, self.radial_degree_mixer
-        features = senders if mixer is None else mixer.sender_features(senders)
+        graph = context.graph
+        mixer = self.radial_degree_mixer
         if mixer is None:
+            features = senders
             kernels = self.condition.read_degrees(context, self.degree_map(), self.lmax + 1).flatten(1)
         else:
-            kernels = self.mixer_kernels(mixer, context)
+            features = mixer.sender_features(senders)
+            kernels = self.condition.read(context, self.project(mixer.readout()), self.lmax + 1)
         return torch.ops.dpa4.edge_message(
             features,
             context.geometry.compact,
@@ -240,9 +243,13 @@ class SO2Convolution(nn.Module):
 
     def scalar_condition(self, readout: Tensor, context: EdgeContext) -> Tensor:
         """Linear image of r[0], ``readout`` (Cw, K): (E, K)."""
+        return self.condition.read(context, self.project(readout), 1)
+
+    def project(self, readout: Tensor) -> Tensor:
+        """A map from one or several degrees of r, (..., Cw, K), as a map from the edge condition, flattened rows."""
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
-        return self.condition.read(context, readout, 1)
+        return readout.reshape(-1, readout.shape[readout.dim() - 1])
 
     def degree_condition(self, context: EdgeContext) -> Tensor:
         """Edge condition r for each row of the edge features, (E, rows, Cw)."""
@@ -259,17 +266,10 @@ class SO2Convolution(nn.Module):
             else:
                 local = senders.index_select(0, sender)
             return local * self.degree_condition(context)
-        kernels = self.mixer_kernels(mixer, context)
+        kernels = self.condition.read(context, self.project(mixer.readout()), self.lmax + 1)
         if mixer.per_channel:
             return mixer.mix_channels(kernels, rotate_in(senders, sender, rotation))
         return rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
-
-    def mixer_kernels(self, mixer: DegreeMixer, context: EdgeContext) -> Tensor:
-        """Kernels of the degree mixer, (E, n_k * copies)."""
-        readout = mixer.weight.view(self.lmax + 1, self.width, -1)
-        if self.radial_hidden_proj is not None:
-            readout = self.radial_hidden_proj.weight @ readout
-        return self.condition.read(context, readout.flatten(0, 1), self.lmax + 1)
 
     def focus_share(self, local: Tensor) -> Tensor | None:
         """Weights of the focus streams of each edge against each other, (E, F, 1) (specification 4.6).

@@ -41,6 +41,10 @@ class DegreeMixer(nn.Module):
             init.truncated([rank, width], rank, width) if basis and rank > 0 else None
         )
 
+    def readout(self) -> Tensor:
+        """The map that reads the kernels from the edge condition of each degree, (L + 1, Cw, n_k * copies)."""
+        return self.weight.view(self.lmax + 1, self.width, -1)
+
     def sender_features(self, features: Tensor) -> Tensor:
         """Features (M, D, Cw) times each vector of the channel basis: (M, R * D, Cw).
 

@@ -78,6 +78,7 @@ class Network(nn.Module):
             init,
         )
         self.blocks = nn.ModuleList([Block(config, index, init) for index in range(len(degrees))])
+        self.edge_features.dense = not all(block.so2_conv.covered for block in self.blocks)
         self.so3_readout = config.feed_forward.so3_readout
         n_pre = config.feed_forward.readout_layers - 1
         self.readout_pre_layers = nn.ModuleList([build_readout(config, init) for _ in range(n_pre)])

@@ -50,7 +50,7 @@ class EdgeGeometry(NamedTuple):
     compact: Tensor
     """Kept rows of D(R) without the zeros outside its blocks, (E, nnz)."""
     rotation: Tensor
-    """The same with the zeros, (E, rows, D), edge order; empty where the native operators read ``compact``."""
+    """The same with the zeros, (E, rows, D), edge order; empty where only native operators need it."""
     clamp_gate: Tensor | None
     """Edge factor of the source gate, (E,); None without zone bridging."""
 
@@ -70,6 +70,11 @@ class EdgeFeatures(nn.Module):
         Rotation matrices up to the highest degree and order of the network.
     clamp : InnerClamp, optional
         Zone bridging.
+
+    Attributes
+    ----------
+    dense : bool
+        Whether a convolution needs the rotation with its zeros also when the network runs natively.
     """
 
     native: torch.jit.Final[bool] = False
@@ -82,6 +87,7 @@ class EdgeFeatures(nn.Module):
         self.edge_envelope = CutoffEnvelope(rcut, exponent)
         self.wigner = wigner
         self.clamp = clamp
+        self.dense = True
 
     def forward(self, vector: Tensor, weighted: bool, roll: bool) -> EdgeGeometry:
         """Geometry of edge vectors.
@@ -116,15 +122,17 @@ class EdgeFeatures(nn.Module):
         zonal = zonal[:, 1:]
         if weighted:
             zonal = zonal * weight.unsqueeze(1)
-        if self.native and not vector.is_cuda:
-            rotation = compact.new_zeros([0])
-        else:
-            rotation = self.wigner.dense(compact)
-        return EdgeGeometry(distance, weight, environment, zonal, compact, rotation, clamp_gate)
+        return EdgeGeometry(distance, weight, environment, zonal, compact, self.dense_rows(compact), clamp_gate)
 
     def native_geometry(self, vector: Tensor, weighted: bool) -> EdgeGeometry:
         """The same by one operator; the frames are not turned."""
         distance, weight, environment, zonal, compact = torch.ops.dpa4.edge_geometry(
             vector, self.wigner.coupling, self.wigner.factors, self.shape + [int(weighted)], self.lengths
         )
-        return EdgeGeometry(distance, weight, environment, zonal, compact, compact.new_zeros([0]), None)
+        return EdgeGeometry(distance, weight, environment, zonal, compact, self.dense_rows(compact), None)
+
+    def dense_rows(self, compact: Tensor) -> Tensor:
+        """The rows of D with their zeros, or nothing if all convolutions run natively."""
+        if self.native and not compact.is_cuda and not self.dense:
+            return compact.new_zeros([0])
+        return self.wigner.dense(compact)
