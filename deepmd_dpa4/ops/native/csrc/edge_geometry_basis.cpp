@@ -160,7 +160,8 @@ variable_list backward_autograd(const Tensor& gradient, const Tensor& distance, 
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def("bessel_basis(Tensor distance, Tensor frequency, float rcut, int exponent) -> Tensor");
   m.def(
-      "bessel_basis_backward(Tensor gradient, Tensor distance, Tensor frequency, float rcut, int exponent) -> Tensor[]");
+      "bessel_basis_backward(Tensor gradient, Tensor distance, Tensor frequency, float rcut, int exponent) -> "
+      "Tensor[]");
   m.def(
       "bessel_basis_double_backward(Tensor? along_distance, Tensor? along_frequency, Tensor gradient, Tensor distance, "
       "Tensor frequency, float rcut, int exponent) -> Tensor[]");

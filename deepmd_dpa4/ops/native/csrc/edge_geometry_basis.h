@@ -114,8 +114,10 @@ void over_functions(const T* distance, int64_t n_edges, const Frequencies<T>& om
         const int64_t count = std::min(W, n_edges - e);
         envelope(distance + e, count, factors);
         for (int64_t i = 0; i < count; ++i)
-          for (int64_t k = 0; k < omega.packs; ++k)
-            f(e + i, k, RadialFunction<T>(factors[i], load(omega.values.get() + k * W)), sums.get() + g * width + k * W);
+          for (int64_t k = 0; k < omega.packs; ++k) {
+            const RadialFunction<T> phi(factors[i], load(omega.values.get() + k * W));
+            f(e + i, k, phi, sums.get() + g * width + k * W);
+          }
       }
   });
   if (total == nullptr) return;

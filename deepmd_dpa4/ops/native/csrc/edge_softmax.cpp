@@ -104,7 +104,8 @@ void backward_kernel(const Tensor& gradient, const Tensor& alpha, const Tensor& 
 template <typename T>
 void double_backward_kernel(const Tensor& along_logit, const Tensor& along_weight, const Tensor& along_null,
                             const Tensor& gradient, const Tensor& alpha, const Tensor& share, const Tensor& weight,
-                            const Tensor& receiver, T floor, Tensor& gradient_bar, Tensor& alpha_bar, Tensor& weight_bar) {
+                            const Tensor& receiver, T floor, Tensor& gradient_bar, Tensor& alpha_bar,
+                            Tensor& weight_bar) {
   const int64_t K = alpha.size(1);
   const T *h_x = along_logit.const_data_ptr<T>(), *h_w = along_weight.const_data_ptr<T>();
   const T *h_0 = along_null.const_data_ptr<T>(), *c = gradient.const_data_ptr<T>();
@@ -179,8 +180,8 @@ Tensors edge_softmax_double_backward_cpu(const MaybeTensor& along_logit, const M
   const Tensor h_0 = along_null ? along_null->contiguous() : at::zeros({a.size(1)}, a.options());
   Tensor c_bar = at::empty_like(a), a_bar = at::empty_like(a), w_bar = at::empty_like(w);
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "edge_softmax_double_backward", [&] {
-    double_backward_kernel<scalar_t>(h_x, h_w, h_0, c, a, share.contiguous(), w, receiver, scalar_t(floor), c_bar, a_bar,
-                                     w_bar);
+    double_backward_kernel<scalar_t>(h_x, h_w, h_0, c, a, share.contiguous(), w, receiver, scalar_t(floor), c_bar,
+                                     a_bar, w_bar);
   });
   return {c_bar, a_bar, w_bar};
 }
