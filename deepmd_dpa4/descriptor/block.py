@@ -64,8 +64,16 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
         x = x[: self.size]
-        message = self.so2_conv(self.pre_so2_norm(x), context)
-        x = x + self.post_so2_norm(message)
+        wide = self.widen(x)
+        return self.update(x, wide, self.so2_conv.sum_edges(wide, context), context.normalizer)
+
+    def widen(self, x: Tensor) -> Tensor:
+        """Node features that the edges read, (D, N, Cw)."""
+        return self.so2_conv.pre_focus_mix(self.pre_so2_norm(x))
+
+    def update(self, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor) -> Tensor:
+        """Next node features from the sums over edges (N, D, Cw); acts on each node alone."""
+        x = x + self.post_so2_norm(self.so2_conv.finish(summed, wide, normalizer))
         remaining = len(self.ffns)
         for pre_norm, ffn, post_norm in zip(self.pre_ffn_norms, self.ffns, self.post_ffn_norms):
             remaining -= 1

@@ -26,6 +26,23 @@ class EdgeCondition(NamedTuple):
     """t of all nodes, (M, C)."""
 
 
+class EdgeState(NamedTuple):
+    """What follows from the edges before any node feature exists."""
+
+    geometry: EdgeGeometry
+    """Weights and rotations of the edges."""
+    hidden: Tensor
+    """Last hidden radial features, (E, width)."""
+    source_gate: Tensor | None
+    """Gate of the sender of each edge, (E,); None without zone bridging."""
+    degree: Tensor
+    """Sum of the squared edge weights of the owned nodes, (N,)."""
+    environment: Tensor | None
+    """Sums of the environment seed, (N, 4, e)."""
+    moments: Tensor | None
+    """Sums of the geometric embedding, (N, D - 1, width)."""
+
+
 class EdgeContext(NamedTuple):
     """What every block knows besides the node features."""
 

@@ -18,7 +18,7 @@ from deepmd_dpa4.nn.norm import ScalarRMSNorm
 from deepmd_dpa4.nn.so2_linear import SO2Linear, join_orders, split_orders
 from deepmd_dpa4.ops.exchange import fill_ghosts
 from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
-from deepmd_dpa4.ops.segment import envelope_softmax, segment_sum
+from deepmd_dpa4.ops.segment import envelope_softmax, native_envelope_softmax, segment_sum
 from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_degrees
 
 # Share of the focus weights that is spread evenly over the streams.
@@ -164,19 +164,25 @@ class SO2Convolution(nn.Module):
 
     def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
         """Messages of the normalised node features ``x`` (D, N, C)."""
-        graph = context.graph
         wide = self.pre_focus_mix(x)
+        return self.finish(self.sum_edges(wide, context), wide, context.normalizer)
+
+    def sum_edges(self, wide: Tensor, context: EdgeContext) -> Tensor:
+        """Weighted sum over the edges of each receiver, (N, D, Cw), of the widened node features (D, N, Cw)."""
+        graph = context.graph
         senders = wide.transpose(0, 1).contiguous()
         exchange = graph.exchange
         if exchange is not None:
             flat = fill_ghosts(senders.flatten(1), exchange, graph.node_type.shape[0])
             senders = flat.view(-1, self.size, self.width)
         weight = self.edge_weight(senders, context)
-        if self.native and self.covered and not x.is_cuda:
-            summed = self.native_sum(senders, weight, context)
-        else:
-            summed = self.plain_sum(senders, weight, context)
-        message = self.scale_sum(summed, senders, context).transpose(0, 1) * self.kappa[:, None, None]
+        if self.native and self.covered and not wide.is_cuda:
+            return self.native_sum(senders, weight, context)
+        return self.plain_sum(senders, weight, context)
+
+    def finish(self, summed: Tensor, wide: Tensor, normalizer: Tensor) -> Tensor:
+        """Messages (D, N, C) from the sums over edges; acts on each node alone."""
+        message = self.scale_sum(summed, wide[0], normalizer).transpose(0, 1) * self.kappa[:, None, None]
         if self.message_node_grid_product is not None:
             message = message + self.message_node_grid_product(message, wide)
         return self.post_focus_mix(message)
@@ -321,15 +327,14 @@ class SO2Convolution(nn.Module):
             weight = weight * source_gate
         return weight[:, None, None]
 
-    def scale_sum(self, summed: Tensor, senders: Tensor, context: EdgeContext) -> Tensor:
+    def scale_sum(self, summed: Tensor, scalars: Tensor, normalizer: Tensor) -> Tensor:
         """Output gates of the attention heads, or the degree normaliser without attention: (N, D, Cw)."""
         if self.attn_output_gate_norm is None:
-            return summed * context.normalizer[:, None, None]
-        n_owned = context.graph.n_owned
-        scalars = senders[:n_owned, 0].reshape(-1, self.streams, self.stream_width)
-        owned = self.attn_output_gate_norm(scalars)
+            return summed * normalizer[:, None, None]
+        nodes = summed.shape[0]
+        owned = self.attn_output_gate_norm(scalars.reshape(nodes, self.streams, self.stream_width))
         gate = torch.sigmoid(torch.einsum("nfc,cfh->nfh", owned, self.adamw_attn_gate_w))
-        shape = [n_owned, self.size, self.streams, self.heads, self.stream_width // self.heads]
+        shape = [nodes, self.size, self.streams, self.heads, self.stream_width // self.heads]
         return (summed.view(shape) * gate[:, None, :, :, None]).flatten(2)
 
     def attention(self, scalars: Tensor, context: EdgeContext) -> Tensor:
@@ -346,9 +351,11 @@ class SO2Convolution(nn.Module):
         bias = self.scalar_condition(readout.reshape(self.width, -1), context)
         null_mass = functional.softplus(self.adamw_attn_z_bias_raw) + self.eps
         logits = scores + bias.view(-1, self.streams, self.heads)
-        return envelope_softmax(
-            logits.to(weight.dtype), weight, context.source_gate, null_mass, graph.receiver, graph.n_owned
-        )
+        logits = logits.to(weight.dtype)
+        source_gate = context.source_gate
+        if self.native and not weight.is_cuda and source_gate is None:
+            return native_envelope_softmax(logits, weight, null_mass, graph.receiver, graph.n_owned)
+        return envelope_softmax(logits, weight, source_gate, null_mass, graph.receiver, graph.n_owned)
 
     def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, graph: Graph) -> Tensor:
         """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""

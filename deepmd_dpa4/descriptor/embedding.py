@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.descriptor.condition import EdgeContext
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.initial import Initializer
@@ -44,17 +43,15 @@ class EnvironmentSeed(nn.Module):
         nn.init.zeros_(self.output_proj.matrix)
         self.activation = Activation(config.common.activation_function)
 
-    def forward(self, basis: Tensor, context: EdgeContext) -> Tensor:
-        graph, source_gate = context.graph, context.source_gate
-        matrix = context.geometry.environment
-        if source_gate is not None:
-            matrix = matrix * source_gate.unsqueeze(1)
+    def sum_edges(self, basis: Tensor, matrix: Tensor, graph: Graph) -> Tensor:
+        r""":math:`\sum_e m_e \otimes g_e` of the owned nodes, (N, 4, e); ``matrix`` (E, 4) holds m."""
         embedded = self.embed(basis, graph)
         if self.native and not basis.is_cuda:
-            environment = torch.ops.dpa4.outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
-        else:
-            environment = outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
-        environment = environment * context.normalizer[:, None, None]
+            return torch.ops.dpa4.outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
+        return outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
+
+    def forward(self, environment: Tensor) -> Tensor:
+        """Scale and shift (N, 2C) from the normalised sums A, (N, 4, e)."""
         invariants = torch.bmm(environment.transpose(1, 2), environment[:, :, : self.axis])
         return self.output_proj(invariants.flatten(1))
 
@@ -88,16 +85,13 @@ class GeometricEmbedding(nn.Module):
         self.degrees = lmax + 1
         self.register_buffer("degree", torch.tensor(packed_degrees(lmax)[1:]), persistent=False)
 
-    def forward(self, context: EdgeContext) -> Tensor:
-        """Rows l >= 1 of the owned nodes, (D - 1, N, C)."""
-        graph, condition = context.graph, context.condition
-        zonal, source_gate = context.geometry.zonal, context.source_gate
-        if source_gate is not None:
-            zonal = zonal * source_gate.unsqueeze(1)
+    def sum_edges(self, zonal: Tensor, hidden: Tensor, graph: Graph) -> Tensor:
+        """Sums over the edges of the owned nodes before the radial matrix, (N, D - 1, width)."""
         if self.native and not zonal.is_cuda:
-            summed = torch.ops.dpa4.outer_sum(zonal, condition.hidden, graph.receiver, graph.n_owned)
-        else:
-            summed = outer_sum(zonal, condition.hidden, graph.receiver, graph.n_owned)
-        summed = summed * context.normalizer[:, None, None]
-        maps = condition.output_matrix.view(condition.output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
-        return torch.bmm(summed.transpose(0, 1), maps.index_select(0, self.degree))
+            return torch.ops.dpa4.outer_sum(zonal, hidden, graph.receiver, graph.n_owned)
+        return outer_sum(zonal, hidden, graph.receiver, graph.n_owned)
+
+    def forward(self, moments: Tensor, output_matrix: Tensor) -> Tensor:
+        """Rows l >= 1 of the owned nodes, (D - 1, N, C), from the normalised sums (N, D - 1, width)."""
+        maps = output_matrix.view(output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
+        return torch.bmm(moments.transpose(0, 1), maps.index_select(0, self.degree))

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.descriptor.block import Block
-from deepmd_dpa4.descriptor.condition import EdgeCondition, EdgeContext
+from deepmd_dpa4.descriptor.condition import EdgeCondition, EdgeContext, EdgeState
 from deepmd_dpa4.descriptor.embedding import FILM_STRENGTH, EnvironmentSeed, GeometricEmbedding
 from deepmd_dpa4.descriptor.readout import build_readout
 from deepmd_dpa4.descriptor.source_gate import source_gate
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope, InnerClamp
-from deepmd_dpa4.graph.edges import EdgeFeatures, EdgeGeometry, Graph
+from deepmd_dpa4.graph.edges import EdgeFeatures, Graph
 from deepmd_dpa4.graph.radial import BesselBasis, GaussianBasis
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
@@ -112,25 +112,46 @@ class Network(nn.Module):
         charge_spin : Tensor, optional
             Charge and spin multiplicity of each frame, (frames, 2).
         """
-        dtype = self.radial_basis.adam_freqs.dtype
-        mixed = self.mixed_precision(graph.vector.device)
-        geometry = self.edge_features(graph.vector.to(dtype), self.weighted_radial, mixed and self.random_gamma)
-        basis = self.enveloped_basis(geometry.distance)
-        hidden, output_matrix = self.radial_embedding(basis)
-        radial_weight: Tensor | None = geometry.weight if self.weighted_radial else None
-        clamp_gate = geometry.clamp_gate
-        gate: Tensor | None = None
-        if clamp_gate is not None:
-            gate = source_gate(clamp_gate, graph)
-        condition = EdgeCondition(hidden, output_matrix, radial_weight, self.type_features(graph, charge_spin))
-        context = EdgeContext(graph, geometry, condition, self.degree_normalizer(geometry, graph), gate)
-        x = self.initial_state(basis, context)
+        context, x = self.node_state(self.edge_state(graph), graph, charge_spin)
         if torch.jit.is_scripting():
             x = self.run_blocks(x, context)
         else:
-            with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.mixed_precision(graph.vector.device)):
                 x = self.run_blocks(x, context)
         return self.read_out(x)
+
+    def edge_state(self, graph: Graph) -> EdgeState:
+        """Geometry, radial features and first sums of all edges; needs no node feature but the types."""
+        vector = graph.vector.to(self.radial_basis.adam_freqs.dtype)
+        roll = self.random_gamma and self.mixed_precision(vector.device)
+        geometry = self.edge_features(vector, self.weighted_radial, roll)
+        basis = self.enveloped_basis(geometry.distance)
+        hidden = self.radial_embedding(basis)
+        clamp_gate = geometry.clamp_gate
+        gate: Tensor | None = None
+        matrix, zonal = geometry.environment, geometry.zonal
+        if clamp_gate is not None:
+            gate = source_gate(clamp_gate, graph)
+            matrix, zonal = matrix * gate.unsqueeze(1), zonal * gate.unsqueeze(1)
+        environment: Tensor | None = None
+        if self.env_seed_embedding is not None:
+            environment = self.env_seed_embedding.sum_edges(basis, matrix, graph)
+        moments: Tensor | None = None
+        if self.geometric_embedding is not None:
+            moments = self.geometric_embedding.sum_edges(zonal, hidden, graph)
+        degree = segment_sum(geometry.weight * geometry.weight, graph.receiver, graph.n_owned)
+        return EdgeState(geometry, hidden, gate, degree, environment, moments)
+
+    def node_state(self, state: EdgeState, graph: Graph, charge_spin: Tensor | None) -> tuple[EdgeContext, Tensor]:
+        """What the blocks know, and the first node state (D, N, C)."""
+        geometry = state.geometry
+        radial_weight: Tensor | None = geometry.weight if self.weighted_radial else None
+        types = self.type_features(graph, charge_spin)
+        condition = EdgeCondition(state.hidden, self.radial_embedding.output_matrix(), radial_weight, types)
+        # n_i of specification 2.6
+        normalizer = torch.rsqrt(state.degree + self.degree_offset)
+        context = EdgeContext(graph, geometry, condition, normalizer, state.source_gate)
+        return context, self.initial_state(state, context)
 
     def enveloped_basis(self, distance: Tensor) -> Tensor:
         """Radial basis times its envelope, (E, n_radial)."""
@@ -153,27 +174,24 @@ class Network(nn.Module):
             types = types + self.charge_spin_embedding(charge_spin).index_select(0, graph.frame)
         return types
 
-    def degree_normalizer(self, geometry: EdgeGeometry, graph: Graph) -> Tensor:
-        r""":math:`n_i = (\sum_e w_e^2 + 1/4)^{-1/2}`, (N,)."""
-        degree = segment_sum(geometry.weight * geometry.weight, graph.receiver, graph.n_owned)
-        return torch.rsqrt(degree + self.degree_offset)
-
-    def initial_state(self, basis: Tensor, context: EdgeContext) -> Tensor:
-        """First node state, (D, N, C), from the radial basis (E, n_radial) and types."""
+    def initial_state(self, state: EdgeState, context: EdgeContext) -> Tensor:
+        """First node state, (D, N, C), from the types and the sums over edges."""
         scalars = context.condition.type_feature[: context.graph.n_owned]
-        if self.env_seed_embedding is None:
+        environment, moments, normalizer = state.environment, state.moments, context.normalizer[:, None, None]
+        if self.env_seed_embedding is None or environment is None:
             x = scalars.new_zeros([(self.lmax + 1) ** 2 - 1, scalars.shape[0], self.channels])
             return torch.cat([scalars.unsqueeze(0), x])
-        seed = self.env_seed_embedding(basis, context)
+        seed = self.env_seed_embedding(environment * normalizer)
         scale, shift = seed[:, : self.channels], seed[:, self.channels :]
         if self.film_scale_norm is not None and self.film_shift_norm is not None:
             scale, shift = self.film_scale_norm(scale), self.film_shift_norm(shift)
         assert self.film_scale_strength_log is not None and self.film_shift_strength_log is not None
         scalars = scalars * (1.0 + torch.exp(self.film_scale_strength_log) * torch.tanh(scale))
         scalars = scalars + torch.exp(self.film_shift_strength_log) * torch.tanh(shift)
-        if self.geometric_embedding is None:
+        if self.geometric_embedding is None or moments is None:
             return scalars.unsqueeze(0)
-        return torch.cat([scalars.unsqueeze(0), self.geometric_embedding(context)])
+        rows = self.geometric_embedding(moments * normalizer, context.condition.output_matrix)
+        return torch.cat([scalars.unsqueeze(0), rows])
 
     def run_blocks(self, x: Tensor, context: EdgeContext) -> Tensor:
         """The stack of blocks, (D, N, C) to the rows of the last block."""

@@ -11,7 +11,7 @@ from deepmd_dpa4.nn.norm import ScalarRMSNorm
 class RadialMLP(nn.Module):
     r"""Hidden layers :math:`h \leftarrow \mathrm{act}(\mathrm{norm}(hW))` of the radial network (specification 2.5).
 
-    The last matrix, ``output_matrix`` (hidden, width_out), is not applied here: everything that reads the radial
+    The last matrix, :meth:`output_matrix`, is not applied here: everything that reads the radial
     features is linear in them, so the readers fold it into their own weights and the product over all edges, degrees
     and channels never exists. No biases: a masked edge gives exactly zero.
     """
@@ -32,10 +32,14 @@ class RadialMLP(nn.Module):
         self.net = nn.ModuleList(layers)
         self.n_hidden_layers = len(layers) - 1
 
-    def forward(self, basis: Tensor) -> tuple[Tensor, Tensor]:
-        """Radial basis (E, n_radial) to the last hidden features (E, hidden) and the output matrix."""
+    def forward(self, basis: Tensor) -> Tensor:
+        """Radial basis (E, n_radial) to the last hidden features (E, hidden)."""
         h = basis
         for index, layer in enumerate(self.net):
             if index < self.n_hidden_layers:
                 h = layer(h)
-        return h, self.net[-1].matrix  # type: ignore[return-value]
+        return h
+
+    def output_matrix(self) -> Tensor:
+        """The last matrix, (hidden, width_out)."""
+        return self.net[-1].matrix  # type: ignore[return-value]
