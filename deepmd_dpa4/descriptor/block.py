@@ -65,11 +65,15 @@ class Block(nn.Module):
     def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
         x = x[: self.size]
         wide = self.widen(x)
-        return self.update(x, wide, self.so2_conv.sum_edges(wide, context), context.normalizer)
+        return self.update(x, wide, self.sum_edges(wide, context), context.normalizer)
 
     def widen(self, x: Tensor) -> Tensor:
         """Node features that the edges read, (D, N, Cw)."""
         return self.so2_conv.pre_focus_mix(self.pre_so2_norm(x))
+
+    def sum_edges(self, wide: Tensor, context: EdgeContext) -> Tensor:
+        """Weighted sums over the edges of each receiver, (N, D, Cw)."""
+        return self.so2_conv.sum_edges(wide, context)
 
     def update(self, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor) -> Tensor:
         """Next node features from the sums over edges (N, D, Cw); acts on each node alone."""
@@ -82,3 +86,8 @@ class Block(nn.Module):
             else:
                 x = x + post_norm(ffn(pre_norm(x)))
         return x
+
+
+def is_covered(block: nn.Module) -> bool:
+    """Whether the edge part of a block has a native implementation."""
+    return block.so2_conv.covered  # type: ignore[union-attr, return-value]

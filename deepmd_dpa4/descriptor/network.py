@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.descriptor.block import Block
+from deepmd_dpa4.descriptor.block import Block, is_covered
 from deepmd_dpa4.descriptor.condition import EdgeCondition, EdgeContext, EdgeState
 from deepmd_dpa4.descriptor.embedding import FILM_STRENGTH, EnvironmentSeed, GeometricEmbedding
 from deepmd_dpa4.descriptor.readout import build_readout
@@ -41,7 +41,9 @@ class Network(nn.Module):
         Zone bridging.
     """
 
-    native: torch.jit.Final[bool] = False
+    # not Final: TorchScript does not read the annotations of base classes, and the host's descriptor is a subclass
+    __constants__ = ["native"]
+    native: bool = False
     version_tensor: Tensor
 
     def __init__(
@@ -78,7 +80,8 @@ class Network(nn.Module):
             init,
         )
         self.blocks = nn.ModuleList([Block(config, index, init) for index in range(len(degrees))])
-        self.edge_features.dense = not all(block.so2_conv.covered for block in self.blocks)
+        self.block_sizes = [(degree + 1) ** 2 for degree in degrees]
+        self.edge_features.dense = not all(is_covered(block) for block in self.blocks)
         self.so3_readout = config.feed_forward.so3_readout
         n_pre = config.feed_forward.readout_layers - 1
         self.readout_pre_layers = nn.ModuleList([build_readout(config, init) for _ in range(n_pre)])
@@ -179,7 +182,7 @@ class Network(nn.Module):
         scalars = context.condition.type_feature[: context.graph.n_owned]
         environment, moments, normalizer = state.environment, state.moments, context.normalizer[:, None, None]
         if self.env_seed_embedding is None or environment is None:
-            x = scalars.new_zeros([(self.lmax + 1) ** 2 - 1, scalars.shape[0], self.channels])
+            x = scalars.new_zeros([(self.lmax + 1) * (self.lmax + 1) - 1, scalars.shape[0], self.channels])
             return torch.cat([scalars.unsqueeze(0), x])
         seed = self.env_seed_embedding(environment * normalizer)
         scale, shift = seed[:, : self.channels], seed[:, self.channels :]
@@ -197,6 +200,26 @@ class Network(nn.Module):
         """The stack of blocks, (D, N, C) to the rows of the last block."""
         for block in self.blocks:
             x = block(x, context)
+        return x
+
+    def sum_block(self, index: int, x: Tensor, context: EdgeContext) -> tuple[Tensor, Tensor]:
+        """First half of one block, which reads other nodes: widened features (D, N, Cw) and sums (N, D, Cw)."""
+        wide = summed = x
+        position = 0
+        for block in self.blocks:
+            if position == index:
+                wide = block.widen(x)  # type: ignore[operator]
+                summed = block.sum_edges(wide, context)  # type: ignore[operator]
+            position += 1
+        return wide, summed
+
+    def update_block(self, index: int, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor) -> Tensor:
+        """Second half of one block, which acts on each node alone: the next node features (D, N, C)."""
+        position = 0
+        for block in self.blocks:
+            if position == index:
+                x = block.update(x, wide, summed, normalizer)  # type: ignore[operator]
+            position += 1
         return x
 
     def read_out(self, x: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         """
         frames, atoms = atype.shape
         graph, scatter = self.graph_of(coord.view(frames, atoms, 3), atype, box)
-        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin, do_atomic_virial)
+        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin, do_atomic_virial, True)
         predicted = {
             "atom_energy": result["atom_energy"],
             "energy": result["energy"],
@@ -213,7 +213,7 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
             descriptor.ntypes,
             descriptor.excluded,
         )
-        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin, do_atomic_virial)
+        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin, do_atomic_virial, True)
         predicted = {
             "atom_energy": result["atom_energy"],
             "energy": result["energy"],
@@ -289,7 +289,9 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         charge_spin: Tensor | None,
     ) -> dict[str, Tensor]:
         """Energy and derivatives under DeePMD-kit's internal names."""
-        result = self.derive(graph, scatter, atype.shape[0], fparam, aparam, charge_spin, True)
+        # a traced graph must not depend on the number of edges of the sample it is traced with
+        sweep = torch.jit.is_scripting()
+        result = self.derive(graph, scatter, atype.shape[0], fparam, aparam, charge_spin, True, sweep)
         return {
             "energy": result["atom_energy"],
             "energy_redu": result["energy"],
@@ -321,11 +323,12 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         aparam: Tensor | None,
         charge_spin: Tensor | None,
         atomic_virial: bool,
+        sweep: bool,
     ) -> dict[str, Tensor]:
         """Energy and derivatives, missing conditions filled with the defaults of the model."""
         fparam, aparam, charge_spin = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
         return self.atomic_model.derive(
-            graph, scatter, frames, fparam, aparam, charge_spin, self.training, atomic_virial
+            graph, scatter, frames, fparam, aparam, charge_spin, self.training, atomic_virial, sweep
         )
 
     def conditions(

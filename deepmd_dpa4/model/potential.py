@@ -10,10 +10,11 @@ from deepmd_dpa4.fitting.energy import EnergyFitting
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter
 from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, frame_virial
+from deepmd_dpa4.model.sweep import TILE_EDGES, SweepMethods
 from deepmd_dpa4.model.zbl import ZBL
 
 
-class PotentialMethods:
+class PotentialMethods(SweepMethods):
     """Evaluation shared by :class:`Potential` and the model that DeePMD-kit holds.
 
     The class it is mixed into provides ``descriptor``, ``fitting_net``, ``zbl``, ``out_bias`` (1, ntypes, 1) and
@@ -22,7 +23,6 @@ class PotentialMethods:
 
     # TorchScript reads the annotations of a class, so these exist for the type checker alone.
     if TYPE_CHECKING:
-        descriptor: Network
         fitting_net: EnergyFitting
         zbl: ZBL | None
         out_bias: Tensor
@@ -46,15 +46,24 @@ class PotentialMethods:
         """
         node_type = graph.node_type[: graph.n_owned]
         features = self.descriptor.features(graph, charge_spin)
-        per_atom: Tensor | None = None
-        if fparam is not None:
-            per_atom = fparam.index_select(0, graph.frame[: graph.n_owned])
-        energy, hidden = self.fitting_net.evaluate(features, per_atom, aparam)
+        energy, hidden = self.energies(features, node_type, self.of_atoms(fparam, graph), aparam)
+        if self.zbl is not None:
+            repulsion = self.zbl(graph, graph.n_owned)
+            energy = energy + repulsion * self.counted.index_select(0, node_type)
+        return energy, features, hidden
+
+    def energies(
+        self, features: Tensor, node_type: Tensor, fparam: Tensor | None, aparam: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Energies of atoms from their features (N, C), types and conditions (N, .), and the last hidden features."""
+        energy, hidden = self.fitting_net.evaluate(features, fparam, aparam)
         ntypes = self.out_bias.shape[1]
         energy = energy + self.out_bias[0, :, 0].index_select(0, node_type.clamp(max=ntypes - 1))
-        if self.zbl is not None:
-            energy = energy + self.zbl(graph, graph.n_owned)
-        return energy * self.counted.index_select(0, node_type), features, hidden
+        return energy * self.counted.index_select(0, node_type), hidden
+
+    def of_atoms(self, fparam: Tensor | None, graph: Graph) -> Tensor | None:
+        """Frame parameters of the frame of each owned atom."""
+        return None if fparam is None else fparam.index_select(0, graph.frame[: graph.n_owned])
 
     def derive(
         self,
@@ -66,6 +75,8 @@ class PotentialMethods:
         charge_spin: Tensor | None,
         training: bool,
         atomic_virial: bool = False,
+        sweep: bool = True,
+        tile_edges: int = TILE_EDGES,
     ) -> dict[str, Tensor]:
         """Energy and its derivatives.
 
@@ -81,6 +92,10 @@ class PotentialMethods:
             Keep the graph of the gradient, so that a loss of the forces can be differentiated.
         atomic_virial : bool
             Return the virial of each atom too.
+        sweep : bool
+            Evaluate systems of more than ``tile_edges`` edges in tiles, except in training and with zone bridging.
+        tile_edges : int
+            Edges of a tile.
 
         Returns
         -------
@@ -89,13 +104,18 @@ class PotentialMethods:
             (frames, 9) and on request ``atom_virial`` (frames, atoms, 9); eV and Angstrom, float64. Half of the
             virial of an edge goes to each end.
         """
-        vector = graph.vector.detach().requires_grad_(True)
-        graph = Graph(graph.node_type, graph.n_owned, graph.frame, graph.sender, graph.receiver, vector, graph.exchange)
-        energy, _, _ = self.atomic_energies(graph, fparam, aparam, charge_spin)
-        gradient = edge_gradient(energy, vector, training)
-        if not training:
-            energy = energy.detach()
-        vector = vector if training else vector.detach()
+        if not training and sweep and self.zbl is None and graph.receiver.shape[0] > tile_edges:
+            vector = graph.vector.detach()
+            energy, gradient = self.sweep(graph, self.of_atoms(fparam, graph), aparam, charge_spin, tile_edges)
+        else:
+            vector = graph.vector.detach().requires_grad_(True)
+            leaf = Graph(
+                graph.node_type, graph.n_owned, graph.frame, graph.sender, graph.receiver, vector, graph.exchange
+            )
+            energy, _, _ = self.atomic_energies(leaf, fparam, aparam, charge_spin)
+            gradient = edge_gradient(energy, vector, training)
+            if not training:
+                energy, vector = energy.detach(), vector.detach()
         pairs = self.descriptor.pairs
         force = pairs.scatter(gradient, scatter.receiver, scatter.sender, scatter.n_atoms, -1.0)
         atom_energy = energy.view(frames, graph.n_owned // frames, 1)

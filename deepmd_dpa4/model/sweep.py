@@ -1,0 +1,226 @@
+"""Energies and edge gradient of large systems in tiles, so that memory does not grow with what a tile needs.
+
+Stages whose intermediate results are large act on each edge or on each node alone: the radial features and first
+sums, the second half of every block, read-out and fitting. They run tile by tile without history, and once more in the
+reverse direction. Only the sums over edges of the blocks see all nodes; their history is kept, it is short for each
+edge. The results are those of the direct evaluation up to rounding.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.descriptor.condition import EdgeState
+from deepmd_dpa4.descriptor.network import Network
+from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+
+# Edges and nodes of one tile; systems with more edges than one tile are swept.
+TILE_EDGES, TILE_NODES = 65536, 2048
+
+
+def tile_bounds(graph: Graph, tile_edges: int, tile_nodes: int) -> tuple[list[int], list[int]]:
+    """Bounds of tiles of consecutive receivers, and of their edges."""
+    edges, owned = graph.receiver.shape[0], graph.n_owned
+    count = max(1, (edges + tile_edges - 1) // tile_edges)
+    count = max(count, (owned + tile_nodes - 1) // tile_nodes)
+    nodes = [owned * tile // count for tile in range(count + 1)]
+    bounds = torch.searchsorted(graph.receiver, torch.tensor(nodes, device=graph.receiver.device))
+    edge_bounds: list[int] = bounds.tolist()
+    return nodes, edge_bounds
+
+
+def tile_of(graph: Graph, nodes: list[int], edges: list[int], tile: int) -> Graph:
+    """Graph of the receivers of one tile and their edges, whose vectors are a leaf; all nodes follow as senders."""
+    first, last, start, stop = nodes[tile], nodes[tile + 1], edges[tile], edges[tile + 1]
+    node_type = torch.cat([graph.node_type[first:last], graph.node_type])
+    frame = torch.cat([graph.frame[first:last], graph.frame])
+    sender, receiver = graph.sender[start:stop] + (last - first), graph.receiver[start:stop] - first
+    vector = graph.vector.detach()[start:stop].requires_grad_(True)
+    return Graph(node_type, last - first, frame, sender, receiver, vector, None)
+
+
+def leaves_of(state: EdgeState) -> list[Tensor]:
+    """What depends on the edge vectors: of edges, then of nodes; empty where the network has no such part."""
+    none = state.degree.new_zeros([0])
+    environment, moments = state.environment, state.moments
+    return [
+        state.geometry.weight,
+        state.geometry.compact,
+        state.hidden,
+        state.degree,
+        none if environment is None else environment,
+        none if moments is None else moments,
+    ]
+
+
+def fit_rows(gradient: Tensor, rows: int) -> Tensor:
+    """Gradient (D', N, C) of the leading rows as a gradient of all ``rows``."""
+    missing = rows - gradient.shape[0]
+    if missing == 0:
+        return gradient
+    return torch.cat([gradient, gradient.new_zeros([missing, gradient.shape[1], gradient.shape[2]])])
+
+
+class SweepMethods:
+    """The sweep of a potential; see :class:`deepmd_dpa4.model.potential.PotentialMethods`."""
+
+    if TYPE_CHECKING:
+        descriptor: Network
+
+        def energies(
+            self, features: Tensor, node_type: Tensor, fparam: Tensor | None, aparam: Tensor | None
+        ) -> tuple[Tensor, Tensor]: ...
+
+    def sweep(
+        self,
+        graph: Graph,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+        tile_edges: int = TILE_EDGES,
+        tile_nodes: int = TILE_NODES,
+    ) -> tuple[Tensor, Tensor]:
+        """Energies of the owned atoms, (N,), and the gradient of their sum by the edge vectors, (E, 3).
+
+        Parameters
+        ----------
+        graph : Graph
+            Nodes and edges.
+        fparam, aparam : Tensor, optional
+            Conditions of each owned atom, (N, .).
+        charge_spin : Tensor, optional
+            Charge and spin multiplicity of each frame.
+        tile_edges, tile_nodes : int
+            Most edges (about) and nodes of a tile.
+        """
+        nodes, edges = tile_bounds(graph, tile_edges, tile_nodes)
+        leaves = self.sweep_edges(graph, nodes, edges)
+        geometry = self.geometry_of(leaves)
+        environment: Tensor | None = leaves[4] if leaves[4].numel() > 0 else None
+        moments: Tensor | None = leaves[5] if leaves[5].numel() > 0 else None
+        state = EdgeState(geometry, leaves[2], None, leaves[3], environment, moments)
+        context, first = self.descriptor.node_state(state, graph, charge_spin)
+        inputs: list[Tensor] = []
+        wides: list[Tensor] = []
+        sums: list[Tensor] = []
+        x = first
+        for index in range(len(self.descriptor.block_sizes)):
+            inputs.append(x.detach()[: self.descriptor.block_sizes[index]].requires_grad_(True))
+            wide, summed = self.descriptor.sum_block(index, inputs[-1], context)
+            wides.append(wide)
+            sums.append(summed)
+            x = self.sweep_block(index, inputs[-1], wide, summed, context.normalizer, nodes)
+        energy, gradient = self.sweep_energies(x, graph, nodes, fparam, aparam)
+        pulled = [torch.zeros_like(leaf) for leaf in leaves]
+        of_normalizer = torch.zeros_like(context.normalizer)
+        for step in range(len(inputs)):
+            index = len(inputs) - 1 - step
+            parts = self.pull_back_block(
+                index, inputs[index], wides[index], sums[index], context.normalizer, gradient, nodes
+            )
+            of_normalizer += parts[3]
+            seeds: list[Tensor | None] = [parts[1], parts[2]]
+            targets = [inputs[index], leaves[0], leaves[1], leaves[2]]
+            # blocks share what lies between the leaves and them; the rest goes when the lists let go of it
+            found = torch.autograd.grad(
+                [wides[index], sums[index]], targets, seeds, retain_graph=True, allow_unused=True
+            )
+            gradient = parts[0] + or_zeros(found[0], inputs[index])
+            for leaf in range(3):
+                pulled[leaf] += or_zeros(found[leaf + 1], leaves[leaf])
+            wides[index] = sums[index] = inputs[index] = gradient
+        last_seeds: list[Tensor | None] = [fit_rows(gradient, first.shape[0]), of_normalizer]
+        found = torch.autograd.grad([first, context.normalizer], leaves[3:], last_seeds, allow_unused=True)
+        for leaf in range(3, len(leaves)):
+            pulled[leaf] += or_zeros(found[leaf - 3], leaves[leaf])
+        return energy, self.pull_back_edges(graph, nodes, edges, pulled)
+
+    def sweep_block(
+        self, index: int, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor, nodes: list[int]
+    ) -> Tensor:
+        """Second half of a block without history."""
+        parts: list[Tensor] = []
+        with torch.no_grad():
+            for tile in range(len(nodes) - 1):
+                a, b = nodes[tile], nodes[tile + 1]
+                parts.append(self.descriptor.update_block(index, x[:, a:b], wide[:, a:b], summed[a:b], normalizer[a:b]))
+        return torch.cat(parts, dim=1)
+
+    def pull_back_block(
+        self,
+        index: int,
+        x: Tensor,
+        wide: Tensor,
+        summed: Tensor,
+        normalizer: Tensor,
+        gradient: Tensor,
+        nodes: list[int],
+    ) -> list[Tensor]:
+        """Gradients by x, wide, summed and normalizer from the ``gradient`` by the result of the second half."""
+        parts: list[list[Tensor]] = []
+        for tile in range(len(nodes) - 1):
+            a, b = nodes[tile], nodes[tile + 1]
+            given = [x[:, a:b], wide[:, a:b], summed[a:b], normalizer[a:b]]
+            given = [value.detach().requires_grad_(True) for value in given]
+            y = self.descriptor.update_block(index, given[0], given[1], given[2], given[3])
+            seed: list[Tensor | None] = [fit_rows(gradient[:, a:b], y.shape[0])]
+            found = torch.autograd.grad([y], given, seed, allow_unused=True)
+            parts.append([or_zeros(found[i], given[i]) for i in range(len(given))])
+        return [
+            torch.cat([part[0] for part in parts], dim=1),
+            torch.cat([part[1] for part in parts], dim=1),
+            torch.cat([part[2] for part in parts]),
+            torch.cat([part[3] for part in parts]),
+        ]
+
+    def sweep_edges(self, graph: Graph, nodes: list[int], edges: list[int]) -> list[Tensor]:
+        """The leaves, see :func:`leaves_of`, of all edges and nodes."""
+        parts: list[list[Tensor]] = []
+        with torch.no_grad():
+            for tile in range(len(nodes) - 1):
+                parts.append(leaves_of(self.descriptor.edge_state(tile_of(graph, nodes, edges, tile))))
+        return [torch.cat([part[leaf] for part in parts]).requires_grad_(True) for leaf in range(len(parts[0]))]
+
+    def geometry_of(self, leaves: list[Tensor]) -> EdgeGeometry:
+        """What the blocks read of the geometry; the rest is empty."""
+        none = leaves[0].detach()[:0]
+        rotation = self.descriptor.edge_features.dense_rows(leaves[1])
+        return EdgeGeometry(none, leaves[0], none, none, leaves[1], rotation, None)
+
+    def sweep_energies(
+        self, x: Tensor, graph: Graph, nodes: list[int], fparam: Tensor | None, aparam: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (N,) from the last node features (D, N, C), and the gradient of their sum by the features."""
+        energies: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for tile in range(len(nodes) - 1):
+            a, b = nodes[tile], nodes[tile + 1]
+            features = x.detach()[:, a:b].requires_grad_(True)
+            frame_part: Tensor | None = None if fparam is None else fparam[a:b]
+            atom_part: Tensor | None = None if aparam is None else aparam[a:b]
+            energy, _ = self.energies(self.descriptor.read_out(features), graph.node_type[a:b], frame_part, atom_part)
+            gradients.append(or_zeros(torch.autograd.grad([energy.sum()], [features])[0], features))
+            energies.append(energy.detach())
+        return torch.cat(energies), torch.cat(gradients, dim=1)
+
+    def pull_back_edges(self, graph: Graph, nodes: list[int], edges: list[int], gradients: list[Tensor]) -> Tensor:
+        """Gradient by the edge vectors, (E, 3), from those by the leaves."""
+        pulled: list[Tensor] = []
+        for tile in range(len(nodes) - 1):
+            part = tile_of(graph, nodes, edges, tile)
+            outputs: list[Tensor] = []
+            seeds: list[Tensor | None] = []
+            leaves = leaves_of(self.descriptor.edge_state(part))
+            for leaf in range(len(leaves)):
+                bounds = edges if leaf < 3 else nodes
+                if leaves[leaf].requires_grad:
+                    outputs.append(leaves[leaf])
+                    seeds.append(gradients[leaf][bounds[tile] : bounds[tile + 1]])
+            pulled.append(or_zeros(torch.autograd.grad(outputs, [part.vector], seeds)[0], part.vector))
+        return torch.cat(pulled)
+
+
+def or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """A gradient, or zeros where there is none."""
+    return torch.zeros_like(like) if gradient is None else gradient

@@ -1,0 +1,90 @@
+"""Large systems are evaluated in tiles: the results are those of the direct evaluation."""
+
+from typing import Any
+
+import deepmd.pt  # noqa: F401  (registers the operator of the ghost exchange, which the script compiler looks up)
+import pytest
+import torch
+
+from deepmd_dpa4.graph.neighbors import Scatter
+from deepmd_dpa4.model.potential import Potential
+from deepmd_dpa4.model.sweep import tile_bounds
+from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.select import set_native
+from tests.support.frames import cluster_frame, golden_frame, isolated_frame
+from tests.support.models import active_potential, graph_of, relative_error
+from tests.support.options import MINI, NANO, NEO, S2, Options
+
+CASES: dict[str, Options] = {
+    "nano": NANO,
+    "mini": MINI,
+    "neo": NEO,
+    "schedules": MINI | {"l_schedule": [3, 2], "m_schedule": [2, 1]},
+    "no attention": MINI | {"n_atten_head": 0},
+    "no seed": MINI | {"use_env_seed": False},
+    "grid activation": S2 | {"s2_activation": [True, True]},
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def potential(request: pytest.FixtureRequest) -> Potential:
+    return active_potential(CASES[request.param])
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["plain", "native"])
+@pytest.mark.parametrize("frame", [golden_frame, cluster_frame, isolated_frame])
+def test_equals_direct_evaluation(potential: Potential, frame: Any, native: bool) -> None:
+    assert not native or load()
+    set_native(potential, native)
+    graph = graph_of(frame())
+    vector = graph.vector.detach().requires_grad_(True)
+    expected = potential.atomic_energies(graph._replace(vector=vector), None, None, None)[0]
+    slope = torch.autograd.grad(expected.sum(), vector)[0]
+    energy, gradient = potential.sweep(graph, None, None, None, tile_edges=50, tile_nodes=2)
+    assert relative_error(energy, expected) < 1e-13
+    assert relative_error(gradient, slope) < 1e-12
+
+
+@pytest.mark.slow
+def test_scripted(potential: Potential) -> None:
+    set_native(potential, False)
+    graph = graph_of(golden_frame())
+    scripted = torch.jit.script(potential)
+    scatter = Scatter(graph.sender, graph.receiver, graph.n_owned)
+    expected = potential(graph, 1)
+    for _ in range(3):
+        found = scripted.derive(graph, scatter, 1, None, None, None, False, True, True, 40)
+        for name in ("energy", "force", "virial"):
+            assert relative_error(found[name], expected[name]) < 1e-12, name
+
+
+def test_conditions_of_frames_and_atoms_reach_their_tiles() -> None:
+    """Two frames with different frame parameters, atoms with different atomic ones."""
+    potential = active_potential(MINI, fitting={"numb_fparam": 1, "numb_aparam": 2})
+    single = graph_of(golden_frame())
+    edges, atoms = single.sender.shape[0], single.n_owned
+    double = single._replace(
+        node_type=single.node_type.repeat(2),
+        n_owned=2 * atoms,
+        frame=torch.arange(2).repeat_interleave(atoms),
+        sender=torch.cat([single.sender, single.sender + atoms]),
+        receiver=torch.cat([single.receiver, single.receiver + atoms]),
+        vector=single.vector.repeat(2, 1),
+    )
+    fparam, aparam = torch.tensor([[0.3], [-0.8]]).double(), torch.rand(2 * atoms, 2, dtype=torch.float64)
+    scatter = Scatter(double.sender, double.receiver, double.n_owned)
+    given = (double, scatter, 2, fparam, aparam, None, False)
+    expected, found = potential.derive(*given), potential.derive(*given, tile_edges=edges // 3)
+    for name in ("energy", "atom_energy", "force", "virial"):
+        assert relative_error(found[name], expected[name]) < 1e-12, name
+
+
+def test_tiles_cover_everything_once() -> None:
+    graph = graph_of(golden_frame())
+    for tile_edges, tile_nodes in ((1, 100), (1000, 100), (50, 100), (1000, 1)):
+        nodes, edges = tile_bounds(graph, tile_edges, tile_nodes)
+        assert nodes[0] == edges[0] == 0
+        assert (nodes[-1], edges[-1]) == (graph.n_owned, graph.receiver.shape[0])
+        for tile in range(len(nodes) - 1):
+            owners = graph.receiver[edges[tile] : edges[tile + 1]]
+            assert bool(((owners >= nodes[tile]) & (owners < nodes[tile + 1])).all())
