@@ -10,7 +10,7 @@ from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.model.potential import Potential
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.select import set_native
-from tests.support.frames import Frame, golden_frame, isolated_frame, tiny_cell_frame
+from tests.support.frames import Frame, frame, golden_frame, isolated_frame, tiny_cell_frame
 from tests.support.models import active_potential, graph_of, relative_error
 from tests.support.options import AIR, MINI, NANO, NEO, PLUS, PRO, Options
 
@@ -73,12 +73,12 @@ def assert_same(potential: Potential, frame: Frame) -> None:
         assert relative_error(found[name], value) < (1e-10 if "." in name else 1e-12), name
 
 
-@pytest.mark.parametrize("frame", [golden_frame, tiny_cell_frame], ids=["golden", "tiny cell"])
+@pytest.mark.parametrize("build", [golden_frame, tiny_cell_frame], ids=["golden", "tiny cell"])
 @pytest.mark.parametrize("name", CASES)
-def test_model_equals_plain_torch(name: str, frame: Any) -> None:
+def test_model_equals_plain_torch(name: str, build: Any) -> None:
     potential = active_potential(CASES[name])
     assert all(block.so2_conv.covered for block in potential.descriptor.blocks)
-    assert_same(potential, frame())
+    assert_same(potential, build())
 
 
 def test_zone_bridging() -> None:
@@ -92,8 +92,13 @@ def test_other_networks_run_in_plain_torch(name: str) -> None:
     assert_same(potential, golden_frame())
 
 
-def test_no_edges() -> None:
+def test_isolated_atom() -> None:
     assert_same(active_potential(MINI), isolated_frame())
+
+
+@pytest.mark.parametrize("options", [MINI, NANO], ids=["mini", "nano"])
+def test_no_edges(options: Options) -> None:
+    assert_same(active_potential(options), frame([[0.0, 0.0, 0.0]], [0]))
 
 
 def arguments(

@@ -52,7 +52,7 @@ struct Arguments {
     features = pad(features_, a);
     table = table_.contiguous();
     kernels = a.shape.rank > 0 ? kernels_.contiguous()
-                               : pad(kernels_.reshape({kernels_.size(0), a.shape.lmax + 1, -1}), a);
+                               : pad(kernels_.reshape({kernels_.size(0), a.shape.lmax + 1, features_.size(-1)}), a);
     weight = weight_.contiguous();
     view = {features.const_data_ptr<T>(), table.const_data_ptr<T>(), kernels.const_data_ptr<T>(),
             weight.const_data_ptr<T>(), nullptr, nullptr};
@@ -182,10 +182,10 @@ std::vector<Tensor> backward_backward_cpu(const Tensor& gradient, const Tensor& 
 
 Tensor forward_op(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
                   const Tensor& stack, const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
-                  int64_t receivers, at::IntArrayRef shape) {
+                  c10::SymInt receivers, at::IntArrayRef shape) {
   static auto op = c10::Dispatcher::singleton()
                        .findSchemaOrThrow("dpa4::edge_message", "")
-                       .typed<decltype(forward_cpu)>();
+                       .typed<decltype(forward_op)>();
   return op.call(features, table, kernels, weight, stack, focus, sender, receiver, receivers, shape);
 }
 
@@ -218,9 +218,8 @@ using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 // Custom functions take no undefined tensors: an empty one stands for none.
-OptionalTensor optional(const Tensor& x) {
-  return x.defined() && x.numel() > 0 ? OptionalTensor(x) : std::nullopt;
-}
+bool present(const Tensor& x) { return x.defined() && x.sym_numel() != 0; }
+OptionalTensor optional(const Tensor& x) { return present(x) ? OptionalTensor(x) : std::nullopt; }
 Tensor or_empty(const OptionalTensor& x, const Tensor& like) {
   return x && x->defined() ? *x : at::empty({0}, like.options());
 }
@@ -241,7 +240,7 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
   static variable_list backward(AutogradContext* ctx, variable_list dot) {
     const auto saved = ctx->get_saved_variables();
     std::array<bool, 7> wanted;
-    for (int i = 0; i < 7; ++i) wanted[i] = ctx->needs_input_grad(i) && saved[i].numel() > 0;
+    for (int i = 0; i < 7; ++i) wanted[i] = ctx->needs_input_grad(i) && present(saved[i]);
     variable_list tangent(dot.begin(), dot.begin() + 6);
     for (int i = 0; i < 4; ++i)
       if (!tangent[i].defined()) tangent[i] = at::zeros_like(saved[i + 1]);
@@ -259,7 +258,7 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
 struct EdgeMessage : Function<EdgeMessage> {
   static Tensor forward(AutogradContext* ctx, const Tensor& features, const Tensor& table, const Tensor& kernels,
                         const Tensor& weight, const Tensor& stack, const Tensor& focus, const Tensor& sender,
-                        const Tensor& receiver, int64_t receivers, std::vector<int64_t> shape) {
+                        const Tensor& receiver, const c10::SymInt& receivers, std::vector<int64_t> shape) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({features, table, kernels, weight, stack, focus, sender, receiver});
     ctx->saved_data["shape"] = shape;
@@ -269,7 +268,7 @@ struct EdgeMessage : Function<EdgeMessage> {
   static variable_list backward(AutogradContext* ctx, variable_list gradient) {
     const auto saved = ctx->get_saved_variables();
     std::array<bool, 6> wanted;
-    for (int i = 0; i < 6; ++i) wanted[i] = ctx->needs_input_grad(i) && saved[i].numel() > 0;
+    for (int i = 0; i < 6; ++i) wanted[i] = ctx->needs_input_grad(i) && present(saved[i]);
     variable_list result =
         EdgeMessageBackward::apply(gradient[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6],
                                    saved[7], ctx->saved_data["shape"].toIntVector(), wanted);
@@ -282,7 +281,7 @@ struct EdgeMessage : Function<EdgeMessage> {
 
 Tensor forward_autograd(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
                         const Tensor& stack, const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
-                        int64_t receivers, at::IntArrayRef shape) {
+                        c10::SymInt receivers, at::IntArrayRef shape) {
   return EdgeMessage::apply(features, table, kernels, weight, stack, or_empty(focus, features), sender, receiver,
                             receivers, shape.vec());
 }
