@@ -8,6 +8,7 @@ from deepmd.pt.model.model import get_model
 from torch import Tensor
 
 from deepmd_dpa4.graph.neighbors import search
+from tests.support.models import KERNELS, require
 from tests.support.weights import perturb
 
 SECTION: dict[str, Any] = {
@@ -45,10 +46,17 @@ def inputs(atoms: int, seed: int) -> tuple[Tensor | None, ...]:
     return coord, atype, index, vector, index, mask, None, None, None
 
 
-@pytest.mark.slow
-def test_one_trace_serves_all_sizes() -> None:
-    model = get_model(SECTION).to("cpu").eval()
+def build(kernels: str) -> Any:
+    require(kernels)
+    model = get_model(SECTION | {"kernels": kernels}).to("cpu").eval()
     perturb(model, scale=0.3)
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_one_trace_serves_all_sizes(kernels: str) -> None:
+    model = build(kernels)
     traced = model.forward_common_lower_exportable(*inputs(7, seed=1))
     for atoms, seed in ((7, 1), (11, 2), (5, 3)):
         arguments = inputs(atoms, seed)
@@ -59,9 +67,9 @@ def test_one_trace_serves_all_sizes() -> None:
             torch.testing.assert_close(found[name], value, rtol=1e-11, atol=1e-11)
 
 
-def test_masked_and_excluded_edges_do_not_count() -> None:
-    model = get_model(SECTION).to("cpu").eval()
-    perturb(model, scale=0.3)
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_masked_and_excluded_edges_do_not_count(kernels: str) -> None:
+    model = build(kernels)
     coord, atype, index, vector, scatter, mask, *conditions = inputs(9, seed=4)
     assert coord is not None and atype is not None
     box = torch.eye(3, dtype=torch.float64).view(1, 9) * 7.0

@@ -8,7 +8,7 @@ import torch
 from deepmd_dpa4.graph.neighbors import search
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import Frame, cluster_frame, frame, golden_frame
-from tests.support.models import active_potential, evaluate, graph_of, relative_error
+from tests.support.models import active_potential, evaluate, evaluate_atoms, graph_of, relative_error
 from tests.support.options import MINI, NEO
 
 
@@ -70,7 +70,7 @@ def test_batch_equals_single_frames(potential: Potential) -> None:
         2,
         None,
     )
-    batch = potential(graph, len(frames))
+    batch = evaluate_atoms(potential, graph, len(frames))
     assert batch["atom_energy"].shape == (3, 6, 1)
     assert batch["atom_virial"].shape == (3, 6, 9)
     for i, single in enumerate(frames):
@@ -81,9 +81,10 @@ def test_batch_equals_single_frames(potential: Potential) -> None:
 
 
 def test_parts_sum_to_the_whole(potential: Potential) -> None:
-    out = potential(graph_of(golden_frame()), 1)
+    out = evaluate_atoms(potential, graph_of(golden_frame()))
     assert relative_error(out["atom_energy"].sum(1), out["energy"]) < 1e-14
     assert relative_error(out["atom_virial"].sum(1), out["virial"]) < 1e-13
+    assert relative_error(out["virial"], potential(graph_of(golden_frame()), 1)["virial"]) < 1e-13
 
 
 def test_no_gradient_between_frames(potential: Potential) -> None:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -10,14 +11,17 @@ from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.fitting.energy import EnergyFitting
 from deepmd_dpa4.graph.cutoff import InnerClamp
 from deepmd_dpa4.graph.edges import Graph
-from deepmd_dpa4.graph.neighbors import search
+from deepmd_dpa4.graph.neighbors import Scatter, search
 from deepmd_dpa4.model.potential import Potential
 from deepmd_dpa4.model.zbl import ZBL
+from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.select import set_native
 from tests.support.frames import TYPE_MAP, Frame
 from tests.support.options import Options
 from tests.support.weights import fill_golden, perturb
 
 GOLDEN_BIAS = (-2.0, -0.5)
+KERNELS = ("plain", "native")
 
 
 class Result(NamedTuple):
@@ -62,6 +66,19 @@ def active_potential(options: Options, noise: float = 0.5, **keywords: object) -
     return potential
 
 
+def require(kernels: str) -> None:
+    """Skip the test where this machine has no kernels of the kind."""
+    if kernels == "native" and not load():
+        pytest.skip("this machine cannot have native kernels")
+
+
+def on_kernels(kernels: str, potential: Potential) -> Potential:
+    """The potential, with the kernels chosen."""
+    require(kernels)
+    set_native(potential, kernels == "native")
+    return potential
+
+
 def graph_of(frame: Frame, rcut: float = 6.0, excluded: Tensor | None = None, ntypes: int = 2) -> Graph:
     cell = None if frame.cell is None else frame.cell.unsqueeze(0)
     return search(frame.coord.unsqueeze(0), frame.types.unsqueeze(0), cell, rcut, ntypes, excluded)
@@ -72,6 +89,12 @@ def evaluate(potential: Potential, frame: Frame, rcut: float = 6.0, excluded: Te
     ntypes = potential.out_bias.shape[1]
     out = potential(graph_of(frame, rcut, excluded, ntypes), 1)
     return Result(out["energy"][0, 0], out["force"][0], out["virial"][0].view(3, 3))
+
+
+def evaluate_atoms(potential: Potential, graph: Graph, frames: int = 1) -> dict[str, Tensor]:
+    """All results, with the virial of each atom."""
+    scatter = Scatter(graph.sender, graph.receiver, graph.n_owned)
+    return potential.derive(graph, scatter, frames, None, None, None, potential.training, atomic_virial=True)
 
 
 def relative_error(value: Tensor, reference: Tensor) -> float:

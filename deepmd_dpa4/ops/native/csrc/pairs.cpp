@@ -16,6 +16,7 @@ namespace dpa4 {
 namespace {
 
 using at::Tensor;
+using c10::SymInt;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
@@ -154,20 +155,20 @@ Tensor pair_sum(const Tensor& node, const Tensor& receiver, const Tensor& sender
   static auto op = find<decltype(pair_sum_cpu)>("dpa4::pair_sum");
   return op.call(node, receiver, sender, sign);
 }
-Tensor pair_scatter(const Tensor& edge, const Tensor& receiver, const Tensor& sender, int64_t nodes, double sign) {
-  static auto op = find<decltype(pair_scatter_cpu)>("dpa4::pair_scatter");
+Tensor pair_scatter(const Tensor& edge, const Tensor& receiver, const Tensor& sender, SymInt nodes, double sign) {
+  static auto op = find<decltype(pair_scatter)>("dpa4::pair_scatter");
   return op.call(edge, receiver, sender, nodes, sign);
 }
 Tensor pair_dot(const Tensor& a, const Tensor& b, const Tensor& receiver, const Tensor& sender) {
   static auto op = find<decltype(pair_dot_cpu)>("dpa4::pair_dot");
   return op.call(a, b, receiver, sender);
 }
-Tensor receiver_sum(const Tensor& g, const Tensor& b, const Tensor& receiver, const Tensor& sender, int64_t nodes) {
-  static auto op = find<decltype(receiver_sum_cpu)>("dpa4::receiver_sum");
+Tensor receiver_sum(const Tensor& g, const Tensor& b, const Tensor& receiver, const Tensor& sender, SymInt nodes) {
+  static auto op = find<decltype(receiver_sum)>("dpa4::receiver_sum");
   return op.call(g, b, receiver, sender, nodes);
 }
-Tensor sender_sum(const Tensor& g, const Tensor& a, const Tensor& receiver, const Tensor& sender, int64_t nodes) {
-  static auto op = find<decltype(sender_sum_cpu)>("dpa4::sender_sum");
+Tensor sender_sum(const Tensor& g, const Tensor& a, const Tensor& receiver, const Tensor& sender, SymInt nodes) {
+  static auto op = find<decltype(sender_sum)>("dpa4::sender_sum");
   return op.call(g, a, receiver, sender, nodes);
 }
 
@@ -176,20 +177,21 @@ struct PairSum : torch::autograd::Function<PairSum> {
                         double sign) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({receiver, sender});
-    ctx->saved_data["nodes"] = node.size(0);
+    ctx->saved_data["nodes"] = node.sym_size(0);
     ctx->saved_data["sign"] = sign;
     return pair_sum(node, receiver, sender, sign);
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
     const auto saved = ctx->get_saved_variables();
     const double sign = ctx->saved_data["sign"].toDouble();
-    return {pair_scatter(g[0], saved[0], saved[1], ctx->saved_data["nodes"].toInt(), sign), Tensor(), Tensor(), Tensor()};
+    const SymInt nodes = ctx->saved_data["nodes"].toSymInt();
+    return {pair_scatter(g[0], saved[0], saved[1], nodes, sign), Tensor(), Tensor(), Tensor()};
   }
 };
 
 struct PairScatter : torch::autograd::Function<PairScatter> {
   static Tensor forward(AutogradContext* ctx, const Tensor& edge, const Tensor& receiver, const Tensor& sender,
-                        int64_t nodes, double sign) {
+                        const SymInt& nodes, double sign) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({receiver, sender});
     ctx->saved_data["sign"] = sign;
@@ -213,14 +215,15 @@ struct PairDot : torch::autograd::Function<PairDot> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list g) {
     const auto s = ctx->get_saved_variables();
-    return {ctx->needs_input_grad(0) ? receiver_sum(g[0], s[1], s[2], s[3], s[0].size(0)) : Tensor(),
-            ctx->needs_input_grad(1) ? sender_sum(g[0], s[0], s[2], s[3], s[1].size(0)) : Tensor(), Tensor(), Tensor()};
+    return {ctx->needs_input_grad(0) ? receiver_sum(g[0], s[1], s[2], s[3], s[0].sym_size(0)) : Tensor(),
+            ctx->needs_input_grad(1) ? sender_sum(g[0], s[0], s[2], s[3], s[1].sym_size(0)) : Tensor(), Tensor(),
+            Tensor()};
   }
 };
 
 struct ReceiverSum : torch::autograd::Function<ReceiverSum> {
   static Tensor forward(AutogradContext* ctx, const Tensor& g, const Tensor& b, const Tensor& receiver,
-                        const Tensor& sender, int64_t nodes) {
+                        const Tensor& sender, const SymInt& nodes) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({g, b, receiver, sender});
     return receiver_sum(g, b, receiver, sender, nodes);
@@ -228,14 +231,14 @@ struct ReceiverSum : torch::autograd::Function<ReceiverSum> {
   static variable_list backward(AutogradContext* ctx, variable_list a) {
     const auto s = ctx->get_saved_variables();
     return {ctx->needs_input_grad(0) ? pair_dot(a[0], s[1], s[2], s[3]) : Tensor(),
-            ctx->needs_input_grad(1) ? sender_sum(s[0], a[0], s[2], s[3], s[1].size(0)) : Tensor(), Tensor(), Tensor(),
-            Tensor()};
+            ctx->needs_input_grad(1) ? sender_sum(s[0], a[0], s[2], s[3], s[1].sym_size(0)) : Tensor(), Tensor(),
+            Tensor(), Tensor()};
   }
 };
 
 struct SenderSum : torch::autograd::Function<SenderSum> {
   static Tensor forward(AutogradContext* ctx, const Tensor& g, const Tensor& a, const Tensor& receiver,
-                        const Tensor& sender, int64_t nodes) {
+                        const Tensor& sender, const SymInt& nodes) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({g, a, receiver, sender});
     return sender_sum(g, a, receiver, sender, nodes);
@@ -243,15 +246,15 @@ struct SenderSum : torch::autograd::Function<SenderSum> {
   static variable_list backward(AutogradContext* ctx, variable_list b) {
     const auto s = ctx->get_saved_variables();
     return {ctx->needs_input_grad(0) ? pair_dot(s[1], b[0], s[2], s[3]) : Tensor(),
-            ctx->needs_input_grad(1) ? receiver_sum(s[0], b[0], s[2], s[3], s[1].size(0)) : Tensor(), Tensor(),
+            ctx->needs_input_grad(1) ? receiver_sum(s[0], b[0], s[2], s[3], s[1].sym_size(0)) : Tensor(), Tensor(),
             Tensor(), Tensor()};
   }
 };
 
-Tensor node_meta(const Tensor& edge, const Tensor&, const Tensor&, c10::SymInt nodes, double) {
+Tensor node_meta(const Tensor& edge, const Tensor&, const Tensor&, SymInt nodes, double) {
   return edge.new_empty_symint({nodes, edge.sym_size(1)});
 }
-Tensor block_meta(const Tensor&, const Tensor& x, const Tensor&, const Tensor&, c10::SymInt nodes) {
+Tensor block_meta(const Tensor&, const Tensor& x, const Tensor&, const Tensor&, SymInt nodes) {
   return x.new_empty_symint({nodes, x.sym_size(1), x.sym_size(2)});
 }
 
@@ -277,15 +280,15 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("pair_sum", [](const Tensor& node, const Tensor& receiver, const Tensor& sender, double sign) {
     return PairSum::apply(node, receiver, sender, sign);
   });
-  m.impl("pair_scatter", [](const Tensor& edge, const Tensor& receiver, const Tensor& sender, int64_t nodes,
+  m.impl("pair_scatter", [](const Tensor& edge, const Tensor& receiver, const Tensor& sender, SymInt nodes,
                             double sign) { return PairScatter::apply(edge, receiver, sender, nodes, sign); });
   m.impl("pair_dot", [](const Tensor& a, const Tensor& b, const Tensor& receiver, const Tensor& sender) {
     return PairDot::apply(a, b, receiver, sender);
   });
   m.impl("receiver_sum", [](const Tensor& g, const Tensor& b, const Tensor& receiver, const Tensor& sender,
-                            int64_t nodes) { return ReceiverSum::apply(g, b, receiver, sender, nodes); });
+                            SymInt nodes) { return ReceiverSum::apply(g, b, receiver, sender, nodes); });
   m.impl("sender_sum", [](const Tensor& g, const Tensor& a, const Tensor& receiver, const Tensor& sender,
-                          int64_t nodes) { return SenderSum::apply(g, a, receiver, sender, nodes); });
+                          SymInt nodes) { return SenderSum::apply(g, a, receiver, sender, nodes); });
 }
 
 TORCH_LIBRARY_IMPL(dpa4, Meta, m) {
