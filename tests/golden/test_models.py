@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from tests.support.frames import golden_frame
-from tests.support.models import evaluate, golden_potential
+from tests.support.models import KERNELS, evaluate, golden_potential, on_kernels
 from tests.support.options import MINI, NEO, S2
 
 # options, radii of zone bridging, energy, force on atom 0, force on atom 4, diagonal of the virial, as printed
@@ -62,10 +62,11 @@ def assert_printed(values: list[float], printed: str) -> None:
         assert abs(value - float(number)) <= 0.5 * last_digit + 1e-11 * largest
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("case", CASES)
-def test_energy_force_virial(case: str) -> None:
+def test_energy_force_virial(case: str, kernels: str) -> None:
     options, bridging, energy, force_0, force_4, virial = CASES[case]
-    result = evaluate(golden_potential(options, bridging), golden_frame())
+    result = evaluate(on_kernels(kernels, golden_potential(options, bridging)), golden_frame())
     assert_printed([result.energy.item()], energy)
     assert_printed(result.force[0].tolist(), force_0)
     assert_printed(result.force[4].tolist(), force_4)

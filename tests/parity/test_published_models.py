@@ -4,6 +4,7 @@ import pytest
 
 from tests.support import options as models
 from tests.support.frames import golden_frame, triclinic_frame
+from tests.support.models import on_kernels
 from tests.support.official import assert_close, deviation, pair_of_models
 from tests.support.options import Options
 
@@ -32,6 +33,12 @@ def test_small_model(name: str) -> None:
 @pytest.mark.parametrize("name", ["nano", "mini", "neo"])
 def test_small_model_in_a_skewed_cell(name: str) -> None:
     assert_close(deviation(*pair_of_models(SMALL[name]), triclinic_frame()))
+
+
+@pytest.mark.parametrize("name", ["mini", "neo", "paper air"])
+def test_small_model_on_native_kernels(name: str) -> None:
+    potential, official = pair_of_models(SMALL[name])
+    assert_close(deviation(on_kernels("native", potential), official, golden_frame()))
 
 
 @pytest.mark.slow

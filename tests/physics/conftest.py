@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepmd_dpa4.model.potential import Potential
-from tests.support.models import active_potential
+from tests.support.models import KERNELS, active_potential, on_kernels
 from tests.support.options import MINI, NANO, NEO, S2
 
 MODELS = {
@@ -16,14 +16,20 @@ MODELS = {
 }
 
 
+@pytest.fixture(scope="session", params=KERNELS)
+def kernels(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="session", params=MODELS)
-def potential(request: pytest.FixtureRequest) -> Potential:
+def potential(request: pytest.FixtureRequest, kernels: str) -> Potential:
     options, bridging = MODELS[request.param]
-    return active_potential(options, bridging=bridging)
+    return on_kernels(kernels, active_potential(options, bridging=bridging))
 
 
 @pytest.fixture(scope="session", params=MODELS)
-def single_precision(request: pytest.FixtureRequest) -> Potential:
+def single_precision(request: pytest.FixtureRequest, kernels: str) -> Potential:
     # less noise: the networks above amplify rounding errors more than a trained one does
     options, bridging = MODELS[request.param]
-    return active_potential(options | {"precision": "float32"}, noise=0.1, bridging=bridging, dtype=torch.float32)
+    single = active_potential(options | {"precision": "float32"}, noise=0.1, bridging=bridging, dtype=torch.float32)
+    return on_kernels(kernels, single)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import Frame, cluster_frame, frame
-from tests.support.models import active_potential, evaluate, relative_error
+from tests.support.models import active_potential, evaluate, on_kernels, relative_error
 from tests.support.options import MINI, NANO, NEO, S2
 
 RCUT = 4.0
@@ -15,9 +15,9 @@ SMOOTH |= {name: options | {"edge_norm": False, "rcut": RCUT} for name, options 
 
 
 @pytest.fixture(scope="module", params=SMOOTH)
-def smooth(request: pytest.FixtureRequest) -> Potential:
+def smooth(request: pytest.FixtureRequest, kernels: str) -> Potential:
     """Models without norms on the branches that vanish at the cutoff."""
-    return active_potential(SMOOTH[request.param])
+    return on_kernels(kernels, active_potential(SMOOTH[request.param]))
 
 
 def with_distant_atom(distance: float) -> Frame:
@@ -63,18 +63,18 @@ def test_neighbour_beyond_the_cutoff_is_not_seen(potential: Potential) -> None:
     assert relative_error(force[:-1], evaluate(potential, inside).force) < 1e-13
 
 
-def test_edge_norm_keeps_energy_and_force_continuous() -> None:
+def test_edge_norm_keeps_energy_and_force_continuous(kernels: str) -> None:
     """With norms a vanishing branch is amplified, but the attention falls off faster."""
-    potential = active_potential(MINI | {"edge_norm": True, "rcut": RCUT})
+    potential = on_kernels(kernels, active_potential(MINI | {"edge_norm": True, "rcut": RCUT}))
     energy_out, force_out = energy_and_force(potential, RCUT + 1e-6)
     energy_in, force_in = energy_and_force(potential, RCUT - 1e-4)
     assert relative_error(energy_in, energy_out) < 1e-10
     assert relative_error(force_in, force_out) < 1e-6
 
 
-def test_zone_bridging_is_smooth_at_both_radii() -> None:
+def test_zone_bridging_is_smooth_at_both_radii(kernels: str) -> None:
     """Force and its slope agree from both sides where a pair enters the bridge and where it freezes."""
-    potential = active_potential(MINI, bridging=(0.8, 1.1))
+    potential = on_kernels(kernels, active_potential(MINI, bridging=(0.8, 1.1)))
 
     def force(distance: float) -> Tensor:
         return evaluate(potential, frame([[0, 0, 0], [distance, 0, 0], [0.3, 2.0, 0.5]], [0, 1, 1])).force
