@@ -16,7 +16,7 @@ from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
 
 # Edges and nodes of one tile; systems with more edges than one tile are swept.
-TILE_EDGES, TILE_NODES = 65536, 2048
+TILE_EDGES, TILE_NODES = 32768, 1024
 
 
 def tile_bounds(graph: Graph, tile_edges: int, tile_nodes: int) -> tuple[list[int], list[int]]:
@@ -112,7 +112,7 @@ class SweepMethods:
             sums.append(summed)
             x = self.sweep_block(index, inputs[-1], wide, summed, context.normalizer, nodes)
         energy, gradient = self.sweep_energies(x, graph, nodes, fparam, aparam)
-        pulled = [torch.zeros_like(leaf) for leaf in leaves]
+        pulled = [x.new_zeros([0]) for _ in leaves]
         of_normalizer = torch.zeros_like(context.normalizer)
         for step in range(len(inputs)):
             index = len(inputs) - 1 - step
@@ -128,12 +128,12 @@ class SweepMethods:
             )
             gradient = parts[0] + or_zeros(found[0], inputs[index])
             for leaf in range(3):
-                pulled[leaf] += or_zeros(found[leaf + 1], leaves[leaf])
+                pulled[leaf] = added(pulled[leaf], found[leaf + 1])
             wides[index] = sums[index] = inputs[index] = gradient
         last_seeds: list[Tensor | None] = [fit_rows(gradient, first.shape[0]), of_normalizer]
         found = torch.autograd.grad([first, context.normalizer], leaves[3:], last_seeds, allow_unused=True)
         for leaf in range(3, len(leaves)):
-            pulled[leaf] += or_zeros(found[leaf - 3], leaves[leaf])
+            pulled[leaf] = added(pulled[leaf], found[leaf - 3])
         return energy, self.pull_back_edges(graph, nodes, edges, pulled)
 
     def sweep_block(
@@ -176,11 +176,18 @@ class SweepMethods:
 
     def sweep_edges(self, graph: Graph, nodes: list[int], edges: list[int]) -> list[Tensor]:
         """The leaves, see :func:`leaves_of`, of all edges and nodes."""
-        parts: list[list[Tensor]] = []
+        whole: list[Tensor] = []
         with torch.no_grad():
             for tile in range(len(nodes) - 1):
-                parts.append(leaves_of(self.descriptor.edge_state(tile_of(graph, nodes, edges, tile))))
-        return [torch.cat([part[leaf] for part in parts]).requires_grad_(True) for leaf in range(len(parts[0]))]
+                parts = leaves_of(self.descriptor.edge_state(tile_of(graph, nodes, edges, tile)))
+                for leaf in range(len(parts)):
+                    bounds = edges if leaf < 3 else nodes
+                    if tile == 0:
+                        rows = bounds[-1] if parts[leaf].numel() > 0 or leaf < 3 else 0
+                        whole.append(parts[leaf].new_empty([rows] + list(parts[leaf].shape[1:])))
+                    if whole[leaf].shape[0] > 0:
+                        whole[leaf][bounds[tile] : bounds[tile + 1]] = parts[leaf]
+        return [leaf.requires_grad_(True) for leaf in whole]
 
     def geometry_of(self, leaves: list[Tensor]) -> EdgeGeometry:
         """What the blocks read of the geometry; the rest is empty."""
@@ -214,11 +221,21 @@ class SweepMethods:
             leaves = leaves_of(self.descriptor.edge_state(part))
             for leaf in range(len(leaves)):
                 bounds = edges if leaf < 3 else nodes
-                if leaves[leaf].requires_grad:
+                if leaves[leaf].requires_grad and gradients[leaf].shape[0] > 0:
                     outputs.append(leaves[leaf])
                     seeds.append(gradients[leaf][bounds[tile] : bounds[tile + 1]])
-            pulled.append(or_zeros(torch.autograd.grad(outputs, [part.vector], seeds)[0], part.vector))
+            if len(outputs) > 0:
+                pulled.append(or_zeros(torch.autograd.grad(outputs, [part.vector], seeds)[0], part.vector))
+            else:
+                pulled.append(torch.zeros_like(part.vector))
         return torch.cat(pulled)
+
+
+def added(total: Tensor, gradient: Tensor | None) -> Tensor:
+    """Sum of gradients; an empty total stands for none."""
+    if gradient is None:
+        return total
+    return gradient if total.shape[0] == 0 else total.add_(gradient)
 
 
 def or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
