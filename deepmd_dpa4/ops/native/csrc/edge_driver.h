@@ -27,7 +27,7 @@ inline int64_t edge_threads(const EdgeIndex& index) {
   return std::max<int64_t>(1, std::min<int64_t>(available_threads(), index.edges / 64));
 }
 
-constexpr int64_t kTile = 32;
+constexpr int64_t kTile = 48;
 
 // out (receivers, size, C), zero at the start.
 template <typename T>

@@ -316,9 +316,16 @@ class EdgeTile {
       if constexpr (tangent)
         slope[i] = dot->weight[edge * width + i] * share + (a_.shape.focus ? w * focus_[e].shared[i / H] : T(0));
     }
-    for (int64_t c = 0; c < a_.channels; ++c) channel_[0][c] = value[head_[c]];
-    if constexpr (tangent)
-      for (int64_t c = 0; c < a_.channels; ++c) channel_[1][c] = slope[head_[c]];
+    spread_heads(value, channel_[0]);
+    if constexpr (tangent) spread_heads(slope, channel_[1]);
+  }
+
+  void spread_heads(const T* value, T* channel) const {
+    if (a_.shape.heads > 1) {
+      for (int64_t c = 0; c < a_.channels; ++c) channel[c] = value[head_[c]];
+      return;
+    }
+    for (int64_t c = 0; c < a_.channels; c += Simd<T>::width) store(channel + c, Pack<T>{} + value[head_[c]]);
   }
 
   // Adjoints of h_n, of the weights and (in part) of the rotation of one edge.
@@ -361,14 +368,28 @@ class EdgeTile {
     weight_adjoints<tangent>(in, dot, edge, e, out);
   }
 
+  // Sums over the channels of each head; the padding holds zeros.
+  void sum_heads(const T* products, T* total) const {
+    const int64_t H = a_.shape.heads;
+    for (int64_t f = 0; f < a_.shape.streams; ++f) {
+      const T* p = products + f * a_.padded;
+      if (H == 1) {
+        Pack<T> whole{};
+        for (int64_t c = 0; c < a_.padded; c += Simd<T>::width) whole += load(p + c);
+        total[f] = sum<T>(whole);
+      } else {
+        for (int64_t c = 0; c < a_.shape.width; ++c) total[head_[f * a_.padded + c]] += p[c];
+      }
+    }
+  }
+
   template <bool tangent>
   void weight_adjoints(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, int64_t edge, int64_t e,
                        const EdgeGradients<T>& out) {
     const int64_t H = a_.shape.heads, width = a_.shape.streams * H;
     T wb[kMaxStreams * kMaxHeads] = {}, wdb[kMaxStreams * kMaxHeads] = {};
-    for (int64_t c = 0; c < a_.channels; ++c) wb[head_[c]] += channel_[2][c];
-    if constexpr (tangent)
-      for (int64_t c = 0; c < a_.channels; ++c) wdb[head_[c]] += channel_[3][c];
+    sum_heads(channel_[2], wb);
+    if constexpr (tangent) sum_heads(channel_[3], wdb);
     if (a_.shape.focus) {
       Focus<T>& focus = focus_[e];
       for (int64_t f = 0; f < a_.shape.streams; ++f) share_adjoint_[f][0] = share_adjoint_[f][1] = T(0);

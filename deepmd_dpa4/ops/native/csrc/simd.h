@@ -64,11 +64,27 @@ inline void store(T* p, Pack<T> v) {
   *reinterpret_cast<typename Simd<T>::Memory*>(p) = v;
 }
 
+// Sum of `width` numbers by halving, so that the additions of several sums overlap.
+template <typename T, int width, typename Vector>
+inline __attribute__((always_inline)) T halving_sum(Vector v) {
+  if constexpr (width == 1) {
+    return v[0];
+  } else if constexpr (sizeof(Vector) == 16) {
+    T total = v[0];
+    for (int i = 1; i < width; ++i) total += v[i];
+    return total;
+  } else {
+    typedef T Half __attribute__((vector_size(sizeof(Vector) / 2)));
+    Half low, high;
+    std::memcpy(&low, &v, sizeof(Half));
+    std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(Half), sizeof(Half));
+    return halving_sum<T, width / 2>(low + high);
+  }
+}
+
 template <typename T>
 inline T sum(Pack<T> v) {
-  T total = 0;
-  for (int i = 0; i < Simd<T>::width; ++i) total += v[i];
-  return total;
+  return halving_sum<T, Simd<T>::width>(v);
 }
 
 // exp by argument reduction to |r| <= ln(2)/2 and its Taylor series, accurate to rounding; arguments are clamped to the
