@@ -27,19 +27,27 @@ from deepmd_dpa4.nn.grid_product import MessageNodeProduct
 if TYPE_CHECKING:
     from worker import Worker
 
-OPERATIONS: dict[str, type[nn.Module]] = {
-    "edge geometry": EdgeFeatures,
-    "convolution of a block": SO2Convolution,
-    "message-node product": MessageNodeProduct,
-    "feed-forward on a grid": GridFeedForward,
+
+class Operation(NamedTuple):
+    """A method of the first module of a kind in the network."""
+
+    kind: type[nn.Module]
+    method: str = "forward"
+
+
+OPERATIONS = {
+    "edge geometry": Operation(EdgeFeatures),
+    "sums over edges of a block": Operation(SO2Convolution, "sum_edges"),
+    "message-node product": Operation(MessageNodeProduct),
+    "feed-forward on a grid": Operation(GridFeedForward),
 }
-"""Modules that hold a hot operation; the first of each kind in the network is timed."""
 
 
 class Call(NamedTuple):
-    """A module and what it was called with; every floating-point input is a leaf."""
+    """A method of a module and what it was called with; every floating-point input is a leaf."""
 
     module: nn.Module
+    method: Callable[..., Any]
     inputs: tuple[Any, ...]
 
     @property
@@ -48,12 +56,12 @@ class Call(NamedTuple):
 
     def forward(self) -> list[Tensor]:
         """Floating-point outputs."""
-        outputs = pytree.tree_leaves(self.module(*self.inputs))
+        outputs = pytree.tree_leaves(self.method(*self.inputs))
         return [x for x in outputs if isinstance(x, Tensor) and x.is_floating_point() and x.requires_grad]
 
     def without_tape(self) -> None:
         with torch.no_grad():
-            self.module(*self.inputs)
+            self.method(*self.inputs)
 
     def first(self, create_graph: bool = False) -> list[Tensor]:
         """Gradients of the sum of all outputs."""
@@ -115,34 +123,33 @@ def measured(worker: Worker, run: Callable[[Call], Any], call: Call) -> dict[str
     return worker.yardstick() | {"seconds": worker.time(lambda: run(call))}
 
 
-def capture(worker: Worker, params: dict[str, Any], spec: systems.Spec, kind: type[nn.Module]) -> Call | None:
-    """Call of the first module of a kind in one evaluation; None where the network has none."""
+def capture(worker: Worker, params: dict[str, Any], spec: systems.Spec, operation: Operation) -> Call | None:
+    """First call of an operation in one evaluation; None where the network has no such module."""
     with tempfile.TemporaryDirectory() as folder:
         worker.build(OURS, params, str(Path(folder) / "weights.pt"))
     assert worker.model is not None
-    module = next((module for module in worker.model.modules() if isinstance(module, kind)), None)
+    module = next((module for module in worker.model.modules() if isinstance(module, operation.kind)), None)
     if module is None:
         return None
+    method = getattr(module, operation.method)
     calls: list[Call] = []
-    hook = module.register_forward_pre_hook(keep(calls))
+
+    def keep(*inputs: Any) -> Any:
+        calls.append(Call(module, method, pytree.tree_map(leaf, inputs)))
+        return method(*inputs)
+
+    setattr(module, operation.method, keep)
     worker.system(spec)
     worker.step("energy and forces")
-    hook.remove()
+    delattr(module, operation.method)
     return calls[0]
 
 
-def keep(calls: list[Call]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """Hook that stores the inputs of a module, cut from the tape."""
-
-    def leaf(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.detach().clone().requires_grad_(value.is_floating_point())
-        return value
-
-    def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        calls.append(Call(module, pytree.tree_map(leaf, inputs)))
-
-    return hook
+def leaf(value: Any) -> Any:
+    """An input cut from the tape."""
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.is_floating_point())
+    return value
 
 
 if __name__ == "__main__":
