@@ -35,7 +35,9 @@ class ExecutionConfig:
     """How the model is run."""
 
     use_compile: bool = option(
-        False, "Compile energy and forces for training. Accepted; this version runs without compilation and says so."
+        False,
+        "Compile energy and forces for training. Accepted, but this version runs without and says so: on CPUs native "
+        "kernels take its place.",
     )
     enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")
     kernels: str = option(

@@ -96,7 +96,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
         preset_out_bias=preset,
         data_stat_protect=params.get("data_stat_protect", 1e-2),
         execution=execution,
-        native=use_native(execution.kernels),
+        native=descriptor.has_native_precision() and use_native(execution.kernels),
         model_type_name=str(params.get("type", NEUTRAL)),
     )
 

@@ -114,6 +114,10 @@ class DescriptorDPA4(BaseDescriptor, Network):
         features = self.features(graph, charge_spin)
         return features.view(nlist.shape[0], nlist.shape[1], -1), None, None, None, None
 
+    def has_native_precision(self) -> bool:
+        """Whether native kernels exist for the precision of the parameters."""
+        return self.radial_basis.adam_freqs.dtype in (torch.float32, torch.float64)
+
     def get_rcut(self) -> float:
         """Cutoff in Angstrom."""
         return self.rcut

@@ -51,7 +51,8 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         execution = execution or ExecutionConfig()
         self.enable_tf32 = execution.enable_tf32
         if execution.use_compile:
-            log.warning("`model/use_compile` is true: this version of deepmd-dpa4 runs the model without compilation")
+            instead = "with native kernels, which take its place on a CPU" if native else "in plain torch"
+            log.warning("`model/use_compile` is true: this version does not compile, it runs %s", instead)
         self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
         strict_loading(self)
         set_native(self, native)
