@@ -8,26 +8,23 @@ from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.descriptor.attention import HeadScores, stream_linear
 from deepmd_dpa4.descriptor.condition import ConditionReader, EdgeContext
 from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.descriptor.edge_sum import EdgeSumMethods
 from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
 from deepmd_dpa4.nn.gate import EdgeGate
 from deepmd_dpa4.nn.grid_product import MessageNodeProduct
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import SO3Linear, WeightLinear
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
-from deepmd_dpa4.nn.so2_linear import SO2Linear, join_orders, split_orders
+from deepmd_dpa4.nn.so2_linear import SO2Linear
 from deepmd_dpa4.ops.exchange import fill_ghosts
-from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
-from deepmd_dpa4.ops.segment import envelope_softmax, native_envelope_softmax, segment_sum
+from deepmd_dpa4.ops.segment import envelope_softmax, native_envelope_softmax
 from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_degrees
 
 # Share of the focus weights that is spread evenly over the streams.
 FOCUS_SMOOTHING = 0.02
-# What the native operator is written for; other networks run in plain torch.
-LARGEST_DEGREE, MOST_STREAMS, MOST_HEADS = 5, 8, 8
 
 
-class SO2Convolution(nn.Module):
+class SO2Convolution(EdgeSumMethods, nn.Module):
     """One message-passing step in the edge frames: node features (D, N, C) to messages (D, N, C).
 
     Parameters
@@ -70,7 +67,7 @@ class SO2Convolution(nn.Module):
         self._build_focus(common.edge_norm, bias, init)
         self._build_edge_product(config, init)
         self._build_node_product(config, init)
-        self._describe_to_operator(config, top_mmax, init.dtype)
+        self.describe_to_operator(config, top_mmax, init.dtype)
         self.pre_focus_mix = SO3Linear(lmax, channels, self.width, bias, init)
         self.post_focus_mix = SO3Linear(lmax, self.width, channels, bias, init, zero=True)
 
@@ -143,25 +140,6 @@ class SO2Convolution(nn.Module):
             else None
         )
 
-    def _describe_to_operator(self, config: DescriptorConfig, top_mmax: int, dtype: torch.dtype) -> None:
-        """What the native operator has to know, and whether it covers these options."""
-        mixer, common = self.radial_degree_mixer, config.common
-        rank = 0 if mixer is None else mixer.copies
-        normed = int(self.focus_compete_norm is not None)
-        sizes = [self.lmax, self.mmax, top_mmax, self.streams, max(self.heads, 1), self.layers, rank, normed]
-        self.operator_shape = sizes
-        self.covered = (
-            1 <= self.lmax <= LARGEST_DEGREE
-            and self.layers > 0
-            and self.streams <= MOST_STREAMS
-            and self.heads <= MOST_HEADS
-            and common.activation_function.lower() == "silu"
-            and not common.mlp_bias
-            and not config.grid.s2_activation[0]
-            and not (mixer is not None and mixer.per_channel)
-            and dtype in (torch.float32, torch.float64)
-        )
-
     def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
         """Messages of the normalised node features ``x`` (D, N, C)."""
         wide = self.pre_focus_mix(x)
@@ -187,60 +165,6 @@ class SO2Convolution(nn.Module):
             message = message + self.message_node_grid_product(message, wide)
         return self.post_focus_mix(message)
 
-    def native_sum(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
-        """Edge features formed, mixed, turned back and summed per receiver by one operator: (N, D, Cw)."""
-        graph = context.graph
-        mixer = self.radial_degree_mixer
-        if mixer is None:
-            features = senders
-            kernels = self.condition.read_degrees(context, self.degree_map(), self.lmax + 1).flatten(1)
-        else:
-            features = mixer.sender_features(senders)
-            kernels = self.condition.read(context, self.project(mixer.readout()), self.lmax + 1)
-        return torch.ops.dpa4.edge_message(
-            features,
-            context.geometry.compact,
-            kernels,
-            weight.expand(-1, self.streams, -1),
-            self.flat_stack(),
-            self.focus_readout(),
-            graph.sender,
-            graph.receiver,
-            graph.n_owned,
-            self.operator_shape,
-        )
-
-    def flat_stack(self) -> Tensor:
-        """All weights of the SO(2) layers in one vector: the matrices of each layer, then its gates."""
-        parts: list[Tensor] = []
-        for linear, activation in zip(self.so2_linears, self.non_linearities):
-            parts += [matrix.flatten() for matrix in linear.matrices()]  # type: ignore[operator]
-            parts.append(activation.weight().flatten())  # type: ignore[operator]
-        last = self.so2_linears[-1]
-        parts += [matrix.flatten() for matrix in last.matrices()]  # type: ignore[operator]
-        return torch.cat(parts)
-
-    def focus_readout(self) -> Tensor | None:
-        """Weights that read the scores of the streams from their scalars, (F, Cf)."""
-        if self.adamw_focus_compete_w is None:
-            return None
-        readout = self.adamw_focus_compete_w.t()
-        if self.focus_compete_norm is not None:
-            readout = readout * self.focus_compete_norm.adam_scale
-        return readout
-
-    def plain_sum(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
-        """The same in plain torch, which defines what the operator computes."""
-        rotation = context.geometry.rotation
-        if not self.whole:
-            rotation = rotation.index_select(1, self.row)[:, :, : self.size]
-        local = self.edge_product(senders, rotation, context)
-        share = self.focus_share(local)
-        local = self.mix(local, context)
-        if share is not None:
-            weight = weight * share
-        return self.weighted_sum(local, weight, rotation, context.graph)
-
     def degree_map(self) -> Tensor:
         """Map from the edge condition (channels C) to one degree of r (width Cw)."""
         if self.radial_hidden_proj is not None:
@@ -256,67 +180,6 @@ class SO2Convolution(nn.Module):
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
         return readout.reshape(-1, readout.shape[readout.dim() - 1])
-
-    def degree_condition(self, context: EdgeContext) -> Tensor:
-        """Edge condition r for each row of the edge features, (E, rows, Cw)."""
-        scale = self.condition.read_degrees(context, self.degree_map(), self.lmax + 1)
-        return scale.index_select(1, self.degree_of_row)
-
-    def edge_product(self, senders: Tensor, rotation: Tensor, context: EdgeContext) -> Tensor:
-        """Sender features in the edge frames times the edge condition, (E, rows, Cw) (specification 4.3)."""
-        sender = context.graph.sender
-        mixer = self.radial_degree_mixer
-        if mixer is None:
-            if self.in_frame:
-                local = rotate_in(senders, sender, rotation)
-            else:
-                local = senders.index_select(0, sender)
-            return local * self.degree_condition(context)
-        kernels = self.condition.read(context, self.project(mixer.readout()), self.lmax + 1)
-        if mixer.per_channel:
-            return mixer.mix_channels(kernels, rotate_in(senders, sender, rotation))
-        return rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
-
-    def focus_share(self, local: Tensor) -> Tensor | None:
-        """Weights of the focus streams of each edge against each other, (E, F, 1) (specification 4.6).
-
-        They are read from the scalars before the SO(2) layers and act after them.
-        """
-        if self.adamw_focus_compete_w is None:
-            return None
-        scalars = local[:, 0].reshape(-1, self.streams, self.stream_width)
-        if self.focus_compete_norm is not None:
-            scalars = self.focus_compete_norm(scalars)
-        logits = (scalars * self.adamw_focus_compete_w.t()).sum(dim=2)
-        if self.focus_compete_bias is not None:
-            logits = logits + self.focus_compete_bias
-        share = (1.0 - self.smoothing) * torch.softmax(logits, dim=1) + self.smoothing / self.streams
-        return share.unsqueeze(2)
-
-    def mix(self, local: Tensor, context: EdgeContext) -> Tensor:
-        r"""Residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
-        if self.layers == 0:
-            return local
-        groups = split_orders(local, self.lmax, self.mmax, self.streams)
-        index = 0
-        for linear, activation in zip(self.so2_linears, self.non_linearities):
-            factor = self.bias_factor(index, linear.width_out, context)  # type: ignore[arg-type]
-            mixed = activation(linear(groups, factor))
-            groups = [a + b for a, b in zip(groups, mixed)]
-            index += 1
-        last = self.so2_linears[-1]
-        mixed = last(groups, self.bias_factor(index, self.stream_width, context))
-        groups = [a + b for a, b in zip(groups, mixed)]
-        return join_orders(groups, self.stream_width)
-
-    def bias_factor(self, layer: int, width: int, context: EdgeContext) -> Tensor | None:
-        """Factor r[0] w (F, E, width) that lets the bias of the first layer vanish with the edge."""
-        if layer > 0 or self.so2_linears[0].bias0 is None:
-            return None
-        identity = torch.eye(self.width, dtype=self.kappa.dtype, device=self.kappa.device)
-        factor = self.scalar_condition(identity, context) * context.geometry.weight.unsqueeze(1)
-        factor = factor.view(-1, self.streams, self.stream_width).transpose(0, 1)
-        return torch.cat([factor, factor], dim=2) if width > self.stream_width else factor
 
     def edge_weight(self, senders: Tensor, context: EdgeContext) -> Tensor:
         """Weight of each edge in the sum of its receiver, (E, F, H) or (E, 1, 1) (specification 4.8)."""
@@ -356,16 +219,3 @@ class SO2Convolution(nn.Module):
         if self.native and not weight.is_cuda and source_gate is None:
             return native_envelope_softmax(logits, weight, null_mass, graph.receiver, graph.n_owned)
         return envelope_softmax(logits, weight, source_gate, null_mass, graph.receiver, graph.n_owned)
-
-    def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, graph: Graph) -> Tensor:
-        """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""
-        if weight.shape[1] * weight.shape[2] == 1:
-            if not self.in_frame:
-                return segment_sum(local * weight, graph.receiver, graph.n_owned)
-            return rotate_back_sum(local, rotation * weight, graph.receiver, graph.n_owned)
-        shape = [local.shape[0], local.shape[1], weight.shape[1], weight.shape[2]]
-        shape.append(self.width // (weight.shape[1] * weight.shape[2]))
-        local = (local.view(shape) * weight[:, None, :, :, None]).flatten(2)
-        if not self.in_frame:
-            return segment_sum(local, graph.receiver, graph.n_owned)
-        return rotate_back_sum(local, rotation, graph.receiver, graph.n_owned)
