@@ -27,6 +27,9 @@ FOCUS_SMOOTHING = 0.02
 class SO2Convolution(EdgeSumMethods, nn.Module):
     """One message-passing step in the edge frames: node features (D, N, C) to messages (D, N, C).
 
+    In three parts, because the first and the last act on each node alone: ``pre_focus_mix`` widens the node features,
+    :meth:`sum_edges` forms the messages of the edges and sums them, :meth:`finish` turns the sums into messages.
+
     Parameters
     ----------
     config : DescriptorConfig
@@ -139,11 +142,6 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
             if config.message.message_node_so3
             else None
         )
-
-    def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
-        """Messages of the normalised node features ``x`` (D, N, C)."""
-        wide = self.pre_focus_mix(x)
-        return self.finish(self.sum_edges(wide, context), wide, context.normalizer)
 
     def sum_edges(self, wide: Tensor, context: EdgeContext) -> Tensor:
         """Weighted sum over the edges of each receiver, (N, D, Cw), of the widened node features (D, N, Cw)."""

@@ -191,3 +191,12 @@ def test_wrong_sizes_are_named() -> None:
     short = [*differentiable[:4], differentiable[4][1:], None]  # type: ignore[index]
     with pytest.raises(RuntimeError, match="`stack` has the wrong size"):
         torch.ops.dpa4.edge_message(*short, *rest)
+
+
+def test_edges_that_do_not_fit_are_refused() -> None:
+    """Otherwise threads would write over each other, or outside of the arrays."""
+    differentiable, (sender, receiver, nodes, shape) = arguments(*SHAPES["mixer"])
+    with pytest.raises(RuntimeError, match="sorted by receiver"):
+        torch.ops.dpa4.edge_message(*differentiable, sender, receiver.flip(0), nodes, shape)
+    with pytest.raises(RuntimeError, match=r"senders must lie in \[0, 4\)"):
+        torch.ops.dpa4.edge_message(*differentiable, sender + 2, receiver, nodes, shape)

@@ -85,3 +85,9 @@ def test_lengths_must_agree() -> None:
     receiver, sender = index()
     with pytest.raises(RuntimeError, match="200 receivers but 199 senders"):
         torch.ops.dpa4.pair_sum(random(NODES, 2), receiver, sender[1:], 1.0)
+
+
+def test_nodes_must_exist() -> None:
+    receiver, sender = index()
+    with pytest.raises(RuntimeError, match=r"senders must lie in \[0, 9\)"):
+        torch.ops.dpa4.pair_sum(random(NODES, 2), receiver, sender + NODES, 1.0)

@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include "edge_driver.h"
+#include "receivers.h"
 
 namespace dpa4 {
 namespace {
@@ -70,6 +71,8 @@ struct Arguments {
 };
 
 EdgeIndex index_of(const Tensor& sender, const Tensor& receiver, const Tensor& features, int64_t receivers) {
+  check_receivers(receiver, receivers);
+  check_nodes(sender, features.size(0), "senders");
   return {sender.const_data_ptr<int64_t>(), receiver.const_data_ptr<int64_t>(), sender.numel(), features.size(0),
           receivers};
 }

@@ -11,6 +11,7 @@
 #include <torch/library.h>
 
 #include "edge_driver.h"
+#include "receivers.h"
 
 namespace dpa4 {
 namespace {
@@ -42,9 +43,11 @@ struct Pairs {
   const int64_t *to, *from;
   int64_t edges;
 
-  Pairs(const Tensor& receiver_, const Tensor& sender_) : receiver(receiver_.contiguous()), sender(sender_.contiguous()) {
+  Pairs(const Tensor& receiver_, const Tensor& sender_, int64_t receivers, int64_t senders) : receiver(receiver_.contiguous()), sender(sender_.contiguous()) {
     TORCH_CHECK(receiver.sizes() == sender.sizes(), "dpa4: there are ", receiver.numel(), " receivers but ",
                 sender.numel(), " senders");
+    check_nodes(receiver, receivers, "receivers");
+    check_nodes(sender, senders, "senders");
     to = receiver.const_data_ptr<int64_t>();
     from = sender.const_data_ptr<int64_t>();
     edges = receiver.numel();
@@ -54,7 +57,7 @@ struct Pairs {
 };
 
 Tensor pair_sum_cpu(const Tensor& node, const Tensor& receiver, const Tensor& sender, double sign) {
-  const Pairs pairs(receiver, sender);
+  const Pairs pairs(receiver, sender, node.size(0), node.size(0));
   const Tensor x = node.contiguous();
   const int64_t K = x.size(1);
   Tensor y = at::empty({pairs.edges, K}, x.options());
@@ -72,7 +75,7 @@ Tensor pair_sum_cpu(const Tensor& node, const Tensor& receiver, const Tensor& se
 }
 
 Tensor pair_scatter_cpu(const Tensor& edge, const Tensor& receiver, const Tensor& sender, int64_t nodes, double sign) {
-  const Pairs pairs(receiver, sender);
+  const Pairs pairs(receiver, sender, nodes, nodes);
   const Tensor y = edge.contiguous();
   const int64_t K = y.size(1), threads = pairs.threads();
   Tensor x = at::zeros({nodes, K}, y.options());
@@ -93,7 +96,7 @@ Tensor pair_scatter_cpu(const Tensor& edge, const Tensor& receiver, const Tensor
 
 // a (N, B, w) of the receivers, b (M, B, w) of the senders, result (E, B).
 Tensor pair_dot_cpu(const Tensor& a, const Tensor& b, const Tensor& receiver, const Tensor& sender) {
-  const Pairs pairs(receiver, sender);
+  const Pairs pairs(receiver, sender, a.size(0), b.size(0));
   const Tensor left = a.contiguous(), right = b.contiguous();
   const int64_t B = a.size(1), w = a.size(2);
   Tensor y = at::empty({pairs.edges, B}, a.options());
@@ -110,7 +113,8 @@ Tensor pair_dot_cpu(const Tensor& a, const Tensor& b, const Tensor& receiver, co
 }
 
 Tensor receiver_sum_cpu(const Tensor& g, const Tensor& b, const Tensor& receiver, const Tensor& sender, int64_t nodes) {
-  const Pairs pairs(receiver, sender);
+  const Pairs pairs(receiver, sender, nodes, b.size(0));
+  check_receivers(pairs.receiver, nodes);
   const Tensor factor = g.contiguous(), right = b.contiguous();
   const int64_t B = b.size(1), w = b.size(2), threads = pairs.threads();
   const std::vector<int64_t> start = pairs.divide(threads);
@@ -128,7 +132,7 @@ Tensor receiver_sum_cpu(const Tensor& g, const Tensor& b, const Tensor& receiver
 }
 
 Tensor sender_sum_cpu(const Tensor& g, const Tensor& a, const Tensor& receiver, const Tensor& sender, int64_t nodes) {
-  const Pairs pairs(receiver, sender);
+  const Pairs pairs(receiver, sender, a.size(0), nodes);
   const Tensor factor = g.contiguous(), left = a.contiguous();
   const int64_t B = a.size(1), w = a.size(2), threads = pairs.threads();
   Tensor b = at::zeros({nodes, B, w}, a.options());

@@ -14,6 +14,13 @@ inline void check_receivers(const at::Tensor& receiver, int64_t n) {
   TORCH_CHECK(first == last || (*first >= 0 && last[-1] < n), "receivers must lie in [0, ", n, ")");
 }
 
+inline void check_nodes(const at::Tensor& index, int64_t n, const char* what) {
+  const int64_t* at = index.const_data_ptr<int64_t>();
+  bool inside = true;
+  for (int64_t e = 0; e < index.numel(); ++e) inside &= at[e] >= 0 && at[e] < n;
+  TORCH_CHECK(inside, what, " must lie in [0, ", n, ")");
+}
+
 // Run f(i, begin, end) over the edges begin..end of each receiver i that has any; whole receivers to each thread.
 // `make` gives each thread its f.
 template <typename Make>
