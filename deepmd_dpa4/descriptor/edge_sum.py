@@ -33,7 +33,6 @@ class EdgeSumMethods:
         streams: int
         heads: int
         layers: int
-        channels: int
         width: int
         stream_width: int
         smoothing: float

@@ -205,6 +205,7 @@ class Network(nn.Module):
     def sum_block(self, index: int, x: Tensor, context: EdgeContext) -> tuple[Tensor, Tensor]:
         """First half of one block, which reads other nodes: widened features (D, N, Cw) and sums (N, D, Cw)."""
         wide = summed = x
+        # TorchScript can walk through a list of modules but not take one of them by a variable
         position = 0
         for block in self.blocks:
             if position == index:
