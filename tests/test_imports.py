@@ -25,7 +25,8 @@ ALLOWED["host"] = ALLOWED["model"] | {"model", "export", "schema", "takeover"}
 ALLOWED["takeover"] = set()
 ALLOWED["schema"] = {"config", "takeover"}
 ALLOWED["lammps_plugin"] = {"ops"}
-ALLOWED["commands"] = {"host", "ops", "lammps_plugin"}
+ALLOWED["data"] = set()
+ALLOWED["commands"] = {"data", "host", "ops", "lammps_plugin"}
 ALLOWED["cli"] = {"commands", "ops"}
 ALLOWED["__init__"] = set()
 

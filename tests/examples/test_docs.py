@@ -76,6 +76,20 @@ def test_snippets_of_native_page(tmp_path: Path) -> None:
     assert "Loop time" in simulated
 
 
+def test_snippets_of_data_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run, and the first one prints what the page shows."""
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "data.md"
+    (structures,) = blocks(page, "python")
+    exec(structures, {})
+    printed = [line for block in blocks(page, "sh") for line in run_block(block, tmp_path)]
+    (shown,) = blocks(page, "text")
+    assert printed[0].startswith(shown)
+    assert "neither energy nor forces" in printed[0] and "structure seen before" in printed[0]
+    assert "60 of 62 frames in 1 folders of mixed" in printed[1]
+    assert "60 of 60 frames in 2 folders of standard" in printed[2]
+
+
 def test_error_of_native_page() -> None:
     """The name is that of the operator."""
     name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/guard.py").read_text())
@@ -86,5 +100,5 @@ def test_error_of_native_page() -> None:
 
 def test_other_pages_have_no_untested_snippets() -> None:
     for page in PAGES:
-        if page.name not in ("README.md", "host.md", "native.md"):
+        if page.name not in ("README.md", "data.md", "host.md", "native.md"):
             assert "```" not in page.read_text()

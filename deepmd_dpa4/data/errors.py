@@ -1,0 +1,28 @@
+"""What a user of data files can have done wrong."""
+
+from importlib.util import find_spec
+
+
+class DataError(ValueError):
+    """Data or an option about it that cannot be used; the message names the file or option, and what is allowed."""
+
+
+def require(package: str, extra: str, purpose: str) -> None:
+    """Say what to install for ``purpose``.
+
+    Parameters
+    ----------
+    package : str
+        Name under which the package is imported.
+    extra : str
+        Extra of this package that brings it.
+    purpose : str
+        What needs it.
+
+    Raises
+    ------
+    DataError
+        If the package is not installed.
+    """
+    if find_spec(package) is None:
+        raise DataError(f"{purpose} needs the package {package}: pip install 'deepmd-dpa4[{extra}]'")

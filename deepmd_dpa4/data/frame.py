@@ -1,0 +1,74 @@
+"""One frame, as a file holds it and as it is written."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a frame comes from: file or folder, and position in it, counted from 0."""
+
+    source: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.source}, frame {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A frame with every value that its file gives, under the names of the file."""
+
+    place: Place
+    symbols: tuple[str, ...]
+    positions: np.ndarray
+    """(atoms, 3), Angstrom."""
+    cell: np.ndarray
+    """(3, 3), one vector per row, Angstrom; zero where there is none."""
+    periodic: tuple[bool, bool, bool]
+    values: dict[str, Any]
+    """Candidates for labels."""
+    energy_of_forces: str | None = None
+    """Name of the energy whose derivative the forces are, where the format has several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame with its labels; those that it lacks are ``None``."""
+
+    place: Place
+    symbols: tuple[str, ...]
+    positions: np.ndarray
+    """(atoms, 3), Angstrom."""
+    cell: np.ndarray | None
+    """(3, 3), one vector per row, Angstrom; ``None`` for a molecule."""
+    energy: float | None = None
+    """eV."""
+    force: np.ndarray | None = None
+    """(atoms, 3), eV/Angstrom."""
+    virial: np.ndarray | None = None
+    """(3, 3), eV: minus the volume times the stress that is positive under tension."""
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell, Angstrom^3; infinite for a molecule."""
+        return float("inf") if self.cell is None else abs(float(np.linalg.det(self.cell)))
+
+    @property
+    def composition(self) -> tuple[tuple[str, int], ...]:
+        """Pairs of symbol and number of atoms, in the order of :func:`by_element`."""
+        return tuple((symbol, self.symbols.count(symbol)) for symbol in by_element(set(self.symbols)))
+
+
+def by_element(symbols: set[str]) -> list[str]:
+    """Symbols by atomic number; names that are no elements follow in alphabetic order."""
+    from ase.data import atomic_numbers
+
+    return sorted(symbols, key=lambda symbol: (atomic_numbers.get(symbol, 1000), symbol))
+
+
+def formula(composition: tuple[tuple[str, int], ...]) -> str:
+    """Such as ``H2O1``: every number is written."""
+    return "".join(f"{symbol}{count}" for symbol, count in composition)
