@@ -280,6 +280,45 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], frames * nall)
         return self.derive_common(graph, scatter, atype, fparam, aparam, charge_spin)
 
+    @torch.jit.export
+    def forward_systems(
+        self,
+        atype: Tensor,
+        system: Tensor,
+        systems: int,
+        edge_index: Tensor,
+        edge_vec: Tensor,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        charge_spin: Tensor | None = None,
+        do_atomic_virial: bool = False,
+    ) -> dict[str, Tensor]:
+        """Predict systems of different sizes from their edges.
+
+        Parameters
+        ----------
+        atype, system : Tensor
+            Type and system of every atom, (N,).
+        systems : int
+            Number of systems.
+        edge_index, edge_vec : Tensor
+            Sender and receiver of every edge, (2, E), sorted by receiver, and edge vectors (E, 3).
+        fparam, aparam, charge_spin : Tensor, optional
+            Conditions: (systems, .), (N, .), (systems, 2).
+        do_atomic_virial : bool
+            Return the virial of each atom too.
+
+        Returns
+        -------
+        dict[str, Tensor]
+            As :meth:`~deepmd_dpa4.model.potential.PotentialMethods.derive_systems`.
+        """
+        every = torch.ones_like(edge_index[0], dtype=torch.bool)
+        graph = self.graph_of_edges(atype.unsqueeze(0), edge_index, edge_vec, every)
+        graph = Graph(graph.node_type, graph.n_owned, system, graph.sender, graph.receiver, graph.vector, None)
+        fparam, aparam, charge_spin = self.conditions(fparam, aparam, charge_spin, systems, graph.vector)
+        return self.atomic_model.derive_systems(graph, systems, fparam, aparam, charge_spin, do_atomic_virial)
+
     def derive_common(
         self,
         graph: Graph,

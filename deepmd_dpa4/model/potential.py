@@ -12,6 +12,7 @@ from deepmd_dpa4.graph.neighbors import Scatter
 from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, frame_virial
 from deepmd_dpa4.model.sweep import TILE_EDGES, SweepMethods
 from deepmd_dpa4.model.zbl import ZBL
+from deepmd_dpa4.ops.segment import segment_sum
 
 
 class PotentialMethods(SweepMethods):
@@ -104,18 +105,7 @@ class PotentialMethods(SweepMethods):
             (frames, 9) and on request ``atom_virial`` (frames, atoms, 9); eV and Angstrom, float64. Half of the
             virial of an edge goes to each end.
         """
-        if not training and sweep and self.zbl is None and graph.receiver.shape[0] > tile_edges:
-            vector = graph.vector.detach()
-            energy, gradient = self.sweep(graph, self.of_atoms(fparam, graph), aparam, charge_spin, tile_edges)
-        else:
-            vector = graph.vector.detach().requires_grad_(True)
-            leaf = Graph(
-                graph.node_type, graph.n_owned, graph.frame, graph.sender, graph.receiver, vector, graph.exchange
-            )
-            energy, _, _ = self.atomic_energies(leaf, fparam, aparam, charge_spin)
-            gradient = edge_gradient(energy, vector, training)
-            if not training:
-                energy, vector = energy.detach(), vector.detach()
+        energy, gradient, vector = self.differentiate(graph, fparam, aparam, charge_spin, training, sweep, tile_edges)
         pairs = self.descriptor.pairs
         force = pairs.scatter(gradient, scatter.receiver, scatter.sender, scatter.n_atoms, -1.0)
         atom_energy = energy.view(frames, graph.n_owned // frames, 1)
@@ -130,6 +120,68 @@ class PotentialMethods(SweepMethods):
             frame_of_edge = graph.frame.index_select(0, graph.receiver)
             result["virial"] = frame_virial(gradient, vector, frame_of_edge, frames)
         return result
+
+    def derive_systems(
+        self,
+        graph: Graph,
+        systems: int,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+        atomic_virial: bool,
+    ) -> dict[str, Tensor]:
+        """Energy and its derivatives of systems of different sizes.
+
+        Parameters
+        ----------
+        graph, fparam, aparam, charge_spin
+            As in :meth:`atomic_energies`; the frame of a node is its system.
+        systems : int
+            Number of systems.
+        atomic_virial : bool
+            Return the virial of each atom too.
+
+        Returns
+        -------
+        dict[str, Tensor]
+            ``energy`` (systems,), ``virial`` (systems, 9), ``atom_energy`` (N,), ``force`` (N, 3) and on request
+            ``atom_virial`` (N, 9); eV and Angstrom, float64.
+        """
+        energy, gradient, vector = self.differentiate(graph, fparam, aparam, charge_spin, False, True)
+        pairs = self.descriptor.pairs
+        frame = graph.frame[: graph.n_owned]
+        result = {"atom_energy": energy, "energy": segment_sum(energy, frame, systems)}
+        result["force"] = pairs.scatter(gradient, graph.receiver, graph.sender, graph.n_owned, -1.0)
+        result["virial"] = frame_virial(gradient, vector, frame.index_select(0, graph.receiver), systems)
+        if atomic_virial:
+            half = 0.5 * edge_virial(gradient, vector)
+            result["atom_virial"] = pairs.scatter(half, graph.receiver, graph.sender, graph.n_owned, 1.0)
+        return result
+
+    def differentiate(
+        self,
+        graph: Graph,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+        training: bool,
+        sweep: bool,
+        tile_edges: int = TILE_EDGES,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies of the owned atoms (N,), the gradient of their sum by the edge vectors, and these, (E, 3) each.
+
+        Without ``training`` all three are free of history.
+        """
+        if not training and sweep and self.zbl is None and graph.receiver.shape[0] > tile_edges:
+            energy, gradient = self.sweep(graph, self.of_atoms(fparam, graph), aparam, charge_spin, tile_edges)
+            return energy, gradient, graph.vector.detach()
+        vector = graph.vector.detach().requires_grad_(True)
+        leaf = Graph(graph.node_type, graph.n_owned, graph.frame, graph.sender, graph.receiver, vector, graph.exchange)
+        energy, _, _ = self.atomic_energies(leaf, fparam, aparam, charge_spin)
+        gradient = edge_gradient(energy, vector, training)
+        if training:
+            return energy, gradient, vector
+        return energy.detach(), gradient, vector.detach()
 
 
 class Potential(PotentialMethods, nn.Module):
