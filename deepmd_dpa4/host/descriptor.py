@@ -9,11 +9,12 @@ from deepmd.pt.utils.env import DEVICE, PRECISION_DICT
 from deepmd.utils.finetune import get_index_between_two_maps, map_pair_exclude_types
 from torch import Tensor
 
+from deepmd_dpa4.checkpoint.tables import index_tables
 from deepmd_dpa4.config import BridgingConfig, parse_descriptor
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.cutoff import InnerClamp
 from deepmd_dpa4.graph.neighbors import from_table
-from deepmd_dpa4.host.state import index_tables, lenient_tables
+from deepmd_dpa4.host.state import lenient_tables
 from deepmd_dpa4.host.statistics import measure_neighbors
 from deepmd_dpa4.nn.initial import Initializer
 

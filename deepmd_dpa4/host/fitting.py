@@ -31,7 +31,7 @@ class FittingDPA4(EnergyFitting, Fitting):
         The ``fitting_net`` section of an input. Unknown keys are an error.
     """
 
-    default_frame_parameters: Tensor | None
+    default_fparam_tensor: Tensor | None
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class FittingDPA4(EnergyFitting, Fitting):
         self.numb_fparam, self.numb_aparam = config.numb_fparam, config.numb_aparam
         given = config.default_fparam
         default = None if given is None else torch.tensor(given, dtype=torch.float64)
-        self.register_buffer("default_frame_parameters", default, persistent=False)
+        self.register_buffer("default_fparam_tensor", default)
         self.stats: Any = None
         self.to(DEVICE)
         trainable = config.trainable if isinstance(config.trainable, bool) else all(config.trainable)
@@ -92,10 +92,10 @@ class FittingDPA4(EnergyFitting, Fitting):
         return self.numb_aparam
 
     def has_default_fparam(self) -> bool:
-        return self.default_frame_parameters is not None
+        return self.default_fparam_tensor is not None
 
     def get_default_fparam(self) -> Tensor | None:
-        return self.default_frame_parameters
+        return self.default_fparam_tensor
 
     def get_sel_type(self) -> list[int]:
         """All types: an empty list."""

@@ -15,7 +15,7 @@ from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, search, sort_edges
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
-from deepmd_dpa4.host.state import strict_loading
+from deepmd_dpa4.host.state import store_nuclei, strict_loading
 from deepmd_dpa4.ops.select import set_native
 
 log = logging.getLogger("deepmd.dpa4")
@@ -55,6 +55,7 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
             log.warning("`model/use_compile` is true: this version does not compile, it runs %s", instead)
         self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
         strict_loading(self)
+        store_nuclei(self, self.nuclear_charges)
         set_native(self, native)
 
     @classmethod
@@ -63,6 +64,12 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         from deepmd_dpa4.host.build import build_model
 
         return build_model(model_params)
+
+    @torch.jit.unused
+    def nuclear_charges(self) -> Tensor | None:
+        """Of each type, (ntypes,), if the model has zone bridging."""
+        zbl = self.atomic_model.zbl
+        return None if zbl is None else zbl.charge[:-1]
 
     def set_active_mode_from_loss(self, loss_type: str) -> None:
         """Refuse losses that need another head.

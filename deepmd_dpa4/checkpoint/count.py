@@ -1,0 +1,66 @@
+"""Numbers of trained parameters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from deepmd_dpa4.checkpoint.tables import is_table
+
+BUFFERS = (
+    "out_bias",
+    "out_std",
+    "bias_atom_e",
+    "case_embd",
+    "dens_force_rmsd",
+    "min_nbor_dist",
+    "version_tensor",
+    "descriptor.mean",
+    "descriptor.stddev",
+    "lora_scaling",
+    "atomic_numbers",
+    "degree_index_m",
+    "fparam_avg",
+    "fparam_inv_std",
+    "aparam_avg",
+    "aparam_inv_std",
+    "default_fparam_tensor",
+    "force_embedding.sqrt_2",
+    "force_embedding.sqrt_inv_3",
+    "force_embedding.sh_norm",
+    "cartesian_scale",
+)
+"""Endings of the names of tensors that are stored beside the parameters and not trained."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Trained parameters of a model."""
+
+    total: int
+    descriptor: int
+    fitting: int
+
+
+def is_parameter(name: str) -> bool:
+    """Whether a tensor of a checkpoint is trained; by its name, since a checkpoint does not tell."""
+    return not is_table(name) and not name.endswith(BUFFERS)
+
+
+def count(sizes: Mapping[str, int]) -> Count:
+    """Sums over parameters, whose names and sizes are given."""
+    descriptor = sum(size for name, size in sizes.items() if ".descriptor." in name)
+    fitting = sum(size for name, size in sizes.items() if "fitting_net." in name)
+    return Count(sum(sizes.values()), descriptor, fitting)
+
+
+def unique(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters by name, those that share memory once, by the first of their names."""
+    seen: set[tuple[int, int]] = set()
+    found = {}
+    for name, value in tensors.items():
+        where = (value.untyped_storage().data_ptr(), value.storage_offset())
+        if is_parameter(name) and (value.numel() == 0 or where not in seen):
+            seen.add(where)
+            found[name] = value
+    return found
