@@ -20,13 +20,14 @@ ALLOWED["ops"] = {"config", "so3", "graph"}
 ALLOWED["nn"] = ALLOWED["ops"] | {"ops"}
 ALLOWED["descriptor"] = ALLOWED["fitting"] = ALLOWED["nn"] | {"nn"}
 ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
+ALLOWED["checkpoint"] = ALLOWED["model"] | {"model"}
 ALLOWED["export"] = ALLOWED["model"] | {"model", "host"}
-ALLOWED["host"] = ALLOWED["model"] | {"model", "export", "schema", "takeover"}
+ALLOWED["host"] = ALLOWED["model"] | {"model", "checkpoint", "export", "schema", "takeover"}
 ALLOWED["takeover"] = set()
 ALLOWED["schema"] = {"config", "takeover"}
 ALLOWED["lammps_plugin"] = {"ops"}
 ALLOWED["data"] = set()
-ALLOWED["commands"] = {"data", "host", "ops", "lammps_plugin"}
+ALLOWED["commands"] = {"data", "checkpoint", "host", "ops", "lammps_plugin"}
 ALLOWED["cli"] = {"commands", "ops"}
 ALLOWED["__init__"] = set()
 

@@ -59,7 +59,7 @@ def unique(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     seen: set[tuple[int, int]] = set()
     found = {}
     for name, value in tensors.items():
-        where = (value.untyped_storage().data_ptr(), value.storage_offset())
+        where = (value.untyped_storage().data_ptr(), int(value.storage_offset()))
         if is_parameter(name) and (value.numel() == 0 or where not in seen):
             seen.add(where)
             found[name] = value

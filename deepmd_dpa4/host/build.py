@@ -8,6 +8,7 @@ from typing import Any
 import deepmd.pt.model.model as host_models
 
 from deepmd_dpa4 import __version__
+from deepmd_dpa4.checkpoint.options import SIGNATURE
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
 from deepmd_dpa4.config.model import ExecutionConfig
 from deepmd_dpa4.config.parse import parse_group
@@ -16,7 +17,7 @@ from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import use_native
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.host.naming import FITTING, NEUTRAL, NEUTRAL_FITTING
+from deepmd_dpa4.host.naming import FITTING, NEUTRAL, NEUTRAL_FITTING, OFFICIAL_NAMES
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -55,6 +56,14 @@ def build_model(model_params: dict[str, Any]) -> Any:
     model.model_def_script = json.dumps(model_params)
     log.info("model type %s is built by deepmd-dpa4 %s", model_params.get("type"), __version__)
     return model
+
+
+def sign(config: dict[str, Any]) -> None:
+    """Note our version in the sections of a training input that we build models of: its checkpoints keep it."""
+    model = config["model"]
+    for section in model.get("model_dict", {"": model}).values():
+        if str(section.get("type")) in (*OFFICIAL_NAMES, NEUTRAL):
+            section.setdefault("info", {})[SIGNATURE] = __version__
 
 
 def _official(model_params: dict[str, Any], reason: str) -> Any:

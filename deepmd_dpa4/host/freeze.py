@@ -12,6 +12,7 @@ from deepmd.pt.entrypoints.freeze_pt2 import is_sezm_checkpoint
 from deepmd.pt.infer.inference import Tester
 
 from deepmd_dpa4 import __version__
+from deepmd_dpa4.checkpoint.read import read_checkpoint
 from deepmd_dpa4.config.option import require_one_of
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
@@ -55,8 +56,9 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     """
     require_one_of("--kernels", kernels, KERNELS)
     path = Path(output)
-    by_suffix = is_sezm_checkpoint(model)
+    # first, because it reads weights only, which DeePMD-kit's question does not
     branches = branch_types(model)
+    by_suffix = is_sezm_checkpoint(model)
     ours = by_suffix or NEUTRAL in branches.values()
     if by_suffix and path.suffix not in ("", PORTABLE, COMPILED):
         raise ValueError(f"`--output` is {output!r} but must end in {PORTABLE} or {COMPILED}")
@@ -82,9 +84,9 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
 
 def branch_types(model: str) -> dict[str, str]:
     """Type of the model of each branch of a checkpoint; the name of the only one is empty."""
-    state = torch.load(model, map_location="cpu", weights_only=True)
-    params = state.get("model", state).get("_extra_state", {}).get("model_params", {})
-    return {name: str(branch.get("type")) for name, branch in params.get("model_dict", {"": params}).items()}
+    checkpoint = read_checkpoint(Path(model))
+    branches = checkpoint.branches if checkpoint.multi_task else {"": checkpoint.params}
+    return {name: str(branch.get("type")) for name, branch in branches.items()}
 
 
 def save_script(tester: Any, path: Path) -> None:

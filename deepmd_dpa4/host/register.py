@@ -63,16 +63,19 @@ def rebind_freeze() -> None:
 def rebind_training() -> None:
     """A loss of type ``dens`` needs a head that only the official model has, and models are built before losses.
 
+    The input of the training is also where checkpoints get the version of this package from.
+
     ``train`` looks ``get_trainer`` up in its module; the complete input passes through it.
     """
     import deepmd.pt.entrypoints.main as host_main
 
-    from deepmd_dpa4.host import official
+    from deepmd_dpa4.host import build, official
 
     host_get_trainer = host_main.get_trainer
 
     def get_trainer(config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         official.mark_denoising(config)
+        build.sign(config)
         return host_get_trainer(config, *args, **kwargs)
 
     host_main.get_trainer = get_trainer

@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -90,6 +91,15 @@ def test_snippets_of_data_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "60 of 60 frames in 2 folders of standard" in printed[2]
 
 
+@pytest.mark.slow
+def test_snippets_of_checkpoints_page(tmp_path: Path) -> None:
+    (looking,) = blocks(DOCS / "checkpoints.md", "sh")
+    _, checkpoint, _, frozen, data = run_block(looking, copy_examples(tmp_path))
+    assert "runs in deepmd-dpa4" in checkpoint
+    assert "descriptor/channels" in frozen
+    assert json.loads(data)["kind"] == "TorchScript"
+
+
 def test_error_of_native_page() -> None:
     """The name is that of the operator."""
     name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/guard.py").read_text())
@@ -100,5 +110,5 @@ def test_error_of_native_page() -> None:
 
 def test_other_pages_have_no_untested_snippets() -> None:
     for page in PAGES:
-        if page.name not in ("README.md", "data.md", "host.md", "native.md"):
+        if page.name not in ("README.md", "data.md", "host.md", "native.md", "checkpoints.md"):
             assert "```" not in page.read_text()

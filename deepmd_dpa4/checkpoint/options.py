@@ -1,0 +1,163 @@
+"""Which options a model was made with, and which implementation has them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
+from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
+
+Section = dict[str, Any]
+
+MODEL_NAMES = DESCRIPTOR_NAMES = ("dpa4", "sezm", "emfa")
+"""Type names of DPA4, in lower case; the last is ours alone."""
+FITTING_NAMES = ("dpa4_ener", "sezm_ener", "emfa_ener")
+PLUGIN_MODEL = ("kernels",)
+"""Options of the model that only this package has."""
+PLUGIN_FITTING = ("bias_out",)
+"""Options of the fitting net that official's constructor takes and its input checks do not know."""
+
+SIGNATURE = "deepmd_dpa4"
+"""Key in ``info`` of a model: version of this package under which it was trained."""
+MODEL_DEFAULTS: Section = {
+    "data_stat_nbatch": 10,
+    "data_stat_protect": 0.01,
+    "data_bias_nsample": 10,
+    "pair_exclude_types": [],
+    "atom_exclude_types": [],
+    "preset_out_bias": None,
+    "srtab_add_bias": True,
+    "model_branch_alias": [],
+    "info": {},
+    "lora": None,
+    "finetune_head": None,
+    "hessian_mode": False,
+    **dict.fromkeys(("compress", "modifier", "type_embedding", "use_srtab", "smin_alpha", "sw_rmin", "sw_rmax")),
+}
+"""Options of DeePMD-kit's models that DPA4 models may carry."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Options of one model by section, sorted.
+
+    Parameters
+    ----------
+    model, descriptor, fitting : dict
+        All options, by their present names, defaults filled in.
+    changed : dict
+        Those that differ from the default, as ``section/option``.
+    official_only : tuple of str
+        What only official has, as ``section/option`` and value; such a model runs there.
+    unknown : tuple of str
+        Names that neither implementation knows.
+    """
+
+    model: Section
+    descriptor: Section
+    fitting: Section
+    changed: Section
+    official_only: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def is_dpa4(params: Mapping[str, Any]) -> bool:
+    """Whether a ``model`` section is one of DPA4, by its type."""
+    return str(params.get("type", "")).lower() in MODEL_NAMES
+
+
+def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> ModelOptions:
+    """Sort the options of a ``model`` section.
+
+    Parameters
+    ----------
+    params : mapping
+        The section; ``descriptor`` and ``fitting_net`` may be missing.
+    tensors : iterable of str
+        Names of the tensors of the model, which alone tell about a denoising head.
+    """
+    energy = _type(params, "fitting_net", FITTING_NAMES[0]).lower() in FITTING_NAMES
+    sections = {
+        "model": ({key: value for key, value in params.items() if key not in _STRUCTURE}, _model_defaults(), {}),
+        "descriptor": (named(params.get("descriptor")), DescriptorConfig().flat(), OFFICIAL_ONLY_DESCRIPTOR),
+        "fitting_net": (named(params.get("fitting_net")), _defaults(FittingConfig), OFFICIAL_ONLY_FITTING),
+    }
+    full: dict[str, Section] = {}
+    changed: Section = {}
+    unknown: list[str] = []
+    for where, (given, defaults, neutral) in sections.items():
+        if where == "fitting_net" and not energy:
+            full[where], known = given, dict.fromkeys(given)
+        else:
+            known = defaults | {key: values[0] for key, values in neutral.items()}
+            full[where] = known | given
+        unknown += [f"{where}/{key}" for key in given if key not in known]
+        changed |= {
+            f"{where}/{key}": value
+            for key, value in given.items()
+            if key in known and key not in _FREE and not _same(value, known[key])
+        }
+    return ModelOptions(
+        full["model"],
+        full["descriptor"],
+        full["fitting_net"],
+        changed,
+        tuple(_official_only(params, full, energy, tensors)),
+        tuple(unknown),
+    )
+
+
+_STRUCTURE = ("type", "type_map", "descriptor", "fitting_net", "spin")
+_FREE = ("info", "model_branch_alias")
+
+
+def _official_only(
+    params: Mapping[str, Any], full: Mapping[str, Section], energy: bool, tensors: Iterable[str]
+) -> list[str]:
+    """Options that this package hands to official, as ``name = value``."""
+    reasons = []
+    if params.get("spin") is not None:
+        reasons.append("model/spin")
+    if params.get("lora") is not None:
+        reasons.append("model/lora")
+    if not energy:
+        reasons.append(f"fitting_net/type = {_type(params, 'fitting_net', '')}")
+    if any(".dens_fitting_net." in name for name in tensors):
+        reasons.append("loss/type = dens")
+    descriptor = full["descriptor"]
+    schedule = descriptor.get("l_schedule")
+    if schedule == [] or (schedule is None and descriptor.get("n_blocks") == 0):
+        reasons.append("descriptor/n_blocks = 0")
+    tables = {"descriptor": OFFICIAL_ONLY_DESCRIPTOR} | ({"fitting_net": OFFICIAL_ONLY_FITTING} if energy else {})
+    for where, table in tables.items():
+        values = full[where]
+        reasons += [f"{where}/{key} = {values[key]}" for key, neutral in table.items() if values[key] not in neutral]
+    return reasons
+
+
+def named(section: Any) -> Section:
+    """A section without its type, options by their present names."""
+    return {ALIASES.get(key, key): value for key, value in (section or {}).items() if key != "type"}
+
+
+def _type(params: Mapping[str, Any], section: str, default: str) -> str:
+    return str((params.get(section) or {}).get("type", default))
+
+
+def _model_defaults() -> Section:
+    return MODEL_DEFAULTS | _defaults(BridgingConfig) | _defaults(ExecutionConfig)
+
+
+def _defaults(group: type) -> Section:
+    return {item.name: _plain(item.default) for item in fields(group)}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _same(value: Any, default: Any) -> bool:
+    if isinstance(value, str) and isinstance(default, str):
+        return value.lower() == default.lower()
+    return bool(_plain(value) == default)

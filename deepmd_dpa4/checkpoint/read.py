@@ -1,0 +1,144 @@
+"""Checkpoints, ``.pt``: tensors and options, read without running what a pickle asks for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.checkpoint.archive import CHECKPOINT, FileError, open_archive
+
+SINGLE = "Default"
+"""Name that DeePMD-kit gives to the only branch of a single-task model."""
+STATE = "_extra_state"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of DeePMD-kit.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    tensors : dict
+        Tensors by key, ``model.<branch>.<name>``; branches that share a network share memory.
+    params : dict
+        The ``model`` section of the input that trained it.
+    train_infos : dict
+        ``step`` and ``lr`` at the time of writing.
+    optimizer, ema : dict or None
+        State of the optimizer; averaged weights and their decay.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    params: dict[str, Any]
+    train_infos: dict[str, Any]
+    optimizer: dict[str, Any] | None
+    ema: dict[str, Any] | None
+
+    @property
+    def multi_task(self) -> bool:
+        """Whether it holds named branches."""
+        return "model_dict" in self.params
+
+    @property
+    def branches(self) -> dict[str, dict[str, Any]]:
+        """The ``model`` section of each branch."""
+        return self.params["model_dict"] if self.multi_task else {SINGLE: self.params}
+
+    def branch_tensors(self, branch: str) -> dict[str, Tensor]:
+        """Tensors of a branch by name, ``atomic_model.<...>``."""
+        start = f"model.{branch}."
+        return {key[len(start) :]: value for key, value in self.tensors.items() if key.startswith(start)}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; tensors come to the CPU.
+
+    torch reads with ``weights_only``: tensors, numbers, texts and containers, nothing that would call a function.
+
+    Parameters
+    ----------
+    path : Path
+        Written by DeePMD-kit, by this package, or by ``dpa4 convert``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileError
+        If it is no checkpoint, cut short, asks for code to be run, or lacks what a checkpoint of DeePMD-kit holds.
+    """
+    with open_archive(path) as archive:
+        if archive.kind != CHECKPOINT:
+            raise FileError(f"{path} is a {archive.kind} file but must be a checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a crafted or broken pickle leads to
+        raise FileError(f"{path} {_reason(error)}") from error
+    return _checkpoint(path, content)
+
+
+def _reason(error: Exception) -> str:
+    """One line for what torch says in many."""
+    text = str(error)
+    asked = re.search(r"GLOBAL (\S+)", text)
+    if asked is not None:
+        return f"asks for {asked[1]}, which is not read: a checkpoint holds weights only, anything else could run code"
+    detail = text.partition("WeightsUnpickler error:")[2] or text
+    first = next((line.strip() for line in detail.splitlines() if line.strip()), type(error).__name__)
+    return f"is cut short or damaged: {first}"
+
+
+def _checkpoint(path: Path, content: Any) -> Checkpoint:
+    if not isinstance(content, dict):
+        raise FileError(f"{path} holds a {type(content).__name__} but a checkpoint holds a dictionary")
+    state = content.get("model", content)
+    extra = state.get(STATE) if isinstance(state, dict) else None
+    params = extra.get("model_params") if isinstance(extra, dict) else None
+    if not isinstance(extra, dict) or not isinstance(params, dict):
+        raise FileError(f"{path} is not a checkpoint of DeePMD-kit: it has no `model/{STATE}/model_params`")
+    tensors = {key: value for key, value in state.items() if key != STATE}
+    for key, value in tensors.items():
+        _check_tensor(path, key, value)
+    found = Checkpoint(
+        path=path,
+        tensors=tensors,
+        params=params,
+        train_infos=_section(path, extra.get("train_infos"), "train_infos") or {},
+        optimizer=_section(path, content.get("optimizer"), "optimizer"),
+        ema=_section(path, content.get("ema"), "ema"),
+    )
+    _check_branches(found)
+    for key, value in ((found.ema or {}).get("model") or {}).items():
+        _check_tensor(path, f"ema/{key}", value)
+    return found
+
+
+def _check_tensor(path: Path, key: Any, value: Any) -> None:
+    """A tensor that holds all its numbers; a view with repeated memory could ask for any size."""
+    if not isinstance(key, str) or not isinstance(value, Tensor):
+        raise FileError(f"{path} is not a checkpoint of DeePMD-kit: {key!r} is a {type(value).__name__}")
+    if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise FileError(f"{path} is damaged: {key} has {value.numel()} numbers but not the memory for them")
+
+
+def _section(path: Path, value: Any, name: str) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise FileError(f"{path} is not a checkpoint of DeePMD-kit: {name} is a {type(value).__name__}")
+    return value
+
+
+def _check_branches(found: Checkpoint) -> None:
+    if not isinstance(found.branches, dict) or not found.branches:
+        raise FileError(f"{found.path} is not a checkpoint of DeePMD-kit: `model_dict` has no branches")
+    for name, section in found.branches.items():
+        if not isinstance(section, Mapping) or not isinstance(section.get("type_map"), list):
+            raise FileError(f"{found.path} is not a checkpoint of DeePMD-kit: branch {name} has no `type_map`")
+        if not found.branch_tensors(name):
+            raise FileError(f"{found.path} is damaged: it has no tensors of branch {name}")

@@ -1,0 +1,238 @@
+"""What a model file holds, as plain data: the contents of ``dpa4 info --json``."""
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from deepmd_dpa4.checkpoint.archive import COMPILED, SCRIPT, Archive, FileError, open_archive
+from deepmd_dpa4.checkpoint.count import Count, count, unique
+from deepmd_dpa4.checkpoint.layout import layout
+from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, read_options
+from deepmd_dpa4.checkpoint.read import SINGLE, Checkpoint, read_checkpoint
+from deepmd_dpa4.checkpoint.script import Script, read_script, read_tensor
+from deepmd_dpa4.config import ConfigError
+
+Summary = dict[str, Any]
+
+PLUGIN, OFFICIAL = "deepmd-dpa4", "DeePMD-kit"
+ABOUT = "extra/dpa4.json"
+VERSIONS = {PLUGIN: "deepmd_dpa4", OFFICIAL: "deepmd_kit", "torch": "torch"}
+"""Programs that write files, and what this package calls their versions in them."""
+
+
+def summarize(path: Path) -> Summary:
+    """Describe a ``.pt``, ``.pth`` or ``.pt2`` file; nothing in it is run.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its contents decide what it is.
+
+    Returns
+    -------
+    dict
+        ``file``, ``bytes``, ``kind``, ``versions`` (of the programs that wrote it, where it tells), ``parameters``
+        (shared ones once), ``training``, ``file_options`` (of a frozen file), ``uses`` and ``branches``; a branch has
+        ``type``, ``type_map``, ``runs_in``, ``official_only``, ``unknown``, ``changed``, ``options``, ``parameters``,
+        ``shared`` (with which branches), ``bias`` in eV for each type, and more. What a file does not tell is null.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileError
+        If it is not a model file, or damaged.
+    """
+    with open_archive(path) as archive:
+        kind = archive.kind
+        if kind == SCRIPT:
+            summary = _of_script(archive, read_script(archive))
+        elif kind == COMPILED:
+            summary = _of_compiled(archive)
+        else:
+            summary = _of_checkpoint(read_checkpoint(path))
+    return {"file": str(path), "bytes": path.stat().st_size, "kind": kind} | summary
+
+
+def _of_checkpoint(checkpoint: Checkpoint) -> Summary:
+    parameters = unique(checkpoint.tensors)
+    branches = {}
+    for name, params in checkpoint.branches.items():
+        tensors = checkpoint.branch_tensors(name)
+        own = unique(tensors)
+        bias = tensors.get("atomic_model.out_bias")
+        branches[name] = _branch(params, tensors, {key: value.numel() for key, value in own.items()}) | {
+            "shared": _shared(checkpoint, name),
+            "bias": _bias(params["type_map"], bias),
+            "rules": _number(tensors.get("atomic_model.descriptor.version_tensor")),
+            "min_distance": _number(tensors.get("min_nbor_dist")),
+            "dtype": _dtype(own.values()),
+        }
+    ema = checkpoint.ema
+    return {
+        "versions": {PLUGIN: _written_by(checkpoint), OFFICIAL: None, "torch": None},
+        "parameters": asdict(count({key: value.numel() for key, value in parameters.items()})),
+        "training": {
+            "step": checkpoint.train_infos.get("step"),
+            "lr": checkpoint.train_infos.get("lr"),
+            "ema_decay": ema.get("decay") if ema else None,
+            "ema": ema is not None,
+            "optimizer": checkpoint.optimizer is not None,
+        },
+        "file_options": {},
+        "branches": branches,
+        "uses": _uses_of_checkpoint(checkpoint),
+    }
+
+
+def _of_script(archive: Archive, script: Script) -> Summary:
+    about = archive.json(ABOUT)
+    params = _params(archive, about.get("model") or _parsed(archive, script.texts.get("model_def_script", "")))
+    names = _parameter_names(params, script)
+    trained = {name: tensor for name, tensor in script.tensors.items() if name in names}
+    bias = script.tensors.get("atomic_model.out_bias")
+    rules = script.tensors.get("atomic_model.descriptor.version_tensor")
+    branch = _branch(params, script.tensors, {name: tensor.count for name, tensor in trained.items()}) | {
+        "shared": {},
+        "bias": _bias(params["type_map"], None if bias is None else read_tensor(archive, bias)),
+        "rules": None if rules is None else _number(read_tensor(archive, rules)),
+        "min_distance": None,
+        "dtype": _dtype(trained.values()),
+    }
+    native = about.get("kernels") == "native"
+    where = "where the library of native kernels is" if native else "on any machine and device"
+    uses = [f"Python, ASE and LAMMPS {where}", "dp --pt test -m FILE -s DATA", "dp --pt change-bias FILE -s DATA"]
+    return _frozen(about, branch) | {"parameters": branch["parameters"], "uses": uses}
+
+
+def _of_compiled(archive: Archive) -> Summary:
+    metadata, about = archive.json("extra/metadata.json"), archive.json(ABOUT)
+    script = archive.json("extra/model_def_script.json") or about.get("model")
+    params = _params(archive, script or {"type_map": metadata.get("type_map")})
+    names = ("shared", "bias", "rules", "min_distance", "dtype", "parameters")
+    branch = _branch(params, {}, {}) | dict.fromkeys(names)
+    ranks = "on several ranks" if metadata.get("has_comm_artifact") else "on one rank, with `atom_modify map yes`"
+    uses = [
+        "Python and ASE on the kind of device it was frozen on",
+        f"LAMMPS there, {ranks}",
+        "dp --pt test -m FILE -s DATA",
+    ]
+    summary = _frozen(about, branch) | {"parameters": None, "uses": uses}
+    summary["file_options"] |= {key: value for key, value in metadata.items() if key != "fitting_output_defs"}
+    return summary
+
+
+def _frozen(about: Mapping[str, Any], branch: Summary) -> Summary:
+    """What both kinds of frozen files have in common; ``about`` is what this package writes into them."""
+    return {
+        "versions": {label: about.get(key) for label, key in VERSIONS.items()},
+        "training": None,
+        "file_options": {key: value for key, value in about.items() if key not in (*VERSIONS.values(), "model")},
+        "branches": {SINGLE: branch},
+    }
+
+
+def _branch(params: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Mapping[str, int]) -> Summary:
+    dpa4 = is_dpa4(params)
+    base = {
+        "type": params.get("type"),
+        "type_map": params["type_map"],
+        "trained_on": (params.get("info") or {}).get("observed_type"),
+        "aliases": params.get("model_branch_alias") or [],
+        "parameters": asdict(count(sizes)) if sizes else asdict(Count(0, 0, 0)),
+    }
+    if not dpa4:
+        return base | {"runs_in": OFFICIAL, "official_only": [], "unknown": [], "changed": {}, "options": {}}
+    options = read_options(params, tensors)
+    return base | {
+        "runs_in": OFFICIAL if options.official_only else PLUGIN,
+        "official_only": list(options.official_only),
+        "unknown": list(options.unknown),
+        "changed": options.changed,
+        "options": {"model": options.model, "descriptor": options.descriptor, "fitting_net": options.fitting},
+    }
+
+
+def _parsed(archive: Archive, text: str) -> Any:
+    """Options that a TorchScript file holds as text."""
+    if not text:
+        raise FileError(f"{archive.path} is not a model of DeePMD-kit: it has no `model_def_script`")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{archive.path} is damaged: its `model_def_script` is not JSON") from error
+
+
+def _params(archive: Archive, params: Any) -> Mapping[str, Any]:
+    if not isinstance(params, dict) or not isinstance(params.get("type_map"), list):
+        raise FileError(f"{archive.path} is not a model of DeePMD-kit: it has no `type_map`")
+    return params
+
+
+def _parameter_names(params: Mapping[str, Any], script: Script) -> set[str]:
+    """Names of trained tensors; a network that was kept fixed in training is told from its options only."""
+    if is_dpa4(params) and not read_options(params, script.tensors).official_only:
+        with contextlib.suppress(ConfigError):
+            return set(layout(params).parameters)
+    return {name for name, tensor in script.tensors.items() if tensor.trainable}
+
+
+def _shared(checkpoint: Checkpoint, branch: str) -> dict[str, list[str]]:
+    """For each part of the network, the other branches that have the same one: all its parameters in one memory."""
+    found = {}
+    for part in ("descriptor", "fitting_net"):
+        own = _memory(checkpoint, branch, part)
+        others = [name for name in checkpoint.branches if name != branch and own & _memory(checkpoint, name, part)]
+        if others:
+            found[part] = others
+    return found
+
+
+def _memory(checkpoint: Checkpoint, branch: str, part: str) -> set[int]:
+    tensors = unique(checkpoint.branch_tensors(branch))
+    return {value.untyped_storage().data_ptr() for name, value in tensors.items() if f".{part}." in name}
+
+
+def _bias(type_map: list[str], bias: Tensor | None) -> dict[str, float] | None:
+    """Energy bias of each type in eV."""
+    if bias is None or bias.numel() != len(type_map):
+        return None
+    return dict(zip(map(str, type_map), bias.flatten().tolist(), strict=True))
+
+
+def _number(value: Tensor | None) -> float | None:
+    """A single finite number."""
+    if value is None or value.numel() != 1 or not math.isfinite(float(value)):
+        return None
+    return float(value)
+
+
+def _dtype(tensors: Any) -> str | None:
+    """Precision of the network."""
+    return next((str(tensor.dtype).removeprefix("torch.") for tensor in tensors), None)
+
+
+def _written_by(checkpoint: Checkpoint) -> str | None:
+    """Version of this package in whose presence the checkpoint was trained; DeePMD-kit writes none."""
+    infos = [params.get("info") or {} for params in checkpoint.branches.values()]
+    return next((str(info[SIGNATURE]) for info in infos if SIGNATURE in info), None)
+
+
+def _uses_of_checkpoint(checkpoint: Checkpoint) -> list[str]:
+    head = " --head BRANCH" if checkpoint.multi_task else ""
+    branch = " --model-branch BRANCH" if checkpoint.multi_task else ""
+    restart = "dp --pt train INPUT --restart FILE"
+    if checkpoint.optimizer is None:
+        restart = "dp --pt train INPUT --init-model FILE: weights only, no optimizer state"
+    return [
+        restart,
+        f"dp --pt train INPUT --finetune FILE{branch}",
+        f"dp --pt test -m FILE{head} -s DATA",
+        f"dpa4 freeze FILE -o model.pth{head}",
+    ]

@@ -1,0 +1,36 @@
+"""Files that the tests of the folder share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepmd_dpa4.host.build import build_model
+from tests.host import inputs
+from tests.host.conftest import Data, Run, data, train, trained  # noqa: F401
+
+EMA = {"enable_ema": True, "ema_decay": 0.8}
+
+
+@pytest.fixture(scope="session")
+def official(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
+    """Trained by DeePMD-kit's own implementation, with averaged weights."""
+    content = {"model": inputs.model()} | inputs.training(data.train, None, 4, 1e-2, **EMA)
+    return train(tmp_path_factory.mktemp("official"), content, official=True)
+
+
+@pytest.fixture(scope="session")
+def tasks(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
+    """Two branches that share everything but a code, with averaged weights."""
+    content = inputs.multi_task(data.train, steps=4, rate=1e-2, film=True, **EMA)
+    return train(tmp_path_factory.mktemp("tasks"), content)
+
+
+def untrained(folder: Path, params: inputs.Section, build: object = build_model) -> Path:
+    """A checkpoint of initial weights, as the trainer lays it out."""
+    model = build(params)  # type: ignore[operator]
+    state = {f"model.Default.{key}": value for key, value in model.state_dict().items()}
+    state["_extra_state"] = {"model_params": params, "train_infos": {"lr": 0.0, "step": 0}}
+    path = folder / "untrained.pt"
+    torch.save({"model": state}, path)
+    return path
