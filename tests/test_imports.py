@@ -23,6 +23,7 @@ ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
 ALLOWED["checkpoint"] = ALLOWED["model"] | {"model"}
 ALLOWED["export"] = ALLOWED["model"] | {"model", "host"}
 ALLOWED["host"] = ALLOWED["model"] | {"model", "checkpoint", "export", "schema", "takeover"}
+ALLOWED["engines"] = {"graph", "host", "model"}
 ALLOWED["takeover"] = set()
 ALLOWED["schema"] = {"config", "takeover"}
 ALLOWED["lammps_plugin"] = {"ops"}

@@ -1,0 +1,1 @@
+"""Simulation packages that a model runs in; each module needs its package."""

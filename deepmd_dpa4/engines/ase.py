@@ -1,0 +1,122 @@
+"""Calculator for ASE."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmd_dpa4.host.evaluate import Evaluator
+from deepmd_dpa4.host.structure import CONDITIONS, Structure
+
+try:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+    from ase.stress import full_3x3_to_voigt_6_stress
+except ImportError as error:
+    raise ImportError("deepmd_dpa4.engines.ase needs ASE: pip install 'deepmd-dpa4[ase]'") from error
+
+
+class DPA4Calculator(Calculator):
+    r"""Energies, forces and stresses of a model file.
+
+    The stress is :math:`\sigma = -W / V` with the virial W, positive under tension. It exists where the three cell
+    vectors span a volume, whichever of them are periodic. The stresses of the atoms sum to it, and those of the energy
+    to the energy; there is no electronic entropy, so the free energy is the energy.
+
+    Models with conditions read them from ``atoms.info``: ``fparam``, ``aparam`` and either ``charge_spin`` or both of
+    ``charge`` and ``spin`` (the multiplicity). A change there makes results out of date like one of the positions.
+
+    Parameters
+    ----------
+    model : str or Path
+        Checkpoint ``.pt``, or frozen file ``.pth`` or ``.pt2``.
+    head : str, optional
+        Branch of a multi-task checkpoint.
+    device : str, optional
+        Where to run; by default on a GPU if there is one.
+    **kwargs
+        Of every ASE calculator.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :class:`~deepmd_dpa4.host.evaluate.Evaluator`, whose errors about structures are raised too.
+    """
+
+    name = "DPA4"
+    implemented_properties = ["energy", "free_energy", "forces", "stress", "energies", "stresses"]
+
+    def __init__(self, model: str | Path, head: str | None = None, device: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.evaluator = Evaluator(model, head=head, device=device)
+        self._conditions: dict[str, np.ndarray] = {}
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Compute everything but ``stresses``, and those if they are asked for.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If a stress is asked for in a cell without volume.
+        """
+        wanted = properties or ["energy"]
+        super().calculate(atoms, wanted, system_changes)
+        current = self.atoms
+        assert current is not None
+        if current.cell.rank < 3 and {"stress", "stresses"} & set(wanted):
+            raise PropertyNotImplementedError(
+                f"the stress was asked for but the cell {current.cell.tolist()} has no volume"
+            )
+        self._conditions = conditions(current, self.evaluator)
+        structure = structure_of(current, self.evaluator)
+        (found,) = self.evaluator.evaluate([structure], atomic="stresses" in wanted)
+        self.results = {
+            "energy": found.energy,
+            "free_energy": found.energy,
+            "forces": found.forces,
+            "energies": found.atom_energies,
+        }
+        if current.cell.rank == 3:
+            volume = current.get_volume()
+            self.results["stress"] = full_3x3_to_voigt_6_stress(-found.virial / volume)
+            if found.atom_virials is not None:
+                self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, conditions included."""
+        changes = super().check_state(atoms, tol)
+        now = conditions(atoms, self.evaluator)
+        same = now.keys() == self._conditions.keys() and all(
+            np.array_equal(value, self._conditions[name]) for name, value in now.items()
+        )
+        return changes if same else [*changes, "info"]
+
+
+def structure_of(atoms: Atoms, evaluator: Evaluator) -> Structure:
+    """A structure with what the model of ``evaluator`` needs to know about ``atoms``.
+
+    Raises
+    ------
+    ValueError
+        If only one of ``charge`` and ``spin`` is given to a model that needs them.
+    """
+    return Structure(
+        atoms.get_chemical_symbols(), atoms.positions, atoms.cell.array, atoms.pbc, **conditions(atoms, evaluator)
+    )
+
+
+def conditions(atoms: Atoms, evaluator: Evaluator) -> dict[str, np.ndarray]:
+    """Conditions in ``atoms.info`` that the model knows."""
+    info = atoms.info
+    found = {name: info[name] for name in CONDITIONS if name in info and evaluator.widths[name] > 0}
+    given = [name for name in ("charge", "spin") if name in info]
+    if evaluator.widths["charge_spin"] > 0 and "charge_spin" not in found and given:
+        if len(given) < 2:
+            raise ValueError(f"`atoms.info` has {given[0]!r} alone but must have both of 'charge' and 'spin'")
+        found["charge_spin"] = [info["charge"], info["spin"]]
+    return {name: np.array(value, dtype=np.float64) for name, value in found.items()}

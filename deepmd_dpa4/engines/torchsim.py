@@ -1,0 +1,160 @@
+"""Model for torch-sim: molecular dynamics and relaxation of many systems at once."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.graph.systems import System, find_edges, join
+from deepmd_dpa4.host.by_graph import ByGraph
+from deepmd_dpa4.host.evaluate import Evaluator
+from deepmd_dpa4.model.zbl import ELEMENTS
+
+try:
+    from torch_sim.models.interface import ModelInterface
+    from torch_sim.state import SimState
+except ImportError as error:
+    raise ImportError(
+        "deepmd_dpa4.engines.torchsim needs torch-sim and Python 3.11 or newer: pip install 'deepmd-dpa4[torchsim]'"
+    ) from error
+
+
+class DPA4Model(ModelInterface):
+    r"""Energies, forces and stresses of all systems of a state, as one graph on the device of the state.
+
+    Parameters
+    ----------
+    model : str or Path
+        Checkpoint ``.pt`` or frozen file ``.pth`` of this package.
+    head : str, optional
+        Branch of a multi-task checkpoint.
+    device : str or torch.device, optional
+        Where to run; by default on a GPU if there is one.
+    dtype : torch.dtype
+        Precision of states and results; the model has its own.
+    compute_forces, compute_stress : bool
+        Whether results have ``forces`` and ``stress``, which cost the same.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :class:`~deepmd_dpa4.host.evaluate.Evaluator`, and if the file cannot evaluate systems as a graph.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        head: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype = torch.float64,
+        *,
+        compute_forces: bool = True,
+        compute_stress: bool = True,
+    ) -> None:
+        super().__init__()
+        evaluator = Evaluator(model, head=head, device=None if device is None else str(device))
+        if not isinstance(evaluator.method, ByGraph):
+            raise ValueError(f"`model` is '{model}' but must be a .pt or .pth file of a model of this package")
+        for name in ("fparam", "aparam"):
+            if evaluator.widths[name] > 0:
+                raise ValueError(f"`model` is '{model}' but must be one without `{name}`, which states do not have")
+        self._device, self._dtype = evaluator.device, dtype
+        self._compute_forces, self._compute_stress = compute_forces, compute_stress
+        self.rcut, self.charged = evaluator.rcut, evaluator.widths["charge_spin"] > 0
+        self.potential, self.type_map = evaluator.method.model, evaluator.type_map
+        numbers = {symbol: number for number, symbol in enumerate(ELEMENTS, start=1)}
+        type_of_number = torch.full([len(ELEMENTS) + 1], -1, dtype=torch.int64)
+        for index, symbol in enumerate(self.type_map):
+            if symbol in numbers:
+                type_of_number[numbers[symbol]] = index
+        self.register_buffer("type_of_number", type_of_number.to(self._device), persistent=False)
+
+    @property
+    def compute_forces(self) -> bool:
+        """Whether results have ``forces``."""
+        return self._compute_forces
+
+    @compute_forces.setter
+    def compute_forces(self, compute_forces: bool) -> None:
+        self._compute_forces = compute_forces
+
+    @property
+    def compute_stress(self) -> bool:
+        """Whether results have ``stress``."""
+        return self._compute_stress
+
+    @compute_stress.setter
+    def compute_stress(self, compute_stress: bool) -> None:
+        self._compute_stress = compute_stress
+
+    def forward(self, state: Any, **kwargs: Any) -> dict[str, Tensor]:
+        r"""Evaluate a state.
+
+        Parameters
+        ----------
+        state : SimState or dict
+            Systems of any sizes, or the attributes of a state. Models with charge and spin read them from the extras
+            ``charge`` and ``spin`` (the multiplicity) of the systems, where torch-sim has extras, and use their
+            default otherwise.
+        **kwargs
+            None.
+
+        Returns
+        -------
+        dict[str, Tensor]
+            ``energy`` (systems,) in eV, ``forces`` (atoms, 3) in eV/A and ``stress`` :math:`-W/V` (systems, 3, 3) in
+            eV/A^3, zero for systems without periodicity.
+
+        Raises
+        ------
+        ValueError
+            If there is an element that the model does not know, or a charge without a spin.
+        """
+        if kwargs:
+            raise TypeError(f"arguments {', '.join(kwargs)} are given but there must be none besides the state")
+        if isinstance(state, dict):
+            state = SimState(**{"masses": torch.ones_like(state["atomic_numbers"]), **state})
+        systems = self._systems(state)
+        batch = join(systems)
+        result = self.potential.forward_systems(
+            *(batch.atype, batch.system, len(systems), batch.edge_index, batch.edge_vec),
+            *(None, None, self._charge_spin(state), False),
+        )
+        found = {"energy": result["energy"]}
+        if self.compute_forces:
+            found["forces"] = result["force"]
+        if self.compute_stress:
+            volume = torch.linalg.det(state.cell.to(torch.float64)).abs()
+            stress = -result["virial"].view(-1, 3, 3) / volume.clamp(min=1e-300)[:, None, None]
+            found["stress"] = torch.where((volume > 0)[:, None, None] & _periodic(state).any(), stress, 0.0)
+        return {name: value.to(self.dtype) for name, value in found.items()}
+
+    def _systems(self, state: SimState) -> list[System]:
+        """Edges of each system."""
+        atype = self.type_of_number[state.atomic_numbers]
+        if bool((atype < 0).any()):
+            symbol = ELEMENTS[int(state.atomic_numbers[atype < 0][0]) - 1]
+            raise ValueError(f"the state has an atom {symbol!r} but must have those of the model: {self.type_map}")
+        sizes = torch.bincount(state.system_idx, minlength=state.cell.shape[0]).tolist()
+        periodic = _periodic(state).tolist()
+        return [
+            find_edges(coord, types, cell, periodic, self.rcut, len(self.type_map))
+            for coord, types, cell in zip(state.positions.split(sizes), atype.split(sizes), state.row_vector_cell)
+        ]
+
+    def _charge_spin(self, state: SimState) -> Tensor | None:
+        """Charge and spin multiplicity of each system, (systems, 2)."""
+        if not self.charged:
+            return None
+        charge, spin = getattr(state, "charge", None), getattr(state, "spin", None)
+        if charge is None and spin is None:
+            return None
+        if charge is None or spin is None:
+            raise ValueError("the state has one of `charge` and `spin` but must have both")
+        return torch.stack([charge, spin], dim=1).to(torch.float64)
+
+
+def _periodic(state: SimState) -> Tensor:
+    """Periodicity along each cell vector, (3,); older versions of torch-sim have one value for all."""
+    return torch.as_tensor(state.pbc, device=state.positions.device).expand(3)

@@ -1,0 +1,129 @@
+"""The torch-sim model: its validator, and agreement with ASE, one system at a time."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from deepmd_dpa4.engines.ase import DPA4Calculator
+from tests.engines.conftest import MakeModel
+from tests.engines.test_ase import alloy_cell
+from tests.host.commands import dp
+
+ts = pytest.importorskip("torch_sim", reason="needs torch-sim (extra `torchsim`, Python 3.11 or newer)")
+
+from torch_sim.models.interface import validate_model_outputs  # noqa: E402
+
+from deepmd_dpa4.engines.torchsim import DPA4Model  # noqa: E402
+
+NEW = hasattr(ts, "Integrator")
+"""Whether integrators and optimizers are members of enumerations, as since version 0.4, or functions."""
+
+NVE = ts.Integrator.nve if NEW else ts.nve
+CPU = torch.device("cpu")
+
+
+def systems() -> list[Atoms]:
+    """Different sizes, shapes and compositions."""
+    return [alloy_cell(), bulk("Cu", a=3.7), bulk("Al", a=4.1, cubic=True) * (2, 1, 1)]
+
+
+@pytest.fixture(scope="module")
+def model(alloy: Path) -> DPA4Model:
+    return DPA4Model(alloy, device="cpu")
+
+
+def state_of(atoms: list[Atoms]) -> "ts.SimState":
+    return ts.io.atoms_to_state(atoms, CPU, torch.float64)
+
+
+def batcher(model: DPA4Model) -> "ts.InFlightAutoBatcher":
+    """One of our two systems at a time."""
+    return ts.InFlightAutoBatcher(model, memory_scales_with="n_atoms", max_memory_scaler=8, max_iterations=None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_validator_of_torch_sim(make_model: MakeModel, dtype: torch.dtype) -> None:
+    everything = make_model(("Si", "Fe", "Mg", "C", "H"))
+    validate_model_outputs(DPA4Model(everything, device=CPU, dtype=dtype), CPU, dtype)
+
+
+def test_same_as_ase(alloy: Path, model: DPA4Model) -> None:
+    made = systems()
+    found = model(state_of(made))
+    calculator = DPA4Calculator(alloy)
+    forces = found["forces"].split([len(atoms) for atoms in made])
+    for index, atoms in enumerate(made):
+        atoms.calc = calculator
+        assert float(found["energy"][index]) == pytest.approx(atoms.get_potential_energy(), rel=1e-10)
+        np.testing.assert_allclose(forces[index], atoms.get_forces(), atol=1e-9)
+        np.testing.assert_allclose(found["stress"][index], atoms.get_stress(voigt=False), atol=1e-9)
+
+
+def test_frozen_file(alloy: Path, model: DPA4Model) -> None:
+    dp("freeze", "-c", alloy.name, "-o", "model.pth", folder=alloy.parent)
+    state = state_of(systems())
+    frozen, expected = DPA4Model(alloy.with_name("model.pth"), device="cpu")(state), model(state)
+    for name, value in expected.items():
+        torch.testing.assert_close(frozen[name], value)
+
+
+def test_one_call_of_the_network(model: DPA4Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, forward = [], model.potential.forward_systems
+    spy = SimpleNamespace(forward_systems=lambda *args: calls.append(args[2]) or forward(*args))
+    monkeypatch.setitem(model._modules, "potential", None)
+    monkeypatch.setitem(model.__dict__, "potential", spy)
+    model(state_of(systems()))
+    assert calls == [3]
+
+
+def test_switches(alloy: Path) -> None:
+    model = DPA4Model(alloy, compute_forces=False, compute_stress=False)
+    state = state_of(systems())
+    assert set(model(state)) == {"energy"}
+    model.compute_stress = model.compute_forces = True
+    assert set(model(state)) == {"energy", "forces", "stress"}
+
+
+def test_molecules_have_no_stress(make_model: MakeModel) -> None:
+    model = DPA4Model(make_model(("O", "H")), device="cpu")
+    assert float(model(state_of([molecule("H2O")]))["stress"].abs().max()) == 0
+
+
+def test_energy_is_conserved(model: DPA4Model) -> None:
+    """By two systems at once, in 40 steps of 0.5 fs; heat flows between kinetic and potential energy meanwhile."""
+    totals, kinetic = [], []
+    for steps in (1, 40):
+        torch.manual_seed(0)
+        state = ts.integrate(systems()[:2], model, integrator=NVE, n_steps=steps, temperature=200.0, timestep=5e-4)
+        kinetic.append(torch.stack([0.5 * (one.momenta**2 / one.masses[:, None]).sum() for one in state.split()]))
+        totals.append(state.energy + kinetic[-1])
+    flow = (kinetic[1] - kinetic[0]).abs()
+    assert float(flow[0]) > 1e-2
+    assert bool(((totals[1] - totals[0]).abs() < 0.02 * flow[0]).all())
+
+
+@pytest.mark.filterwarnings("ignore:Optimize has reached max steps")
+def test_relaxation_in_batches(model: DPA4Model) -> None:
+    """Cells too, and the memory of a batch limited."""
+    made = [alloy_cell(), alloy_cell() * (2, 1, 1)]
+    before = model(state_of(made))
+    arguments = {"optimizer": ts.Optimizer.fire, "init_kwargs": {"cell_filter": ts.CellFilter.frechet}} if NEW else {}
+    state = ts.optimize(
+        made, model, **(arguments or {"optimizer": ts.frechet_cell_fire}), max_steps=10, autobatcher=batcher(model)
+    )
+    assert bool((state.energy < before["energy"] - 1e-3).all())
+    assert not torch.allclose(state.cell, state_of(made).cell)
+
+
+def test_errors(make_model: MakeModel, model: DPA4Model) -> None:
+    with pytest.raises(ValueError, match=r"has an atom 'Fe' but must have those of the model: .*'Cu', 'Al'"):
+        model(state_of([bulk("Fe")]))
+    with pytest.raises(ValueError, match="must be one without `fparam`"):
+        DPA4Model(make_model(fitting={"numb_fparam": 1}))
+    with pytest.raises(TypeError, match="arguments skin are given"):
+        model(state_of(systems()), skin=1)
