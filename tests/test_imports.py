@@ -28,7 +28,8 @@ ALLOWED["takeover"] = set()
 ALLOWED["schema"] = {"config", "takeover"}
 ALLOWED["lammps_plugin"] = {"ops"}
 ALLOWED["data"] = set()
-ALLOWED["commands"] = {"data", "checkpoint", "host", "ops", "lammps_plugin"}
+ALLOWED["plots"] = {"config", "graph", "model", "host", "data"}
+ALLOWED["commands"] = {"data", "plots", "checkpoint", "host", "ops", "lammps_plugin"}
 ALLOWED["cli"] = {"commands", "ops"}
 ALLOWED["__init__"] = set()
 

@@ -28,6 +28,8 @@ class Set:
     """(frames, atoms, 3), eV/Angstrom."""
     virial: np.ndarray | None
     """(frames, 3, 3), eV."""
+    conditions: dict[str, np.ndarray]
+    """What some models ask for besides: ``fparam`` (frames, k), ``aparam`` (frames, atoms, k), ``charge_spin``."""
 
     def __len__(self) -> int:
         return len(self.coord)
@@ -93,6 +95,8 @@ def one_set(folder: Path, types: np.ndarray, names: tuple[str, ...], periodic: b
     cell = load(folder, "box", (3, 3), frames) if periodic else None
     if periodic and cell is None:
         raise DataError(f"{folder} has no box.npy and {folder.parent} no file nopbc")
+    shapes: dict[str, tuple[int, ...]] = {"fparam": (-1,), "charge_spin": (2,), "aparam": (atoms, -1)}
+    conditions = {name: load(folder, name, shape, frames) for name, shape in shapes.items()}
     return Set(
         path=folder,
         type_map=names,
@@ -102,11 +106,12 @@ def one_set(folder: Path, types: np.ndarray, names: tuple[str, ...], periodic: b
         energy=load(folder, "energy", (), frames),
         force=load(folder, "force", (atoms, 3), frames),
         virial=load(folder, "virial", (3, 3), frames),
+        conditions={name: array for name, array in conditions.items() if array is not None},
     )
 
 
 def load(folder: Path, name: str, shape: tuple[int, ...], frames: int | None = None) -> np.ndarray | None:
-    """A file as (frames, *shape), mapped into memory; ``None`` if it does not exist."""
+    """A file as (frames, *shape), mapped into memory; ``None`` if it does not exist. A size of -1 may be anything."""
     path = folder / f"{name}.npy"
     if not path.exists():
         return None
@@ -114,27 +119,33 @@ def load(folder: Path, name: str, shape: tuple[int, ...], frames: int | None = N
         array = np.load(path, mmap_mode="r")
     except ValueError as error:
         raise DataError(f"{path} is not an array: {error}") from None
-    per_frame = int(np.prod(shape))
+    per_frame = abs(int(np.prod(shape)))
     count = frames if frames is not None else array.size // max(per_frame, 1)
-    if array.size != count * per_frame:
-        raise DataError(f"{path} has {array.size} values but must have {count} frames of {per_frame}")
+    free = -1 in shape
+    if array.size % max(count * per_frame, 1) if free else array.size != count * per_frame:
+        multiple = "a multiple of " if free else ""
+        raise DataError(f"{path} has {array.size} values but must have {count} frames of {multiple}{per_frame}")
     return array.reshape(count, *shape)
 
 
-def frames_of(part: Set) -> Iterator[Frame]:
-    """The frames of a set, without the atoms of negative type."""
+def frame_of(part: Set, index: int) -> Frame:
+    """A frame of a set, without the atoms of negative type."""
+    there = part.types[index] >= 0
     names = np.array(part.type_map)
-    for index in range(len(part)):
-        there = part.types[index] >= 0
-        yield Frame(
-            place=Place(str(part.path), index),
-            symbols=tuple(names[part.types[index][there]].tolist()),
-            positions=np.array(part.coord[index][there], dtype=np.float64),
-            cell=None if part.cell is None else np.array(part.cell[index], dtype=np.float64),
-            energy=None if part.energy is None else float(part.energy[index]),
-            force=None if part.force is None else np.array(part.force[index][there], dtype=np.float64),
-            virial=None if part.virial is None else np.array(part.virial[index], dtype=np.float64),
-        )
+    return Frame(
+        place=Place(str(part.path), index),
+        symbols=tuple(names[part.types[index][there]].tolist()),
+        positions=np.array(part.coord[index][there], dtype=np.float64),
+        cell=None if part.cell is None else np.array(part.cell[index], dtype=np.float64),
+        energy=None if part.energy is None else float(part.energy[index]),
+        force=None if part.force is None else np.array(part.force[index][there], dtype=np.float64),
+        virial=None if part.virial is None else np.array(part.virial[index], dtype=np.float64),
+    )
+
+
+def frames_of(part: Set) -> Iterator[Frame]:
+    """The frames of a set."""
+    return (frame_of(part, index) for index in range(len(part)))
 
 
 def frames_at(paths: Iterable[Path]) -> Iterator[Frame]:

@@ -100,6 +100,17 @@ def test_snippets_of_checkpoints_page(tmp_path: Path) -> None:
     assert json.loads(data)["kind"] == "TorchScript"
 
 
+@pytest.mark.slow
+def test_snippets_of_pictures_page(tmp_path: Path) -> None:
+    """They run and draw what they name."""
+    (commands,) = blocks(DOCS / "pictures.md", "sh")
+    folder = copy_examples(tmp_path)
+    _, curves, parity, dimer = run_block(commands, folder)
+    for printed, name in ((curves, "lcurve.png"), (parity, "parity.png"), (dimer, "dimer.svg")):
+        assert printed.splitlines()[-1].endswith(name) and (folder / name).stat().st_size > 1000
+    assert "meV/atom" in parity
+
+
 def test_error_of_native_page() -> None:
     """The name is that of the operator."""
     name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/guard.py").read_text())
@@ -110,5 +121,5 @@ def test_error_of_native_page() -> None:
 
 def test_other_pages_have_no_untested_snippets() -> None:
     for page in PAGES:
-        if page.name not in ("README.md", "data.md", "host.md", "native.md", "checkpoints.md"):
+        if page.name not in ("README.md", "data.md", "host.md", "native.md", "checkpoints.md", "pictures.md"):
             assert "```" not in page.read_text()
