@@ -3,18 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.config.option import ConfigError
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.ops.segment import segment_sum
 
 COULOMB = 14.3996
 BOHR = 0.5291772109
-ELEMENTS = (  # noqa: SIM905  (a list of 118 strings would fill a page)
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
-    "Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt "
-    "Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv "
-    "Ts Og"
-).split()
 
 
 def atomic_numbers(type_map: list[str]) -> list[int]:
