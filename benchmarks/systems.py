@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.presets.sizes import SIZES
+
+TINY = {"channels": 8, "lmax": 1, "n_blocks": 1, "rcut": 4.0}
 WATER = Path(__file__).resolve().parents[1] / "examples" / "water"
 CELL_ATOMS = 96
 """Atoms of a frame of the example data."""
@@ -20,18 +23,14 @@ Spec = dict[str, Any]
 
 
 def network(name: str) -> dict[str, Any]:
-    """``model`` section of an input: ``mini`` is that of ``examples/water/train.json``, fp32.
+    """``model`` section of an input: the published network of this name, fp32, as ``dpa4 init`` has it.
 
-    ``neo`` is the published network of this name. ``tiny`` only shows that a benchmark runs.
+    ``tiny`` only shows that a benchmark runs.
     """
     model = copy.deepcopy(json.loads((WATER / "train.json").read_text())["model"])
-    changes: dict[str, dict[str, Any]] = {
-        "mini": {},
-        "neo": {"lmax": 3, "n_focus": 2, "edge_norm": True},
-        "tiny": {"channels": 8, "lmax": 1, "n_blocks": 1, "rcut": 4.0},
-    }
+    options = SIZES["mini"].descriptor() | TINY if name == "tiny" else SIZES[name].descriptor()
     # built directly, not by `dp train`, which would count the neighbours
-    model["descriptor"] |= {"sel": 120} | changes[name]
+    model["descriptor"] = options | {"sel": 120, "seed": 1}
     return model
 
 

@@ -96,6 +96,21 @@ def install() -> None:
     _put(argcheck.model_args_plugin, "emfa", None, MODEL_DOC, lambda: model_argument("emfa", "emfa", "emfa_ener"))
 
 
+def refusal(document: dict[str, Any], multi_task: bool = False) -> str | None:
+    """What DeePMD-kit has against an input, in one line; None if it takes it.
+
+    ``document`` is changed: defaults are filled in. In a multi-task input every branch spells what it shares.
+    """
+    from dargs.dargs import ArgumentError
+    from deepmd.utils.argcheck import normalize
+
+    try:
+        normalize(document, multi_task=multi_task)
+    except (ArgumentError, ValueError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
 def _put(plugin: Any, name: str, alias: list[str] | None, doc: str, ours: Callable[[], Any]) -> None:
     """Extend the entry called ``name`` in place, or add it.
 

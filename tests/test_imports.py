@@ -29,7 +29,8 @@ ALLOWED["schema"] = {"config", "takeover"}
 ALLOWED["lammps_plugin"] = {"ops"}
 ALLOWED["data"] = set()
 ALLOWED["plots"] = {"config", "graph", "model", "host", "data"}
-ALLOWED["commands"] = {"data", "plots", "checkpoint", "host", "ops", "lammps_plugin"}
+ALLOWED["presets"] = {"config", "data", "schema"}
+ALLOWED["commands"] = {"data", "plots", "presets", "checkpoint", "host", "ops", "lammps_plugin"}
 ALLOWED["cli"] = {"commands", "ops"}
 ALLOWED["__init__"] = set()
 

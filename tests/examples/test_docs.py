@@ -15,6 +15,7 @@ from tests.host.commands import BIN, ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+TESTED = ("README.md", "checkpoints.md", "data.md", "host.md", "native.md", "pictures.md", "presets.md")
 
 
 def load(path: Path) -> ModuleType:
@@ -111,6 +112,16 @@ def test_snippets_of_pictures_page(tmp_path: Path) -> None:
     assert "meV/atom" in parity
 
 
+@pytest.mark.slow
+def test_snippets_of_presets_page(tmp_path: Path) -> None:
+    """Every input that they write trains."""
+    folder = copy_examples(tmp_path)
+    for commands in blocks(DOCS / "presets.md", "sh"):
+        written, trained = run_block(commands, folder)
+        assert "start: dp --pt train" in written
+        assert "Saved model to model.ckpt-2.pt" in trained
+
+
 def test_error_of_native_page() -> None:
     """The name is that of the operator."""
     name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/guard.py").read_text())
@@ -121,5 +132,13 @@ def test_error_of_native_page() -> None:
 
 def test_other_pages_have_no_untested_snippets() -> None:
     for page in PAGES:
-        if page.name not in ("README.md", "data.md", "host.md", "native.md", "checkpoints.md", "pictures.md"):
+        if page.name not in (
+            "README.md",
+            "data.md",
+            "host.md",
+            "native.md",
+            "checkpoints.md",
+            "pictures.md",
+            "presets.md",
+        ):
             assert "```" not in page.read_text()

@@ -1,0 +1,1 @@
+"""Published networks and their training, as inputs of DeePMD-kit."""

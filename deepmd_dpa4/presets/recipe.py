@@ -1,0 +1,74 @@
+"""The published training, section by section of an input; what a section is for is told in its ``_comment``."""
+
+from typing import Any
+
+STEPS = {"energy": 2_000_000, "multitask": 1_000_000, "finetune": 50_000}
+"""Training steps of each task, unless the user says otherwise."""
+FINETUNE_LR = 1e-4
+"""Learning rate of a fine-tuning: about a quarter of that of a training."""
+
+
+def learning_rate(start_lr: float) -> dict[str, Any]:
+    """Warm-up, a constant phase, and a cosine down to 1e-6 over the last 65 % of the steps."""
+    return {
+        "_comment": "published: warm-up from 20 %, constant, then a cosine over 65 % of the steps",
+        "type": "wsd",
+        "start_lr": start_lr,
+        "stop_lr": 1e-6,
+        **_warm_up(),
+        "decay_phase_ratio": 0.65,
+        "decay_type": "cosine",
+    }
+
+
+def finetune_learning_rate() -> dict[str, Any]:
+    """Warm-up, then a cosine from a lower rate."""
+    return {
+        "_comment": "lower than in a training, falling from the start",
+        "type": "cosine",
+        "start_lr": FINETUNE_LR,
+        "stop_lr": 1e-6,
+        **_warm_up(),
+    }
+
+
+def _warm_up() -> dict[str, Any]:
+    return {"warmup_ratio": 0.003, "warmup_start_factor": 0.2}
+
+
+def optimizer() -> dict[str, Any]:
+    """Muon for matrices, Adam for everything else."""
+    return {
+        "_comment": "published: HybridMuon; type AdamW takes the same weight decay",
+        "type": "HybridMuon",
+        "weight_decay": 0.001,
+    }
+
+
+def loss(virial: bool) -> dict[str, Any]:
+    """Absolute errors, with weights that stay; ``virial`` says whether there are labels of it."""
+    comment = "published: absolute errors of energy per atom, force vectors and virial per atom, weights 20, 20, 5"
+    weights = {"e": 20, "f": 20, "v": 5 if virial else 0}
+    return {
+        "_comment": comment if virial else comment + "; these data have no virial",
+        "type": "ener",
+        "loss_func": "mae",
+        "f_use_norm": True,
+        **{f"{end}_pref_{term}": weight for term, weight in weights.items() for end in ("start", "limit")},
+    }
+
+
+def training(steps: int, seed: int) -> dict[str, Any]:
+    """Everything of the section but the data: gradient clipping, averaged weights, and when something is written."""
+    return {
+        "_comment": "published: gradients clipped at 5, averages of the weights (EMA) in checkpoints of their own",
+        "numb_steps": steps,
+        "gradient_max_norm": 5.0,
+        "enable_ema": True,
+        "ema_decay": 0.999,
+        "disp_freq": min(1000, max(1, steps // 100)),
+        "disp_avg": True,
+        "save_freq": min(2000, max(1, steps // 10)),
+        "max_ckpt_keep": 3,
+        "seed": seed,
+    }
