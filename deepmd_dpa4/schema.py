@@ -14,8 +14,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from dargs import Argument, Variant
 
-from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
-from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, FittingConfig
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import ALIASES
 from deepmd_dpa4.takeover import wanted
 
@@ -24,6 +24,12 @@ log = logging.getLogger("deepmd.dpa4")
 DESCRIPTOR_DOC = "DPA4, an SE(3)-equivariant message-passing descriptor."
 FITTING_DOC = "Energy network of DPA4 models."
 MODEL_DOC = "DPA4 energy model."
+LOW_RANK_DOC = (
+    "Fine-tuning by low-rank updates: the weights of all linear maps of degrees and orders are frozen and trained "
+    "through updates of low rank, with radial networks, norms, biases, attention and fitting net; type tables, gates, "
+    "degree mixers and grid networks are frozen. Frozen files hold the sum. In multi-task training all branches have "
+    "to share the descriptor, and share the updates."
+)
 
 
 def descriptor_arguments() -> list[Argument]:
@@ -39,7 +45,10 @@ def fitting_arguments() -> list[Argument]:
 
 def execution_arguments() -> list[Argument]:
     """Options of the model itself."""
-    return arguments_of(BridgingConfig) + arguments_of(ExecutionConfig)
+    low_rank = Argument(
+        "lora", [dict, None], arguments_of(LowRankConfig), optional=True, default=None, doc=LOW_RANK_DOC
+    )
+    return [*arguments_of(BridgingConfig), *arguments_of(ExecutionConfig), low_rank]
 
 
 def arguments_of(group: type) -> list[Argument]:
@@ -94,6 +103,28 @@ def install() -> None:
     _put(argcheck.descrpt_args_plugin, "emfa", None, DESCRIPTOR_DOC, descriptor_arguments)
     _put(argcheck.fitting_args_plugin, "emfa_ener", None, FITTING_DOC, fitting_arguments)
     _put(argcheck.model_args_plugin, "emfa", None, MODEL_DOC, lambda: model_argument("emfa", "emfa", "emfa_ener"))
+    if hasattr(argcheck, "validate_no_multitask_lora"):
+        argcheck.validate_no_multitask_lora = check_shared_low_rank
+
+
+def check_shared_low_rank(data: dict[str, Any], multi_task: bool = False) -> None:
+    """In place of DeePMD-kit's check that no branch of a multi-task input has ``lora``: all have the same or none.
+
+    Raises
+    ------
+    ConfigError
+        If branches differ.
+    """
+    if not multi_task:
+        return
+    sections = {name: branch.get("lora") for name, branch in data["model"]["model_dict"].items()}
+    first, *others = sections.items()
+    for name, section in others:
+        if section != first[1]:
+            raise ConfigError(
+                f"`model/model_dict/{name}/lora` is {section} but must be {first[1]} as in {first[0]}: branches share "
+                "the updates with the descriptor"
+            )
 
 
 def refusal(document: dict[str, Any], multi_task: bool = False) -> str | None:

@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
-from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 
 TARGET = Path(__file__).with_name("parameters.md")
@@ -34,8 +34,7 @@ TAIL = """## Options of the official implementation only
 
 These options are accepted with the value listed here, which switches the part off. With any other value the model is
 handed to the implementation in DeePMD-kit, with a warning that names the option (see [host.md](host.md)). The same
-holds for `model/spin`, `model/lora`, a descriptor without blocks (`n_blocks` 0), fitting nets other than energy, and
-the loss `dens`.
+holds for `model/spin`, a descriptor without blocks (`n_blocks` 0), fitting nets other than energy, and the loss `dens`.
 
 """
 
@@ -57,6 +56,7 @@ def sections() -> Iterator[tuple[str, list[type]]]:
     yield "`model/descriptor`, type `dpa4`", list(get_type_hints(DescriptorConfig).values())
     yield "`model/fitting_net`, type `dpa4_ener`", [FittingConfig]
     yield "`model`, type `dpa4`", [BridgingConfig, ExecutionConfig]
+    yield "`model/lora`", [LowRankConfig]
 
 
 def summary(group: type) -> str:

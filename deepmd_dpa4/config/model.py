@@ -48,3 +48,20 @@ class ExecutionConfig:
 
     def __post_init__(self) -> None:
         require_one_of("model/kernels", self.kernels, KERNELS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankConfig:
+    """Fine-tuning by low-rank updates of the weights of the backbone (specification 8)."""
+
+    rank: int = option(8, "Rank r of the update of each weight.")
+    alpha: float | None = option(None, "Updates are scaled by alpha / r; null stands for alpha = r.")
+
+    def __post_init__(self) -> None:
+        require(self.rank > 0, "model/lora/rank", self.rank, "must be positive")
+        require(self.alpha is None or self.alpha > 0, "model/lora/alpha", self.alpha, "must be positive or null")
+
+    @property
+    def scaling(self) -> float:
+        """Factor of the updates."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank

@@ -10,12 +10,13 @@ import deepmd.pt.model.model as host_models
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.checkpoint.options import SIGNATURE
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
-from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.host import official
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import use_native
+from deepmd_dpa4.host.low_rank import LowRankPlan
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.host.naming import FITTING, NEUTRAL, NEUTRAL_FITTING, OFFICIAL_NAMES
 
@@ -74,8 +75,6 @@ def _official(model_params: dict[str, Any], reason: str) -> Any:
 def _check_supported(params: dict[str, Any]) -> None:
     if "spin" in params:
         raise UnsupportedOption("`model/spin` is given: deepmd-dpa4 has no magnetic model")
-    if params.get("lora") is not None:
-        raise UnsupportedOption("`model/lora` is given: deepmd-dpa4 has no low-rank adaptation")
     kind = params["fitting_net"].get("type", FITTING)
     if kind not in _FITTINGS:
         raise UnsupportedOption(f"`fitting_net/type` is {kind!r}: deepmd-dpa4 fits energies, {FITTING!r}")
@@ -89,6 +88,8 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     excluded = _excluded_pairs(params, section, len(type_map))
     section["exclude_types"] = excluded
     descriptor = DescriptorDPA4(ntypes=len(type_map), type_map=type_map, bridging=bridging, **section)
+    if params.get("lora") is not None:
+        descriptor.low_rank = LowRankPlan(_low_rank(params["lora"]))
     fitting_section = {key: value for key, value in params["fitting_net"].items() if key != "type"}
     fitting = FittingDPA4(
         ntypes=len(type_map), dim_descrpt=descriptor.get_dim_out(), type_map=type_map, **fitting_section
@@ -108,6 +109,24 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
         native=descriptor.has_native_precision() and use_native(execution.kernels),
         model_type_name=str(params.get("type", NEUTRAL)),
     )
+
+
+def _low_rank(section: dict[str, Any]) -> LowRankConfig:
+    """Options of low-rank fine-tuning.
+
+    Raises
+    ------
+    ConfigError
+        If an option is wrong, or this version of DeePMD-kit has no trainer for it.
+    """
+    from deepmd.pt.train import training  # here, because the trainer imports the models
+
+    if not hasattr(training, "apply_lora_to_sezm"):
+        raise ConfigError(
+            f"`model/lora` is {section} but must be null: the trainer of this DeePMD-kit does not know it"
+        )
+    config: LowRankConfig = parse_group(LowRankConfig, section, "model/lora")
+    return config
 
 
 def _excluded_pairs(params: dict[str, Any], section: dict[str, Any], ntypes: int) -> list[list[int]]:

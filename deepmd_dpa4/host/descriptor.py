@@ -14,6 +14,7 @@ from deepmd_dpa4.config import BridgingConfig, parse_descriptor
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.cutoff import InnerClamp
 from deepmd_dpa4.graph.neighbors import from_table
+from deepmd_dpa4.host.low_rank import LowRankPlan, adapt_descriptor
 from deepmd_dpa4.host.state import lenient_tables
 from deepmd_dpa4.host.statistics import measure_neighbors
 from deepmd_dpa4.nn.initial import Initializer
@@ -53,6 +54,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         Network.__init__(self, config, ntypes, dtype, clamp)
         self.config = config
         self.bridging = bridging
+        self.low_rank: LowRankPlan | None = None
         self.ntypes, self.type_map = ntypes, list(type_map or [])
         self.rcut = config.geometry.rcut
         self.add_chg_spin_ebd = config.embedding.add_chg_spin_ebd
@@ -175,6 +177,8 @@ class DescriptorDPA4(BaseDescriptor, Network):
             raise NotImplementedError(f"`shared_dict` level {shared_level}: DPA4 descriptors share everything, level 0")
         if type(self) is not type(base_class):
             raise TypeError("a DPA4 descriptor can only share parameters with another one")
+        # the last step before DeePMD-kit makes the optimizer of a multi-task training
+        adapt_descriptor(base_class)
         self._modules.update(base_class._modules)
         self._parameters.update(base_class._parameters)
 

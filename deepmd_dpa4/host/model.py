@@ -14,6 +14,7 @@ from deepmd_dpa4.export.trace import ExportMethods
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, search, sort_edges
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
+from deepmd_dpa4.host.low_rank import fold_on_loading
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import store_nuclei, strict_loading
 from deepmd_dpa4.ops.select import set_native
@@ -54,6 +55,7 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
             instead = "with native kernels, which take its place on a CPU" if native else "in plain torch"
             log.warning("`model/use_compile` is true: this version does not compile, it runs %s", instead)
         self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
+        fold_on_loading(self)
         strict_loading(self)
         store_nuclei(self, self.nuclear_charges)
         set_native(self, native)

@@ -69,16 +69,35 @@ def rebind_training() -> None:
     """
     import deepmd.pt.entrypoints.main as host_main
 
-    from deepmd_dpa4.host import build, official
+    from deepmd_dpa4.host import build, low_rank, official
 
     host_get_trainer = host_main.get_trainer
 
     def get_trainer(config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         official.mark_denoising(config)
         build.sign(config)
-        return host_get_trainer(config, *args, **kwargs)
+        trainer = host_get_trainer(config, *args, **kwargs)
+        low_rank.check_branches(trainer, config)
+        return trainer
 
     host_main.get_trainer = get_trainer
+
+
+def rebind_low_rank() -> None:
+    """The trainer adds low-rank updates to models of the official class, by functions that know its layers only.
+
+    It looks all three names up in its module.
+    """
+    from deepmd.pt.train import training
+
+    from deepmd_dpa4.host import low_rank
+    from deepmd_dpa4.host.model import ModelDPA4
+
+    if hasattr(training, "apply_lora_to_sezm"):
+        # the name serves as second argument of isinstance only
+        training.SeZMModel = (training.SeZMModel, ModelDPA4)
+        training.apply_lora_to_sezm = low_rank.applying(training.apply_lora_to_sezm, ModelDPA4)
+        training.build_merged_state_dict = low_rank.merging(training.build_merged_state_dict)
 
 
 def rebind_reading() -> None:
@@ -100,6 +119,7 @@ def register() -> None:
     rebind_model_building()
     rebind_freeze()
     rebind_training()
+    rebind_low_rank()
     rebind_reading()
 
 

@@ -68,9 +68,9 @@ class GridFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.so3_linear_1, self.so3_linear_2
-        return self.act(x, first.weight, first.bias, second.weight, second.bias)
+        return self.act(x, first.matrices(), first.bias, second.matrices(), second.bias)
 
     def scalar_row(self, x: Tensor) -> Tensor:
         """Row (0, 0) of the result, (N, C)."""
         first, second = self.so3_linear_1, self.so3_linear_2
-        return self.act.scalar_row(x, first.weight, first.bias, second.weight, second.bias)
+        return self.act.scalar_row(x, first.matrices(), first.bias, second.matrices(), second.bias)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.low_rank import draw_factors, updated
 from deepmd_dpa4.so3.layout import packed_degrees
 
 
@@ -46,7 +47,8 @@ class WeightLinear(nn.Module):
 class SO3Linear(nn.Module):
     """One matrix per degree, shared by all m: (D, N, C_in) -> (D, N, C_out).
 
-    ``weight`` is (L + 1, C_in, C_out); the optional bias acts on (0, 0). Source: specification 5.3.
+    ``weight`` is (L + 1, C_in, C_out); the optional bias acts on (0, 0). :meth:`adapt` adds a low-rank update to the
+    weight, whose factors are ``A_by_l`` and ``B_by_l``. Source: specification 5.3.
     """
 
     expand_index: Tensor
@@ -59,9 +61,29 @@ class SO3Linear(nn.Module):
         self.weight = init.constant(shape, 0.0) if zero else init.truncated(shape, width_in, width_out)
         self.bias: nn.Parameter | None = init.constant([width_out], 0.0) if bias else None
         self.register_buffer("expand_index", torch.tensor(packed_degrees(lmax)))
+        for name in ("A_by_l", "B_by_l"):
+            self.register_parameter(name, None)
+        self.register_buffer("lora_scaling", None)
+
+    def adapt(self, rank: int, scaling: float, init: Initializer) -> None:
+        """Freeze the weight and add a trainable update of low rank."""
+        self.weight.requires_grad = False
+        self.A_by_l, self.B_by_l = draw_factors(self.weight, rank, init)
+        self.lora_scaling = self.weight.new_tensor(scaling)
+
+    def matrices(self) -> Tensor:
+        """The weight in use."""
+        if self.lora_scaling is not None:
+            return self.updated_weight()
+        return self.weight
+
+    @torch.jit.unused
+    def updated_weight(self) -> Tensor:
+        """The frozen weight with its update."""
+        return updated(self.weight, self.A_by_l, self.B_by_l, self.lora_scaling)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.index_select(0, self.expand_index)
+        weight = self.matrices().index_select(0, self.expand_index)
         if self.bias is None:
             return torch.bmm(x, weight)
         return torch.baddbmm(pad_scalars(self.bias.unsqueeze(0), x.shape[0]), x, weight)

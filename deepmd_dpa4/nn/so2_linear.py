@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.nn.initial import Initializer
+from deepmd_dpa4.nn.low_rank import draw_factors, updated
 from deepmd_dpa4.so3.layout import group_size
 
 
@@ -18,7 +19,8 @@ class SO2Linear(nn.Module):
 
     Input and output: one tensor (F, E, rows * C) per order m, rows in edge order, so that each order is one real
     matrix product. ``weight_m0`` ((L+1) C_in, F (L+1) C_out) is viewed (l, c, stream, l', c'), ``weight_m.{m-1}``
-    (n C_in, 2 F n C_out) with n = L - m + 1 is viewed (l, c, stream, U or V, l', c').
+    (n C_in, 2 F n C_out) with n = L - m + 1 is viewed (l, c, stream, U or V, l', c'). :meth:`adapt` adds a low-rank
+    update to each weight, whose factors are ``A_m0``, ``B_m0``, ``A_m`` and ``B_m``.
     Source: eSCN, arXiv:2302.03655.
     """
 
@@ -36,11 +38,45 @@ class SO2Linear(nn.Module):
             weights.append(init.truncated([rows, streams * columns], rows, columns, gain=math.sqrt(0.5)))
         self.weight_m = nn.ParameterList(weights)
         self.bias0: nn.Parameter | None = init.constant([streams * width_out], 0.0) if bias else None
+        self.A_m, self.B_m = nn.ParameterList(), nn.ParameterList()
+        for name in ("A_m0", "B_m0"):
+            self.register_parameter(name, None)
+        self.register_buffer("lora_scaling", None)
+
+    def adapt(self, rank: int, scaling: float, init: Initializer) -> None:
+        """Freeze the weights and add trainable updates of low rank."""
+        self.weight_m0.requires_grad = False
+        self.A_m0, self.B_m0 = draw_factors(self.weight_m0, rank, init)
+        for weight in self.weight_m:
+            weight.requires_grad = False
+            first, second = draw_factors(weight, rank, init)
+            self.A_m.append(first)
+            self.B_m.append(second)
+        self.lora_scaling = self.weight_m0.new_tensor(scaling)
+
+    def weights(self) -> list[Tensor]:
+        """Weights in use, one for each order m."""
+        result: list[Tensor] = [self.weight_m0]
+        for weight in self.weight_m:
+            result.append(weight)
+        if self.lora_scaling is not None:
+            return self.updated_weights(result)
+        return result
+
+    @torch.jit.unused
+    def updated_weights(self, weights: list[Tensor]) -> list[Tensor]:
+        """Frozen weights with their updates."""
+        firsts, seconds = [self.A_m0, *self.A_m], [self.B_m0, *self.B_m]
+        return [
+            updated(weight, first, second, self.lora_scaling)
+            for weight, first, second in zip(weights, firsts, seconds, strict=True)
+        ]
 
     def matrices(self) -> list[Tensor]:
         """Real matrix (F, rows * C_in, rows * C_out) of each order."""
-        result = [self.weight_m0.view(self.weight_m0.shape[0], self.streams, -1).transpose(0, 1)]
-        for weight in self.weight_m:
+        weights = self.weights()
+        result = [weights[0].view(weights[0].shape[0], self.streams, -1).transpose(0, 1)]
+        for weight in weights[1:]:
             degrees = weight.shape[0] // self.width_in
             split = weight.view(degrees, self.width_in, self.streams, 2, degrees, self.width_out)
             u, v = split[:, :, :, 0], split[:, :, :, 1]

@@ -26,7 +26,6 @@ ONLY_OFFICIAL: dict[str, inputs.Section] = {
     "n_blocks": inputs.model({"n_blocks": 0}),
     "layer_name": inputs.model(fitting={"layer_name": ["a", "b"]}),
     "spin": inputs.model(spin=SPIN),
-    "lora": inputs.model(lora={"rank": 2}),
     "fitting_net/type": inputs.model() | {"fitting_net": {"type": "property", "property_name": "gap", "neuron": [8]}},
 }
 
