@@ -4,8 +4,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.commands.data_limits import add_limits, limits
 from deepmd_dpa4.data.errors import require
-from deepmd_dpa4.data.limits import Limits
 
 STRESS_UNITS = ("eV/A^3", "GPa", "kbar")
 LABELS = ("energy", "force", "virial", "stress")
@@ -13,7 +13,6 @@ LABELS = ("energy", "force", "virial", "stress")
 
 def add_parser(commands: Any) -> None:
     """Declare the subcommand."""
-    limits = Limits()
     parser: ArgumentParser = commands.add_parser(
         "convert",
         help="extended XYZ, ASE databases, VASP outputs and what dpdata reads, to DeePMD npy folders",
@@ -44,21 +43,7 @@ def add_parser(commands: Any) -> None:
         "opposite sign)",
     )
     labels.add_argument("--no-stress-check", action="store_true", help="take a stress that looks wrong")
-    checks = parser.add_argument_group("checks")
-    checks.add_argument(
-        "--min-distance",
-        type=float,
-        default=limits.min_distance,
-        metavar="ANGSTROM",
-        help="atoms closer than this are a problem; default %(default)s",
-    )
-    checks.add_argument(
-        "--max-force",
-        type=float,
-        default=limits.max_force,
-        metavar="EV_PER_ANGSTROM",
-        help="force components beyond this are a problem; default %(default)s",
-    )
+    checks = add_limits(parser)
     checks.add_argument("--drop-bad", action="store_true", help="leave out duplicates, too close atoms, absurd forces")
     parser.set_defaults(run=run)
 
@@ -105,7 +90,7 @@ def conversion(options: Namespace) -> Any:
     from deepmd_dpa4.data.stress import Convention
     from deepmd_dpa4.data.writer import Layout
 
-    for name in ("set_size", "buffer", "min_distance", "max_force"):
+    for name in ("set_size", "buffer"):
         value = getattr(options, name)
         if value <= 0:
             raise DataError(f"`--{name.replace('_', '-')}` is {value} but must be positive")
@@ -121,7 +106,7 @@ def conversion(options: Namespace) -> Any:
         ),
         keys=Keys(**{label: getattr(options, f"{label}_key") for label in LABELS}),
         convention=Convention(unit=options.stress_unit, flip=options.flip_virial),
-        limits=Limits(min_distance=options.min_distance, max_force=options.max_force),
+        limits=limits(options),
         form=options.format,
         drop_bad=options.drop_bad,
         check_stress=not options.no_stress_check,

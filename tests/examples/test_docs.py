@@ -90,6 +90,7 @@ def test_snippets_of_data_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "neither energy nor forces" in printed[0] and "structure seen before" in printed[0]
     assert "60 of 62 frames in 1 folders of mixed" in printed[1]
     assert "60 of 60 frames in 2 folders of standard" in printed[2]
+    assert "fitted energy" in printed[3] and (tmp_path / "crystals.html").exists()
 
 
 @pytest.mark.slow
