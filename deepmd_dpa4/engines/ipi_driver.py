@@ -1,0 +1,89 @@
+"""Potential for i-PI that evaluates all beads of a ring polymer in one call."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmd_dpa4.engines.ase import structure_of
+from deepmd_dpa4.host.evaluate import Evaluator
+from deepmd_dpa4.host.structure import Prediction
+
+try:
+    from ase.io import read
+    from ipi.pes.dummy import Dummy_driver
+    from ipi.utils.units import unit_to_internal, unit_to_user
+except ImportError as error:
+    raise ImportError("deepmd_dpa4.engines.ipi_driver needs i-PI: pip install 'deepmd-dpa4[ipi]'") from error
+
+# how i-PI finds the class in a file
+__DRIVER_NAME__ = "dpa4"
+__DRIVER_CLASS__ = "DPA4Driver"
+
+Result = tuple[float, np.ndarray, np.ndarray, str]
+
+
+class DPA4Driver(Dummy_driver):
+    """Energy, forces and virial for ``<ffdirect>`` and ``i-pi-driver-py``, from the path of this file.
+
+    Parameters
+    ----------
+    template : str
+        File that ASE reads, for elements, periodicity and ``info``; its positions and cell do not matter.
+    model : str
+        Checkpoint ``.pt``, or frozen file ``.pth`` or ``.pt2``.
+    head : str, optional
+        Branch of a multi-task checkpoint.
+    device : str, optional
+        Where to run; by default on a GPU if there is one.
+    **kwargs
+        Of every driver of i-PI.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :class:`~deepmd_dpa4.host.evaluate.Evaluator`, or if there is no template.
+    """
+
+    def __init__(
+        self, template: str, model: str, head: str | None = None, device: str | None = None, **kwargs: Any
+    ) -> None:
+        if not Path(template).is_file():
+            raise FileNotFoundError(f"`template` is '{template}' but there is no such file")
+        self.template: Any = read(template)
+        self.evaluator = Evaluator(model, head=head, device=device)
+        super().__init__(**kwargs)
+
+    def compute(self, cell: Any, pos: Any) -> Any:
+        """Results of one structure, or of a list of structures.
+
+        Parameters
+        ----------
+        cell : array or list of arrays
+            Cell vectors in columns, (3, 3), bohr.
+        pos : array or list of arrays
+            Positions, (n, 3), bohr.
+
+        Returns
+        -------
+        tuple or list of tuples
+            Energy in hartree, forces (n, 3) in hartree per bohr, virial (3, 3) in hartree, an empty text.
+        """
+        if not isinstance(cell, list):
+            return self.compute([cell], [pos])[0]
+        structures = []
+        for one_cell, one_pos in zip(cell, pos, strict=True):
+            atoms = self.template.copy()
+            atoms.set_cell(unit_to_user("length", "angstrom", one_cell.T))
+            atoms.positions[:] = unit_to_user("length", "angstrom", one_pos)
+            structures.append(structure_of(atoms, self.evaluator))
+        return [_in_atomic_units(found) for found in self.evaluator.evaluate(structures)]
+
+
+def _in_atomic_units(found: Prediction) -> Result:
+    return (
+        float(unit_to_internal("energy", "electronvolt", found.energy)),
+        unit_to_internal("force", "ev/ang", found.forces),
+        unit_to_internal("energy", "electronvolt", found.virial.T),
+        "",
+    )
