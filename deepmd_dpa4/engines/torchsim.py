@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.graph.systems import System, find_edges, join
 from deepmd_dpa4.host.by_graph import ByGraph
 from deepmd_dpa4.host.evaluate import Evaluator
-from deepmd_dpa4.model.zbl import ELEMENTS
 
 try:
     from torch_sim.models.interface import ModelInterface

@@ -49,10 +49,13 @@ SOCKET = "<ffsocket mode='unix' name='dpa4' pbc='false'><address> {} </address><
 
 @pytest.fixture(scope="module")
 def atoms() -> Atoms:
-    """Cell vectors in the triangular form that i-PI wants."""
-    made = alloy_cell()
-    made.set_cell(made.cell.standard_form()[0], scale_atoms=True)
-    return made
+    return triangular(alloy_cell())
+
+
+def triangular(atoms: Atoms) -> Atoms:
+    """The same crystal with cell vectors in the form that i-PI wants."""
+    atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)
+    return atoms
 
 
 def simulate(folder: Path, atoms: Atoms, forcefield: str, client: Callable[[], None] | None = None) -> np.ndarray:

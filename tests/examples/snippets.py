@@ -28,7 +28,7 @@ def copy_examples(folder: Path) -> Path:
     water = folder / "examples" / "water"
     for path in (folder / "examples").glob("*/data/*/**/set.000/*.npy"):
         np.save(path, np.load(path)[:FRAMES])
-    for path in water.glob("*.json"):
+    for path in (*water.glob("*.json"), *(folder / "examples" / "alloy").glob("*/*.json")):
         path.write_text(json.dumps(shortened(json.loads(path.read_text()))))
     return water
 
@@ -46,12 +46,12 @@ def shortened(config: dict[str, Any], steps: int = 2) -> dict[str, Any]:
     return config
 
 
-def run_block(text: str, folder: Path) -> list[str]:
-    """Run the ``dp``, ``dpa4`` and ``lmp`` lines of a snippet; returns what each printed."""
-    return [run_line(shlex.split(line), folder) for line in text.splitlines() if line.strip()]
+def run_block(text: str, folder: Path, more: tuple[str, ...] = ()) -> list[str]:
+    """Run the lines of a snippet, scripts with ``more`` arguments; returns what each printed."""
+    return [run_line(shlex.split(line), folder, more) for line in text.splitlines() if line.strip()]
 
 
-def run_line(words: list[str], folder: Path) -> str:
+def run_line(words: list[str], folder: Path, more: tuple[str, ...] = ()) -> str:
     """One command, perhaps with ``DEEPMD_DPA4=builtin`` in front."""
     official = words[0] == "DEEPMD_DPA4=builtin"
     words = words[1:] if official else words
@@ -60,5 +60,7 @@ def run_line(words: list[str], folder: Path) -> str:
         return dp(*words[2:], folder=folder, official=official)
     if words[0] == "dpa4":
         return call([BIN / "dpa4", *words[1:]], folder, environment() | {"PATH": f"{BIN}:{os.environ['PATH']}"})
+    if words[0] == "python":
+        return call([BIN / "python", *words[1:], *more], folder)
     assert words[0] == "lmp", f"a test would have to know how to run `{words[0]}`"
     return call([BIN / "lmp", *words[1:], "-var", "steps", "2"], folder)

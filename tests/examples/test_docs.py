@@ -15,7 +15,7 @@ from tests.host.commands import BIN, ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-TESTED = ("README.md", "checkpoints.md", "data.md", "host.md", "native.md", "pictures.md", "presets.md")
+TESTED = ("README.md", "checkpoints.md", "data.md", "engines.md", "host.md", "native.md", "pictures.md", "presets.md")
 
 
 def load(path: Path) -> ModuleType:

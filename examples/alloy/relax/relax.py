@@ -1,4 +1,4 @@
-"""Relax ordered Cu-Al cells with a trained model and with EMT, the method of the data, and compare volumes and energies.
+"""Relax ordered Cu-Al cells with a trained model and with EMT, the method of the data, and compare them.
 
 Run ``python relax.py`` after the training of ``input.json``; it writes ``relax.png``.
 """
