@@ -44,8 +44,7 @@ def run(options: Namespace) -> None:
     DataError
         As :func:`deepmd_dpa4.data.statistics.gather`, or if an option is out of range.
     """
-    for package in ("ase", "rich"):
-        require(package, "data", "`dpa4 data check`")
+    require("rich", "data", "`dpa4 data check`")
     for name in ("cutoff", "outlier"):
         if getattr(options, name) <= 0:
             raise DataError(f"`--{name}` is {getattr(options, name):g} but must be positive")

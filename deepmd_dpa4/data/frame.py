@@ -5,6 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.config.elements import ELEMENTS
+
+NUMBERS = {symbol: number for number, symbol in enumerate(ELEMENTS)}
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -64,9 +68,7 @@ class Frame:
 
 def by_element(symbols: set[str]) -> list[str]:
     """Symbols by atomic number; names that are no elements follow in alphabetic order."""
-    from ase.data import atomic_numbers
-
-    return sorted(symbols, key=lambda symbol: (atomic_numbers.get(symbol, 1000), symbol))
+    return sorted(symbols, key=lambda symbol: (NUMBERS.get(symbol, len(NUMBERS)), symbol))
 
 
 def formula(composition: tuple[tuple[str, int], ...]) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from deepmd_dpa4.data.frame import Place, Record
 
 Reader = Callable[[Path], Iterator[Record]]
 
+# Rows of a database in memory.
+ROWS = 200
 # Names of files, or of folders, that tell the format; the first pattern that fits counts.
 PATTERNS = (
     ("*.aselmdb", "ase/lmdb"),
@@ -23,7 +27,8 @@ PATTERNS = (
     ("*.xyz*", "extxyz"),
 )
 # ASE's names of the formats that it reads one frame at a time.
-ASE_FORMATS = {"extxyz": "extxyz", "ase/traj": "traj", "vasp/outcar": "vasp-out", "vasp/xml": "vasp-xml"}
+ASE_FORMATS = {"ase/traj": "traj", "vasp/outcar": "vasp-out", "vasp/xml": "vasp-xml"}
+EXTXYZ = "extxyz"
 DATABASES = {"ase/db": "db", "ase/lmdb": "aselmdb"}
 LABELS_OF_DPDATA = {"energy": "energies", "force": "forces", "virial": "virials"}
 DEEPMD = ("deepmd/npy", "deepmd/npy/mixed")
@@ -64,7 +69,7 @@ def format_of(path: Path, name: str | None = None) -> str:
 
 def formats() -> list[str]:
     """Names that ``--format`` takes; without dpdata only ours."""
-    ours = {*ASE_FORMATS, *DATABASES, *DEEPMD}
+    ours = {EXTXYZ, *ASE_FORMATS, *DATABASES, *DEEPMD}
     try:
         from dpdata.format import Format
     except ModuleNotFoundError:
@@ -84,7 +89,9 @@ def records(path: Path, form: str) -> Iterator[Record]:
         yield from read_deepmd(path)
         return
     try:
-        if form in ASE_FORMATS:
+        if form == EXTXYZ:
+            yield from read_extxyz(path)
+        elif form in ASE_FORMATS:
             yield from read_ase(path, ASE_FORMATS[form])
         elif form in DATABASES:
             yield from read_database(path, DATABASES[form])
@@ -95,6 +102,43 @@ def records(path: Path, form: str) -> Iterator[Record]:
     # Readers of other projects raise whatever they stumble over.
     except Exception as error:
         raise DataError(f"{path} cannot be read as {form}: {type(error).__name__}: {error}") from error
+
+
+def read_extxyz(path: Path) -> Iterator[Record]:
+    """Frames of extended XYZ, parsed by ASE one by one: for a whole file it first lists where all frames begin."""
+    require("ase", "data", f"reading {path}")
+    from ase.io.extxyz import read_xyz
+
+    for index, text in enumerate(xyz_texts(path)):
+        try:
+            (atoms,) = read_xyz(StringIO(text), 0)
+        except Exception as error:
+            raise DataError(f"{path}, frame {index}, cannot be read: {type(error).__name__}: {error}") from error
+        yield from_atoms(Place(str(path), index), atoms)
+
+
+def xyz_texts(path: Path) -> Iterator[str]:
+    """Lines of each frame; blank lines between frames are passed over.
+
+    Raises
+    ------
+    DataError
+        If a frame does not begin with a number of atoms, or the file ends inside one.
+    """
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rt") as file:
+        frame = 0
+        for line in file:
+            if not line.strip():
+                continue
+            if not line.strip().isdecimal():
+                raise DataError(f"{path}, frame {frame}, begins with {line.strip()!r} but must with a number of atoms")
+            body = list(islice(file, int(line) + 1))
+            if len(body) <= int(line):
+                raise DataError(f"{path} ends inside frame {frame}, which has {int(line)} atoms")
+            yield "".join([line, *body])
+            frame += 1
 
 
 def read_ase(path: Path, ase_format: str) -> Iterator[Record]:
@@ -119,11 +163,20 @@ def read_database(path: Path, kind: str) -> Iterator[Record]:
 
         # read-only: a data set of others may lie where nobody can write
         database = LMDBDatabase(path, readonly=True, use_lock_file=False, serial=True)
+        rows = database.select()
     else:
-        database = connect(str(path), type=kind, use_lock_file=False)
-    for row in database.select():
+        rows = sqlite_rows(connect(str(path), type=kind, use_lock_file=False))
+    for row in rows:
         extra_values = {**row.key_value_pairs, **{k: v for k, v in row.data.items() if isinstance(k, str)}}
         yield from_atoms(Place(str(path), row.id), row.toatoms(), extra_values)
+
+
+def sqlite_rows(database: Any) -> Iterator[Any]:
+    """All rows by ``id``, some at a time: one selection of all would hold them in memory."""
+    last = 0
+    while some := list(database.select(f"id>{last}", limit=ROWS)):
+        yield from some
+        last = some[-1].id
 
 
 def from_atoms(

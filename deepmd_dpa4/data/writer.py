@@ -24,7 +24,7 @@ class Layout:
     set_size: int = 2000
     """Frames in a ``set.NNN`` folder."""
     buffer: int = 200_000
-    """Atoms that wait in memory, all folders together, about 100 bytes each."""
+    """Atoms that wait in memory, all folders together, 100 to 300 bytes each."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,9 @@
 """``dpa4 data convert``: nothing is lost or changed on the way to DeePMD folders and back."""
 
 import csv
+import gc
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ase.io.trajectory import Trajectory
 
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.data.reader import frames_at
+from deepmd_dpa4.data.sources import format_of, records
 from tests.data.structures import crystals, renamed, virial, water
 from tests.host import inputs
 from tests.host.commands import dp
@@ -47,6 +50,7 @@ def write_trajectory(path: Path, frames: list[Atoms]) -> None:
 
 WRITERS: dict[str, Callable[[Path, list[Atoms]], object]] = {
     "all.extxyz": write,
+    "all.xyz.gz": write,
     "all.xyz": write,
     "all.db": write_database,
     "all.aselmdb": write_database,
@@ -199,7 +203,34 @@ def test_memory_is_bounded_and_sets_are_full(tmp_path: Path) -> None:
             assert (tmp_path / "1" / path).read_bytes() == (tmp_path / buffer / path).read_bytes()
 
 
-def test_sources_are_read_one_frame_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["all.extxyz", "all.db", "all.aselmdb"])
+def test_reading_needs_no_memory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times as many frames have the same peak."""
+    monkeypatch.setattr("deepmd_dpa4.data.sources.ROWS", 10)
+    atoms = crystals(1)[0] * (2, 2, 2)
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((len(atoms), 3)))
+    for count in (20, 200):
+        (tmp_path / str(count)).mkdir()
+        WRITERS[name](tmp_path / str(count) / name, [atoms] * count)
+    # what is imported on the way does not count
+    peak_of_reading(tmp_path / "20" / name)
+    few, many = (peak_of_reading(tmp_path / count / name) for count in ("20", "200"))
+    assert many < 1.3 * few
+
+
+def peak_of_reading(path: Path) -> int:
+    """Bytes, with the reference cycles of ASE's calculators collected at once."""
+    gc.freeze()
+    tracemalloc.start()
+    for _ in records(path, format_of(path)):
+        gc.collect()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    gc.unfreeze()
+    return peak
+
+
+def test_frames_wait_up_to_the_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more frames wait than the buffer allows."""
     from deepmd_dpa4.data.writer import Writer
 
@@ -214,6 +245,16 @@ def test_sources_are_read_one_frame_at_a_time(tmp_path: Path, monkeypatch: pytes
     write(tmp_path / "a.extxyz", crystals(20))
     convert(tmp_path / "a.extxyz", "-o", tmp_path / "out", "--buffer", 12)
     assert most == [3] * 6 + [2]
+
+
+def test_rows_of_a_database_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where rows were deleted."""
+    monkeypatch.setattr("deepmd_dpa4.data.sources.ROWS", 2)
+    write_database(tmp_path / "a.db", FRAMES)
+    with connect(str(tmp_path / "a.db")) as database:
+        database.delete([2, 3, 6])
+    convert(tmp_path / "a.db", "-o", tmp_path / "out")
+    assert_same(tmp_path / "out", [FRAMES[index] for index in (0, 3, 4, 6, 7)])
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["standard", "mixed"])
@@ -256,7 +297,10 @@ def scaled(atoms: Atoms, factor: float) -> Atoms:
         (["missing.xyz"], "`SRC` is missing.xyz but there is no such file"),
         (["a.dat"], "`SRC` is a.dat, whose name does not tell its format: give `--format`, one of 3dmol, abacus"),
         (["a.dat", "--format", "vesp"], "`--format` is 'vesp' but must be one of 3dmol, abacus"),
-        (["a.dat", "--format", "extxyz"], "a.dat cannot be read as extxyz"),
+        (["a.dat", "--format", "extxyz"], "a.dat, frame 0, begins with 'nothing' but must with a number of atoms"),
+        (["a.dat", "--format", "vasp/xml"], "a.dat cannot be read as vasp/xml: ParseError"),
+        (["cut.xyz"], "cut.xyz ends inside frame 1, which has 4 atoms"),
+        (["wrong.xyz"], "wrong.xyz, frame 1, cannot be read"),
         (["a.xyz", "--type-map", "Cu"], "`--type-map` is Cu but must hold Al, which is in a.xyz, frame 0"),
         (["a.xyz", "--type-map", "Cu", "Cu"], "`--type-map` is Cu Cu but must not repeat a name"),
         (["a.xyz", "--set-size", "0"], "`--set-size` is 0 but must be positive"),
@@ -276,6 +320,9 @@ def test_errors(
     atoms.info["REF_energy"] = 1.0
     write("two.xyz", atoms)
     Path("a.dat").write_text("nothing\n")
+    text = Path("a.xyz").read_text()
+    Path("cut.xyz").write_text(text + "\n" + "\n".join(text.splitlines()[:-1]))
+    Path("wrong.xyz").write_text(text + text.replace("Cu", "Qq"))
     before = listing(tmp_path)
     assert main(["data", "convert", *words, "-o", "out"]) == 1
     error = capsys.readouterr().err
