@@ -247,6 +247,21 @@ def test_frames_wait_up_to_the_buffer(tmp_path: Path, monkeypatch: pytest.Monkey
     assert most == [3] * 6 + [2]
 
 
+def test_slabs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a third cell vector they are written as periodic, without one they cannot be."""
+    slab, flat = crystals(2)
+    slab.pbc = flat.pbc = (True, True, False)
+    flat.cell[2] = 0
+    for atoms in (slab, flat):
+        # a changed structure would lose the results of the old one
+        atoms.calc = SinglePointCalculator(atoms, **atoms.calc.results)
+    write_trajectory(tmp_path / "a.traj", [slab, flat])
+    convert(tmp_path / "a.traj", "-o", tmp_path / "out")
+    assert "2 frames are periodic in some directions only; written as periodic" in capsys.readouterr().out
+    assert [row["problem"] for row in problems(tmp_path / "out")] == ["cell without a volume"]
+    assert_same(tmp_path / "out", [slab])
+
+
 def test_rows_of_a_database_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where rows were deleted."""
     monkeypatch.setattr("deepmd_dpa4.data.sources.ROWS", 2)
