@@ -75,6 +75,14 @@ class Block(nn.Module):
         """Weighted sums over the edges of each receiver, (N, D, Cw)."""
         return self.so2_conv.sum_edges(wide, context)
 
+    def spread(self, wide: Tensor, context: EdgeContext) -> Tensor:
+        """Widened features of all nodes, ghosts of other ranks included, (M, D, Cw)."""
+        return self.so2_conv.senders(wide, context.graph)
+
+    def sum_senders(self, senders: Tensor, context: EdgeContext) -> Tensor:
+        """Sums over edges (N, D, Cw) of the widened features of all nodes (M, D, Cw)."""
+        return self.so2_conv.sum_senders(senders, context)
+
     def update(self, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor) -> Tensor:
         """Next node features from the sums over edges (N, D, Cw); acts on each node alone."""
         x = x + self.post_so2_norm(self.so2_conv.finish(summed, wide, normalizer))

@@ -9,6 +9,7 @@ from deepmd_dpa4.descriptor.attention import HeadScores, stream_linear
 from deepmd_dpa4.descriptor.condition import ConditionReader, EdgeContext
 from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
 from deepmd_dpa4.descriptor.edge_sum import EdgeSumMethods
+from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
 from deepmd_dpa4.nn.gate import EdgeGate
 from deepmd_dpa4.nn.grid_product import MessageNodeProduct
@@ -145,14 +146,21 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
 
     def sum_edges(self, wide: Tensor, context: EdgeContext) -> Tensor:
         """Weighted sum over the edges of each receiver, (N, D, Cw), of the widened node features (D, N, Cw)."""
-        graph = context.graph
+        return self.sum_senders(self.senders(wide, context.graph), context)
+
+    def senders(self, wide: Tensor, graph: Graph) -> Tensor:
+        """Features that the edges read: those of all nodes, ghosts of other ranks included, (M, D, Cw)."""
         senders = wide.transpose(0, 1).contiguous()
         exchange = graph.exchange
         if exchange is not None:
             flat = fill_ghosts(senders.flatten(1), exchange, graph.node_type.shape[0])
             senders = flat.view(-1, self.size, self.width)
+        return senders
+
+    def sum_senders(self, senders: Tensor, context: EdgeContext) -> Tensor:
+        """Weighted sum over the edges of each receiver, (N, D, Cw), of the features of all nodes (M, D, Cw)."""
         weight = self.edge_weight(senders, context)
-        if self.native and self.covered and not wide.is_cuda:
+        if self.native and self.covered and not senders.is_cuda:
             return self.native_sum(senders, weight, context)
         return self.plain_sum(senders, weight, context)
 

@@ -123,18 +123,26 @@ class Network(nn.Module):
                 x = self.run_blocks(x, context)
         return self.read_out(x)
 
-    def edge_state(self, graph: Graph) -> EdgeState:
-        """Geometry, radial features and first sums of all edges; needs no node feature but the types."""
+    def sender_gate(self, graph: Graph) -> Tensor | None:
+        """Gate of the sender of each edge, (E,); None without zone bridging."""
+        factor = self.edge_features.clamp_gate(graph.vector.to(self.radial_basis.adam_freqs.dtype))
+        return None if factor is None else source_gate(factor, graph)
+
+    def edge_state(self, graph: Graph, gate: Tensor | None = None) -> EdgeState:
+        """Geometry, radial features and first sums of all edges; needs no node feature but the types.
+
+        Edges of a part of a graph come with the ``gate`` of the whole.
+        """
         vector = graph.vector.to(self.radial_basis.adam_freqs.dtype)
         roll = self.random_gamma and self.mixed_precision(vector.device)
         geometry = self.edge_features(vector, self.weighted_radial, roll)
         basis = self.enveloped_basis(geometry.distance)
         hidden = self.radial_embedding(basis)
         clamp_gate = geometry.clamp_gate
-        gate: Tensor | None = None
         matrix, zonal = geometry.environment, geometry.zonal
-        if clamp_gate is not None:
+        if clamp_gate is not None and gate is None:
             gate = source_gate(clamp_gate, graph)
+        if gate is not None:
             matrix, zonal = matrix * gate.unsqueeze(1), zonal * gate.unsqueeze(1)
         environment: Tensor | None = None
         if self.env_seed_embedding is not None:
@@ -202,17 +210,31 @@ class Network(nn.Module):
             x = block(x, context)
         return x
 
-    def sum_block(self, index: int, x: Tensor, context: EdgeContext) -> tuple[Tensor, Tensor]:
-        """First half of one block, which reads other nodes: widened features (D, N, Cw) and sums (N, D, Cw)."""
-        wide = summed = x
+    def widen_block(self, index: int, x: Tensor, context: EdgeContext) -> tuple[Tensor, Tensor]:
+        """Start of one block: widened features of the owned nodes (D, N, Cw), and of all nodes (M, D, Cw)."""
+        wide = senders = x
         # TorchScript can walk through a list of modules but not take one of them by a variable
         position = 0
         for block in self.blocks:
             if position == index:
                 wide = block.widen(x)  # type: ignore[operator]
-                summed = block.sum_edges(wide, context)  # type: ignore[operator]
+                senders = block.spread(wide, context)  # type: ignore[operator]
             position += 1
-        return wide, summed
+        return wide, senders
+
+    def sums_natively(self) -> bool:
+        """Whether the sums over edges of all blocks run by native kernels on a CPU."""
+        return self.native and not self.edge_features.dense
+
+    def sum_block(self, index: int, senders: Tensor, context: EdgeContext) -> Tensor:
+        """Sums over the edges of one block, (N, D, Cw), the part that reads other nodes (M, D, Cw)."""
+        summed = senders
+        position = 0
+        for block in self.blocks:
+            if position == index:
+                summed = block.sum_senders(senders, context)  # type: ignore[operator]
+            position += 1
+        return summed
 
     def update_block(self, index: int, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor) -> Tensor:
         """Second half of one block, which acts on each node alone: the next node features (D, N, C)."""

@@ -12,6 +12,11 @@ from torch import Tensor
 from torch._decomp import get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from deepmd_dpa4.graph.neighbors import Scatter
+
+TABLES = ("send_list", "send_proc", "recv_proc", "send_num", "recv_num", "communicator", "nlocal", "nghost")
+"""Communication tables in the order in which LAMMPS hands them to a compiled file."""
+
 
 def trace(function: Callable[..., Any], inputs: tuple[Any, ...]) -> torch.fx.GraphModule:
     """Flat graph of a function and of the gradients inside it, with symbolic sizes."""
@@ -27,12 +32,8 @@ class ExportMethods:
         return "edge_vec"
 
     def supports_edge_parallel(self) -> bool:
-        """No graph for several ranks.
-
-        DeePMD-kit would nest its compiled form as a binary file in the archive, and the loader of torch 2.11 decodes
-        every such file as text, so Python could no longer open the result. ``.pth`` files run on several ranks.
-        """
-        return False
+        """There is a graph for several ranks, which exchanges features of ghosts."""
+        return True
 
     def forward_common_lower_exportable(self, *inputs: Any) -> torch.fx.GraphModule:
         """Graph of ``forward_common_lower``."""
@@ -51,5 +52,35 @@ class ExportMethods:
             return self.forward_common_lower(  # type: ignore[attr-defined]
                 coord, atype, edge_index, edge_vec, edge_scatter_index, edge_mask, fparam, aparam, charge_spin
             )
+
+        return trace(lower, inputs)
+
+    def forward_common_lower_exportable_with_comm(self, *inputs: Any) -> torch.fx.GraphModule:
+        """Graph of one rank among several: owned atoms and ghosts, whose features come from their owners.
+
+        Inputs are those of ``forward_common_lower`` with the types of all atoms after those of the owned ones and
+        edges between all atoms, then the communication tables in the order of :data:`TABLES`.
+        """
+        from deepmd.pt_expt.utils.comm import ensure_comm_registered
+
+        ensure_comm_registered()
+
+        def lower(
+            coord: Tensor,
+            atype: Tensor,
+            extended_atype: Tensor,
+            edge_index: Tensor,
+            edge_vec: Tensor,
+            edge_scatter_index: Tensor,
+            edge_mask: Tensor,
+            fparam: Tensor | None,
+            aparam: Tensor | None,
+            charge_spin: Tensor | None,
+            *tables: Tensor,
+        ) -> dict[str, Tensor]:
+            owned = self.graph_of_edges(extended_atype, edge_index, edge_vec, edge_mask)  # type: ignore[attr-defined]
+            graph = owned._replace(n_owned=atype.shape[1], exchange=dict(zip(TABLES, tables, strict=True)))
+            scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], extended_atype.shape[1])
+            return self.derive_common(graph, scatter, atype, fparam, aparam, charge_spin)  # type: ignore[attr-defined]
 
         return trace(lower, inputs)

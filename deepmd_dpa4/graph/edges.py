@@ -124,6 +124,13 @@ class EdgeFeatures(nn.Module):
             zonal = zonal * weight.unsqueeze(1)
         return EdgeGeometry(distance, weight, environment, zonal, compact, self.dense_rows(compact), clamp_gate)
 
+    def clamp_gate(self, vector: Tensor) -> Tensor | None:
+        """Factor of each edge vector (E, 3) in the source gate, (E,); None without zone bridging."""
+        if self.clamp is None:
+            return None
+        distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
+        return self.clamp.gate(self.clamp(distance))
+
     def native_geometry(self, vector: Tensor, weighted: bool) -> EdgeGeometry:
         """The same by one operator; the frames are not turned."""
         distance, weight, environment, zonal, compact = torch.ops.dpa4.edge_geometry(

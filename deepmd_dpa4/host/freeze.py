@@ -3,36 +3,42 @@
 import io
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from deepmd.pt.entrypoints import main as host_main
 from deepmd.pt.entrypoints.freeze_pt2 import is_sezm_checkpoint
 from deepmd.pt.infer.inference import Tester
+from deepmd.pt.utils.env import DEVICE
 
-from deepmd_dpa4 import __version__
 from deepmd_dpa4.checkpoint.read import read_checkpoint
 from deepmd_dpa4.config.option import require_one_of
+from deepmd_dpa4.export.archive import ROOT, rearrange
+from deepmd_dpa4.host.about import ENTRY, KERNELS, about
+from deepmd_dpa4.host.doors import doors_of_compiled, doors_of_script
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.host.naming import NEUTRAL
+from deepmd_dpa4.host.verify import Disagreement, Reference, reference_of, verify
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.guard import add_guard
-from deepmd_dpa4.ops.select import is_native, set_native
+from deepmd_dpa4.ops.select import set_native
 
 log = logging.getLogger("deepmd.dpa4")
 
 PORTABLE, COMPILED = ".pth", ".pt2"
-KERNELS = ("plain", "native")
-METADATA = "dpa4.json"
-"""Entry of a TorchScript file that tells which kernels it uses, and the versions that wrote it."""
 
 _host_freeze = host_main.freeze
 
 
 def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None, kernels: str = "plain") -> None:
-    """Freeze a checkpoint; other models than DPA4 go to DeePMD-kit unchanged.
+    """Freeze a checkpoint and check the file against it; other models than DPA4 go to DeePMD-kit unchanged.
+
+    The file appears when it is complete and checked, so that a failure leaves what was there before.
 
     Parameters
     ----------
@@ -53,6 +59,10 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
         If ``kernels`` is neither, or native kernels cannot be had here.
     ValueError
         If the suffix is neither, ``head`` is no branch, or native kernels are asked for where there are none.
+    Disagreement
+        If the file does not compute what the checkpoint does.
+    FileNotFoundError
+        If the folder of the output does not exist.
     """
     require_one_of("--kernels", kernels, KERNELS)
     path = Path(output)
@@ -64,22 +74,25 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
         raise ValueError(f"`--output` is {output!r} but must end in {PORTABLE} or {COMPILED}")
     if ours and "" not in branches and head not in branches:
         raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
+    compiled = by_suffix and path.suffix == COMPILED
     if kernels == "native":
         demand_native("--kernels")
     with overriding("plain"):
-        if ours and not (by_suffix and path.suffix == COMPILED):
-            tester = Tester(model, head=head)
-            if isinstance(tester.model, ModelDPA4):
-                set_native(tester.model, kernels == "native")
-                save_script(tester, path.with_suffix(PORTABLE))
-                return
-            log.warning("this model runs in the official implementation, which freezes to %s only", COMPILED)
-        if kernels == "native":
+        tester = Tester(model, head=head) if ours else None
+        own = tester is not None and isinstance(tester.model, ModelDPA4)
+        if kernels == "native" and (compiled or not own):
             raise ValueError(
                 f"`--kernels` is 'native' but must be 'plain' for {model} and `--output` {output!r}: native kernels "
                 f"are for models of deepmd-dpa4 in {PORTABLE} files"
             )
-        _host_freeze(model=model, output=output, head=head)
+        if own and compiled:
+            freeze_compiled(tester, path, model, head)
+        elif own:
+            freeze_script(tester, path.with_suffix(PORTABLE), kernels == "native")
+        else:
+            if ours and not compiled:
+                log.warning("this model runs in the official implementation, which freezes to %s only", COMPILED)
+            _host_freeze(model=model, output=output, head=head)
 
 
 def branch_types(model: str) -> dict[str, str]:
@@ -89,11 +102,20 @@ def branch_types(model: str) -> dict[str, str]:
     return {name: str(branch.get("type")) for name, branch in branches.items()}
 
 
-def save_script(tester: Any, path: Path) -> None:
-    """Write the TorchScript form of a loaded checkpoint, with the data modifier if there is one, and say what it is."""
-    native = is_native(tester.model)
-    about = {"kernels": KERNELS[native], "deepmd_dpa4": __version__, "torch": torch.__version__}
-    extra_files: dict[str, Any] = {"data_modifier.pth": "", METADATA: json.dumps(about)}
+def freeze_script(tester: Any, path: Path, native: bool) -> None:
+    """Write the TorchScript form of a loaded checkpoint, check it, and say what it is."""
+    reference = reference_of(tester.model)
+    with replacing(path) as partial:
+        save_script(tester, partial, native)
+        check(partial, path, reference, tester.modifier is not None)
+    log.info("Saved frozen model to %s", path)
+    log.info(*(_about_native() if native else _ABOUT_PLAIN))
+
+
+def save_script(tester: Any, path: Path, native: bool) -> None:
+    """Write the TorchScript form of a loaded checkpoint, with the data modifier if there is one."""
+    set_native(tester.model, native)
+    extra_files: dict[str, Any] = {"data_modifier.pth": "", ENTRY: json.dumps(about(tester.model, portable=True))}
     if tester.modifier is not None:
         buffer = io.BytesIO()
         torch.jit.save(torch.jit.script(tester.modifier.eval()), buffer)
@@ -101,13 +123,86 @@ def save_script(tester: Any, path: Path) -> None:
     if native:
         add_guard(tester.model)
     torch.jit.save(torch.jit.script(tester.model.eval()), str(path), extra_files)
+
+
+def freeze_compiled(tester: Any, path: Path, model: str, head: str | None) -> None:
+    """Write a checkpoint as compiled code by DeePMD-kit's exporter, check it, and say what it is."""
+    reference = reference_of(tester.model)
+    with replacing(path) as partial:
+        written = partial.with_name(f"{ROOT}{COMPILED}")
+        _host_freeze(model=model, output=str(written), head=head)
+        rearrange(written, partial, {ENTRY: json.dumps(about(tester.model, portable=False))})
+        check(partial, path, reference)
     log.info("Saved frozen model to %s", path)
-    log.info(*(_about_native() if native else _ABOUT_PLAIN))
+    log.info(_ABOUT_COMPILED, DEVICE.type, torch.__version__)
+    if DEVICE.type == "cpu":
+        log.info(_COMPILED_ON_CPU)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Path of a file that takes the place of ``path`` when the block ends without an exception, and else vanishes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`--output` is {str(path)!r} but the folder {path.parent} does not exist")
+    with TemporaryDirectory(prefix=".freeze-", dir=path.parent) as folder:
+        partial = Path(folder) / f"dpa4{path.suffix}"
+        yield partial
+        partial.replace(path)
+
+
+def check(file: Path, name: Path, reference: Reference, modified: bool = False) -> None:
+    """Read a written file as users will, compare it with the checkpoint and say so.
+
+    Parameters
+    ----------
+    file, name : Path
+        Where it is, and what it will be called.
+    reference : Reference
+        Predictions of the checkpoint.
+    modified : bool
+        Whether it holds a data modifier.
+
+    Raises
+    ------
+    Disagreement
+        If it cannot be read or evaluated, or gives other numbers.
+    """
+    try:
+        if file.suffix == COMPILED:
+            doors = doors_of_compiled(file, reference.rcut)
+        else:
+            doors = doors_of_script(file, reference.rcut, modified)
+        difference = verify(doors, reference)
+    except Exception as error:
+        reason = str(error) if isinstance(error, Disagreement) else f"it cannot be evaluated: {error!r}"
+        raise Disagreement(f"{name} was deleted: {reason}. {_WHAT_TO_DO}") from error
+    log.info(
+        "Checked %s against the checkpoint on %d random structures: %s give the same, forces to %.0e eV/Angstrom",
+        name,
+        len(reference.structures),
+        ", ".join(doors),
+        difference,
+    )
+
+
+_WHAT_TO_DO = (
+    "Check with `pip check` that torch and deepmd-kit fit each other and freeze again; if that fails too, freeze to "
+    "the other format or with the other --kernels, and report it with the checkpoint"
+)
 _ABOUT_PLAIN = (
     "It uses plain torch kernels: it runs on any machine and device, also without deepmd-dpa4. On CPUs a file with "
     "native kernels is about 2 to 3 times faster: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native",
+)
+_ABOUT_COMPILED = "It is compiled for %s devices like this one, and runs with torch %s."
+_COMPILED_ON_CPU = (
+    "On CPUs a file with native kernels is faster: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native; and a portable "
+    "one needs no compiler: dp --pt freeze -o NAME.pth"
 )
 
 

@@ -10,7 +10,7 @@ from deepmd_dpa4.fitting.energy import EnergyFitting
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter
 from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, frame_virial
-from deepmd_dpa4.model.sweep import TILE_EDGES, SweepMethods
+from deepmd_dpa4.model.sweep import TILE_EDGES, SweepMethods, with_vector
 from deepmd_dpa4.model.zbl import ZBL
 from deepmd_dpa4.ops.segment import segment_sum
 
@@ -49,9 +49,13 @@ class PotentialMethods(SweepMethods):
         features = self.descriptor.features(graph, charge_spin)
         energy, hidden = self.energies(features, node_type, self.of_atoms(fparam, graph), aparam)
         if self.zbl is not None:
-            repulsion = self.zbl(graph, graph.n_owned)
-            energy = energy + repulsion * self.counted.index_select(0, node_type)
+            energy = energy + self.repulsion(graph)
         return energy, features, hidden
+
+    def repulsion(self, graph: Graph) -> Tensor:
+        """Energies of the repulsion of nuclei of the owned atoms that count, (N,)."""
+        assert self.zbl is not None
+        return self.zbl(graph, graph.n_owned) * self.counted.index_select(0, graph.node_type[: graph.n_owned])
 
     def energies(
         self, features: Tensor, node_type: Tensor, fparam: Tensor | None, aparam: Tensor | None
@@ -94,7 +98,7 @@ class PotentialMethods(SweepMethods):
         atomic_virial : bool
             Return the virial of each atom too.
         sweep : bool
-            Evaluate systems of more than ``tile_edges`` edges in tiles, except in training and with zone bridging.
+            Evaluate systems of more than ``tile_edges`` edges in tiles, except in training.
         tile_edges : int
             Edges of a tile.
 
@@ -172,12 +176,17 @@ class PotentialMethods(SweepMethods):
 
         Without ``training`` all three are free of history.
         """
-        if not training and sweep and self.zbl is None and graph.receiver.shape[0] > tile_edges:
+        if not training and sweep and graph.receiver.shape[0] > tile_edges:
             energy, gradient = self.sweep(graph, self.of_atoms(fparam, graph), aparam, charge_spin, tile_edges)
-            return energy, gradient, graph.vector.detach()
+            vector = graph.vector.detach()
+            if self.zbl is not None:
+                leaf = vector.clone().requires_grad_(True)
+                repulsion = self.repulsion(with_vector(graph, leaf))
+                gradient = gradient + edge_gradient(repulsion, leaf, False)
+                energy = energy + repulsion.detach()
+            return energy, gradient, vector
         vector = graph.vector.detach().requires_grad_(True)
-        leaf = Graph(graph.node_type, graph.n_owned, graph.frame, graph.sender, graph.receiver, vector, graph.exchange)
-        energy, _, _ = self.atomic_energies(leaf, fparam, aparam, charge_spin)
+        energy, _, _ = self.atomic_energies(with_vector(graph, vector), fparam, aparam, charge_spin)
         gradient = edge_gradient(energy, vector, training)
         if training:
             return energy, gradient, vector

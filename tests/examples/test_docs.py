@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,7 @@ import pytest
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.ops.native.load import load as load_kernels
 from tests.examples.snippets import blocks, copy_examples, run_block
-from tests.host.commands import BIN, ROOT
+from tests.host.commands import BIN, ROOT, call
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -61,6 +62,8 @@ def test_snippets_of_host_page(tmp_path: Path) -> None:
     # the weights of the official implementation are frozen by ours
     _, tested = run_block(files, folder)
     assert "Force  RMSE" in tested
+    (read,) = blocks(DOCS / "host.md", "python")
+    assert "plain float32 any ['O', 'H']" in call([sys.executable, "-c", read], folder)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from deepmd.pt.model.model import get_model
 from torch import Tensor
 
 from deepmd_dpa4.graph.neighbors import search
+from tests.host.test_exchange import Engine
 from tests.support.models import KERNELS, require
 from tests.support.weights import perturb
 
@@ -82,4 +83,33 @@ def test_masked_and_excluded_edges_do_not_count(kernels: str) -> None:
 def test_exporter_finds_what_it_asks_for() -> None:
     model = get_model(SECTION)
     assert model.export_lower_input_kind() == "edge_vec"
-    assert model.supports_edge_parallel() is False
+    assert model.supports_edge_parallel() is True
+
+
+def ranks(engine: Engine) -> tuple[Tensor | None, ...]:
+    """What one rank among several hands over: edges between owned atoms and ghosts, and its tables."""
+    receiver, column = (engine.table[0] >= 0).nonzero().unbind(1)
+    sender = engine.table[0, receiver, column]
+    edges = torch.stack([sender, receiver])
+    vector = engine.coord[0, sender] - engine.coord[0, receiver]
+    owned = engine.types[:, : engine.n_owned]
+    counts = [torch.tensor(n, dtype=torch.int32) for n in (engine.n_owned, len(engine.owners))]
+    mask = torch.ones(len(sender), dtype=torch.bool)
+    tables = list(engine.tables.values())
+    return engine.coord, owned, engine.types, edges, vector, edges, mask, None, None, None, *tables, *counts
+
+
+@pytest.mark.slow
+def test_graph_for_several_ranks() -> None:
+    """Traced with the ghosts of one cutoff, run with those of another."""
+    model = build("plain")
+    traced = model.forward_common_lower_exportable_with_comm(*ranks(Engine(3.0)))
+    engine = Engine(4.0)
+    expected = engine.by_mapping(model)
+    out = traced(*ranks(engine))
+    found = {"energy": out["energy_redu"], "extended_force": out["energy_derv_r"].squeeze(2)}
+    found["virial"] = out["energy_derv_c_redu"].squeeze(1)
+    torch.testing.assert_close(found["energy"], expected["energy"], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found["virial"], expected["virial"], rtol=1e-11, atol=1e-11)
+    force = torch.zeros_like(expected["extended_force"]).index_add(0, engine.mapping[0], found["extended_force"][0])
+    torch.testing.assert_close(force, expected["extended_force"], rtol=1e-11, atol=1e-11)

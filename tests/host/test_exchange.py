@@ -3,6 +3,7 @@
 One swap in which the process sends to itself reproduces periodicity: the ghosts are copies of owned atoms.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,10 @@ from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
 from torch import Tensor
 from torch.nn import functional
 
+from deepmd_dpa4.descriptor import convolution, source_gate
+from deepmd_dpa4.graph.neighbors import from_table
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.ops.exchange import fill_ghosts
 from tests.host import inputs
 from tests.host.predict import difference
 from tests.support.frames import triclinic_frame
@@ -138,6 +142,28 @@ def test_ghosts_without_owner_or_tables_are_refused(model: Any) -> None:
     engine = Engine(model.get_rcut())
     with pytest.raises(ValueError, match="atom_modify map"):
         model.forward_lower(engine.coord, engine.types, engine.table)
+
+
+def test_tiles_exchange_once_a_block(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank with many edges goes through them in tiles, beside ranks that do not and wait for its calls."""
+    calls: list[int] = []
+
+    def counted(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Tensor:
+        calls.append(n_nodes)
+        return fill_ghosts(features, tables, n_nodes)
+
+    for module in (convolution, source_gate):
+        monkeypatch.setattr(module, "fill_ghosts", counted)
+    engine, descriptor = Engine(model.get_rcut()), model.atomic_model.descriptor
+    given = (engine.coord, engine.types, engine.table, None, engine.tables)
+    graph, scatter = from_table(*given, descriptor.rcut, descriptor.ntypes, descriptor.excluded)
+    derive = functools.partial(model.atomic_model.derive, graph, scatter, 1, None, None, None, False)
+    expected = derive(sweep=False)
+    directly = len(calls)
+    found = derive(tile_edges=10)
+    assert len(calls) == 2 * directly > 0
+    for key in ("atom_energy", "force", "virial"):
+        assert difference(found[key].numpy(), expected[key].numpy()) < 1e-12, key
 
 
 def test_rank_without_atoms_exchanges_too(model: Any) -> None:

@@ -26,8 +26,13 @@ CASES: dict[str, Options] = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+BRIDGED = "zone bridging"
+
+
+@pytest.fixture(scope="module", params=[*CASES, BRIDGED])
 def potential(request: pytest.FixtureRequest) -> Potential:
+    if request.param == BRIDGED:
+        return active_potential(MINI, bridging=(0.8, 1.4))
     return active_potential(CASES[request.param])
 
 
@@ -38,11 +43,22 @@ def test_equals_direct_evaluation(potential: Potential, frame: Any, native: bool
     set_native(potential, native)
     graph = graph_of(frame())
     vector = graph.vector.detach().requires_grad_(True)
-    expected = potential.atomic_energies(graph._replace(vector=vector), None, None, None)[0]
+    features = potential.descriptor.features(graph._replace(vector=vector), None)
+    expected = potential.energies(features, graph.node_type, None, None)[0]
     slope = torch.autograd.grad(expected.sum(), vector)[0]
-    energy, gradient = potential.sweep(graph, None, None, None, tile_edges=50, tile_nodes=2)
-    assert relative_error(energy, expected) < 1e-13
-    assert relative_error(gradient, slope) < 1e-12
+    for tile_edges, tile_nodes in ((1, 1024), (50, 2), (1000, 2)):
+        energy, gradient = potential.sweep(graph, None, None, None, tile_edges, tile_nodes)
+        assert relative_error(energy, expected) < 1e-13
+        assert relative_error(gradient, slope) < 1e-12
+
+
+def test_repulsion_is_added_once() -> None:
+    potential = active_potential(MINI, bridging=(0.8, 1.4))
+    graph = graph_of(golden_frame())
+    given = (graph, Scatter(graph.sender, graph.receiver, graph.n_owned), 1, None, None, None, False)
+    expected, found = potential.derive(*given, sweep=False), potential.derive(*given, tile_edges=50)
+    for name in ("atom_energy", "force", "virial"):
+        assert relative_error(found[name], expected[name]) < 1e-12, name
 
 
 @pytest.mark.slow

@@ -1,0 +1,78 @@
+"""Compiled files give the numbers of the checkpoint, in Python and in LAMMPS on one and two ranks."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from deepmd_dpa4.export.archive import EXTRA, RANKS, ROOT, rearrange
+from tests.host import inputs
+from tests.host.commands import BIN, call
+from tests.host.conftest import Data, Run, train
+from tests.host.predict import SINGLE, assert_same, difference, predict
+from tests.host.test_lammps import COLUMNS, DYNAMICS, assert_matches, orthogonal, run_lammps
+
+# compiling takes a minute for the smallest network and seven for a usual one
+TINY = {"channels": 4, "n_blocks": 1, "mixing_layers": 1, "use_env_seed": False, "n_atten_head": 0}
+
+
+@pytest.fixture(scope="module")
+def compiled(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Checkpoint, and a compiled file with the name that torch gives to the root of an archive."""
+    content = {"model": inputs.model(TINY)} | inputs.training(data.train, steps=20, rate=1e-2)
+    run = train(tmp_path_factory.mktemp("compiled"), content)
+    printed = call([BIN / "dp", "--pt", "freeze", "-o", "model.pt2"], run.folder, seconds=1800)
+    return Run(run.folder, printed)
+
+
+@pytest.mark.slow
+class TestCompiled:
+    def test_it_is_checked_and_says_what_it_is(self, compiled: Run) -> None:
+        assert "DeepPot, the graph for several ranks give the same" in compiled.log
+        assert "On CPUs a file with native kernels is faster" in compiled.log
+        assert "outdated" not in compiled.log
+        with zipfile.ZipFile(compiled.folder / "model.pt2") as archive:
+            about = json.loads(archive.read("model/extra/dpa4.json"))
+        assert (about["kernels"], about["precision"]) == ("plain", "float32")
+        assert about["device"] in ("cpu", "cuda")
+
+    @pytest.mark.parametrize("periodic", [True, False], ids=["periodic", "open"])
+    def test_python(self, compiled: Run, data: Data, periodic: bool) -> None:
+        expected = predict(compiled.checkpoint, data.frames, periodic=periodic)
+        assert_same(predict(compiled.folder / "model.pt2", data.frames, periodic=periodic), expected)
+
+    def test_lammps(self, compiled: Run, tmp_path: Path) -> None:
+        box = orthogonal()
+        found = run_lammps(tmp_path, compiled.folder / "model.pt2", box, atom_map=True)
+        assert_matches(found, predict(compiled.checkpoint, box.frames, box.types), box)
+
+    def test_two_ranks(self, compiled: Run, tmp_path: Path) -> None:
+        if not (BIN / "mpiexec").exists():
+            pytest.skip("needs the mpich wheel")
+        box, model = orthogonal(), compiled.folder / "model.pt2"
+        one, two = (
+            run_lammps(tmp_path / str(ranks), model, box, atom_map=True, run=DYNAMICS, ranks=ranks) for ranks in (1, 2)
+        )
+        for name in COLUMNS:
+            assert difference(two.thermo[name], one.thermo[name]) < 1e-4, name
+        assert difference(two.atoms, one.atoms) < 10 * SINGLE
+
+
+def test_only_the_graph_for_several_ranks_moves(tmp_path: Path) -> None:
+    source, target = tmp_path / "model.pt2", tmp_path / "copy.pt2"
+    entries = {
+        f"{ROOT}/data/a.so": b"\xff\x00",
+        f"{EXTRA}/forward_lower_with_comm.pt2": b"\xfe",
+        f"{EXTRA}/a.json": b"",
+    }
+    with zipfile.ZipFile(source, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    rearrange(source, target, {"dpa4.json": "{}"})
+    with zipfile.ZipFile(target) as archive:
+        found = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+        assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+    moved = entries.pop(f"{EXTRA}/forward_lower_with_comm.pt2")
+    assert found == entries | {RANKS: moved, f"{EXTRA}/dpa4.json": b"{}"}
+    assert not RANKS.startswith(EXTRA)
