@@ -12,7 +12,7 @@ unexport PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test sanitize docs bench clean
+.PHONY: help venv demo test sanitize compiled docs bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -37,6 +37,9 @@ test: $(STAMP) ## lint, format, types, tests
 
 sanitize: $(STAMP) ## tests of the native operators with checks of memory and arithmetic, about 7 minutes, needs g++
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.ops.sanitize
+
+compiled: $(STAMP) ## tests of a compiled file (.pt2), about 2 minutes, needs g++
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/host/compiled.py
 
 docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
 	$(BIN)/python docs/make_parameters.py

@@ -1,4 +1,7 @@
-"""Compiled files give the numbers of the checkpoint, in Python and in LAMMPS on one and two ranks."""
+"""Compiled files give the numbers of the checkpoint, in Python and in LAMMPS on one and two ranks.
+
+Compiling the smallest network takes two minutes, so this is not part of the suite: ``make compiled`` runs it.
+"""
 
 import json
 import zipfile
@@ -6,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from deepmd_dpa4.export.archive import EXTRA, RANKS, ROOT, rearrange
 from tests.host import inputs
 from tests.host.commands import BIN, call
 from tests.host.conftest import Data, Run, train
 from tests.host.predict import SINGLE, assert_same, difference, predict
 from tests.host.test_lammps import COLUMNS, DYNAMICS, assert_matches, orthogonal, run_lammps
 
-# compiling takes a minute for the smallest network and seven for a usual one
 TINY = {"channels": 4, "n_blocks": 1, "mixing_layers": 1, "use_env_seed": False, "n_atten_head": 0}
 
 
@@ -26,7 +27,6 @@ def compiled(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(run.folder, printed)
 
 
-@pytest.mark.slow
 class TestCompiled:
     def test_it_is_checked_and_says_what_it_is(self, compiled: Run) -> None:
         assert "DeepPot, the graph for several ranks give the same" in compiled.log
@@ -57,22 +57,3 @@ class TestCompiled:
         for name in COLUMNS:
             assert difference(two.thermo[name], one.thermo[name]) < 1e-4, name
         assert difference(two.atoms, one.atoms) < 10 * SINGLE
-
-
-def test_only_the_graph_for_several_ranks_moves(tmp_path: Path) -> None:
-    source, target = tmp_path / "model.pt2", tmp_path / "copy.pt2"
-    entries = {
-        f"{ROOT}/data/a.so": b"\xff\x00",
-        f"{EXTRA}/forward_lower_with_comm.pt2": b"\xfe",
-        f"{EXTRA}/a.json": b"",
-    }
-    with zipfile.ZipFile(source, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    rearrange(source, target, {"dpa4.json": "{}"})
-    with zipfile.ZipFile(target) as archive:
-        found = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-        assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-    moved = entries.pop(f"{EXTRA}/forward_lower_with_comm.pt2")
-    assert found == entries | {RANKS: moved, f"{EXTRA}/dpa4.json": b"{}"}
-    assert not RANKS.startswith(EXTRA)
