@@ -94,6 +94,25 @@ def test_molecules_have_no_stress(make_model: MakeModel) -> None:
     assert float(model(state_of([molecule("H2O")]))["stress"].abs().max()) == 0
 
 
+def test_charge_and_spin(make_model: MakeModel) -> None:
+    """Extras of the state, each system with its own."""
+    path = make_model(("O", "H"), add_chg_spin_ebd=True, default_chg_spin=[0.0, 1.0])
+    model, water = DPA4Model(path, device="cpu"), molecule("H2O")
+    state = state_of([water, water])
+    neutral = model(state)["energy"]
+    extras = {"charge": torch.tensor([1.0, 0.0]), "spin": torch.tensor([2.0, 1.0])}
+    if NEW:
+        state.system_extras.update(extras)
+    else:
+        vars(state).update(extras)
+    found = model(state)["energy"]
+    water.info = {"charge": 1, "spin": 2}
+    water.calc = DPA4Calculator(path)
+    assert float(found[0]) == pytest.approx(water.get_potential_energy(), rel=1e-10)
+    assert found[0] != neutral[0]
+    assert float(found[1]) == pytest.approx(float(neutral[1]), rel=1e-10)
+
+
 def test_energy_is_conserved(model: DPA4Model) -> None:
     """By two systems at once, in 40 steps of 0.5 fs; heat flows between kinetic and potential energy meanwhile."""
     totals, kinetic = [], []
@@ -107,7 +126,7 @@ def test_energy_is_conserved(model: DPA4Model) -> None:
     assert bool(((totals[1] - totals[0]).abs() < 0.02 * flow[0]).all())
 
 
-@pytest.mark.filterwarnings("ignore:Optimize has reached max steps")
+@pytest.mark.filterwarnings("ignore:.*reached (the maximum number of|max) steps")
 def test_relaxation_in_batches(model: DPA4Model) -> None:
     """Cells too, and the memory of a batch limited."""
     made = [alloy_cell(), alloy_cell() * (2, 1, 1)]

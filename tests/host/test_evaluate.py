@@ -172,6 +172,7 @@ class TestErrors:
             Evaluator(trained.checkpoint, head="one")
 
 
+@pytest.mark.parametrize("multi", [False], indirect=True)
 def test_heads(multi: Run) -> None:
     one, two = (Evaluator(multi.checkpoint, head=head).evaluate(structures(3)) for head in ("one", "two"))
     assert one[2].energy != two[2].energy
