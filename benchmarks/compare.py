@@ -133,7 +133,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     made.add_argument("--repeats", type=int, default=5, help=f"{FEWEST} where they take long")
     made.add_argument("--kernels", default="auto", help="model key `kernels` of this package: auto, plain or native")
-    made.add_argument("--models", nargs="+", default=["mini", "neo"], metavar="MODEL", help="mini, neo")
+    made.add_argument("--models", nargs="+", default=["mini", "neo"], metavar="MODEL", help="mini, neo, air")
     made.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the model section, both sides")
     made.add_argument("--official-env", nargs="+", default=[], metavar="NAME=VALUE", help="environment of official")
     made.add_argument("--allocator", action="store_true", help="allocator settings of docs/performance.md, both sides")
@@ -219,15 +219,21 @@ class Bench:
         name: str,
         spec: Spec,
         sides: Sequence[str] = SIDES,
+        quantity: str = "",
         **changes: Any,
     ) -> Row:
-        """Time one step of a network on some atoms in fresh processes, whose peak memory is that of this step."""
+        """Time one step of a network on some atoms in fresh processes, whose peak memory is that of this step.
+
+        The row is named after the step, or ``quantity``.
+        """
         with tempfile.TemporaryDirectory() as folder, self.workers(sides) as workers:
             baseline = self.build(workers, name, folder, **changes)
             results, agreement = self.alternate(workers, step, spec)
             for side, worker in workers.items():
                 results[side] |= baseline[side] | {"peak_mb": worker.ask(do="memory")["peak_mb"]}
-        return self.add(step, name, systems.describe(spec), systems.count(spec), results, agreement=agreement)
+        return self.add(
+            quantity or step, name, systems.describe(spec), systems.count(spec), results, agreement=agreement
+        )
 
     def build(self, workers: dict[str, Process], name: str, folder: str, **changes: Any) -> dict[str, Any]:
         """Build the network on each side with the same weights."""

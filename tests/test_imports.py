@@ -21,8 +21,9 @@ ALLOWED["nn"] = ALLOWED["ops"] | {"ops"}
 ALLOWED["descriptor"] = ALLOWED["fitting"] = ALLOWED["nn"] | {"nn"}
 ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
 ALLOWED["checkpoint"] = ALLOWED["model"] | {"model"}
+ALLOWED["compiled"] = ALLOWED["model"] | {"model"}
 ALLOWED["export"] = ALLOWED["model"] | {"model", "host"}
-ALLOWED["host"] = ALLOWED["model"] | {"model", "checkpoint", "export", "schema", "takeover"}
+ALLOWED["host"] = ALLOWED["model"] | {"model", "checkpoint", "compiled", "export", "schema", "takeover"}
 ALLOWED["engines"] = {"config", "graph", "host"}
 ALLOWED["takeover"] = set()
 ALLOWED["schema"] = {"config", "takeover"}

@@ -36,8 +36,9 @@ class ExecutionConfig:
 
     use_compile: bool = option(
         False,
-        "Compile energy and forces for training. Accepted, but this version runs without and says so: on CPUs native "
-        "kernels take its place.",
+        "Compile energy, forces and their derivatives on CUDA devices, in the first steps, for all sizes of systems. "
+        "If that fails, one warning says so and training goes on without. On CPUs it does not pay: the model runs "
+        "native or plain kernels, and a line in the log says so.",
     )
     enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")
     kernels: str = option(

@@ -1,5 +1,7 @@
 """The DPA4 network: graph to invariant features of each atom."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -115,11 +117,12 @@ class Network(nn.Module):
         charge_spin : Tensor, optional
             Charge and spin multiplicity of each frame, (frames, 2).
         """
-        context, x = self.node_state(self.edge_state(graph), graph, charge_spin)
+        state = self.edge_state(graph, self.random_roll(graph.vector))
+        context, x = self.node_state(state, graph, self.type_features(graph, charge_spin))
         if torch.jit.is_scripting():
             x = self.run_blocks(x, context)
         else:
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.mixed_precision(graph.vector.device)):
+            with self.block_precision(graph.vector.device):
                 x = self.run_blocks(x, context)
         return self.read_out(x)
 
@@ -128,13 +131,19 @@ class Network(nn.Module):
         factor = self.edge_features.clamp_gate(graph.vector.to(self.radial_basis.adam_freqs.dtype))
         return None if factor is None else source_gate(factor, graph)
 
-    def edge_state(self, graph: Graph, gate: Tensor | None = None) -> EdgeState:
+    def random_roll(self, vector: Tensor) -> Tensor | None:
+        """Angles by which the frames of the edges are turned, (E, 1); None where there is nothing to average."""
+        if not (self.random_gamma and self.mixed_precision(vector.device)):
+            return None
+        angle = torch.rand([vector.shape[0], 1], dtype=self.radial_basis.adam_freqs.dtype, device=vector.device)
+        return angle * (2.0 * math.pi)
+
+    def edge_state(self, graph: Graph, roll: Tensor | None, gate: Tensor | None = None) -> EdgeState:
         """Geometry, radial features and first sums of all edges; needs no node feature but the types.
 
         Edges of a part of a graph come with the ``gate`` of the whole.
         """
         vector = graph.vector.to(self.radial_basis.adam_freqs.dtype)
-        roll = self.random_gamma and self.mixed_precision(vector.device)
         geometry = self.edge_features(vector, self.weighted_radial, roll)
         basis = self.enveloped_basis(geometry.distance)
         hidden = self.radial_embedding(basis)
@@ -153,11 +162,10 @@ class Network(nn.Module):
         degree = segment_sum(geometry.weight * geometry.weight, graph.receiver, graph.n_owned)
         return EdgeState(geometry, hidden, gate, degree, environment, moments)
 
-    def node_state(self, state: EdgeState, graph: Graph, charge_spin: Tensor | None) -> tuple[EdgeContext, Tensor]:
-        """What the blocks know, and the first node state (D, N, C)."""
+    def node_state(self, state: EdgeState, graph: Graph, types: Tensor) -> tuple[EdgeContext, Tensor]:
+        """What the blocks know, and the first node state (D, N, C), from the type features of all nodes."""
         geometry = state.geometry
         radial_weight: Tensor | None = geometry.weight if self.weighted_radial else None
-        types = self.type_features(graph, charge_spin)
         condition = EdgeCondition(state.hidden, self.radial_embedding.output_matrix(), radial_weight, types)
         # n_i of specification 2.6
         normalizer = torch.rsqrt(state.degree + self.degree_offset)
@@ -175,6 +183,10 @@ class Network(nn.Module):
     def mixed_precision(self, device: torch.device) -> bool:
         """Whether the blocks run in bfloat16."""
         return self.use_amp and self.training and device.type == "cuda"
+
+    def block_precision(self, device: torch.device) -> torch.autocast:
+        """Context in which the blocks run."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision(device))
 
     def type_features(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
         """T of all nodes, (M, C) (specification 2.7)."""

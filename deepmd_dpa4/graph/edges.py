@@ -1,6 +1,5 @@
 """The graph a model is evaluated on, and the geometry of its edges."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -89,7 +88,7 @@ class EdgeFeatures(nn.Module):
         self.clamp = clamp
         self.dense = True
 
-    def forward(self, vector: Tensor, weighted: bool, roll: bool) -> EdgeGeometry:
+    def forward(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
         """Geometry of edge vectors.
 
         Parameters
@@ -98,8 +97,8 @@ class EdgeFeatures(nn.Module):
             (E, 3).
         weighted : bool
             Whether the radial features carry the edge weight.
-        roll : bool
-            Turn every frame by a random angle about its edge.
+        roll : Tensor, optional
+            Angle by which each frame is turned about its edge, (E, 1).
         """
         if self.native and not vector.is_cuda and self.clamp is None:
             return self.native_geometry(vector, weighted)
@@ -112,9 +111,8 @@ class EdgeFeatures(nn.Module):
             distance = clamped
         direction = vector / torch.sqrt((vector * vector).sum(dim=1, keepdim=True) + self.eps2)
         first, second = edge_frame(direction)
-        if roll:
-            angle = torch.rand_like(distance).unsqueeze(1) * (2.0 * math.pi)
-            first, second = roll_frame(first, second, angle)
+        if roll is not None:
+            first, second = roll_frame(first, second, roll)
         zonal, compact = self.wigner(first, second, direction)
         weight = self.edge_envelope(distance)
         strength = (weight / distance).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""From the option ``model/kernels`` to the implementation that a model runs."""
+"""From the options ``model/kernels`` and ``model/use_compile`` to what a model runs."""
 
 import logging
 from collections.abc import Iterator
@@ -33,6 +33,17 @@ def use_native(kernels: str) -> bool:
     if kernels == "native":
         demand_native("model/kernels")
     return load()
+
+
+def use_compile(wanted: bool, native: bool) -> bool:
+    """Whether a model with this value of ``model/use_compile`` is compiled: on CUDA devices, and not to be frozen."""
+    if not wanted or _override.get() is not None:
+        return False
+    if DEVICE.type != "cuda":
+        instead = "native kernels" if native else "plain torch"
+        log.info("`model/use_compile` is true: compiling does not pay on %s, this model runs %s", DEVICE, instead)
+        return False
+    return True
 
 
 def demand_native(option: str) -> None:

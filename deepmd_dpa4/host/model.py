@@ -1,39 +1,38 @@
 """The DPA4 energy model of DeePMD-kit: every input becomes edges, then one forward path."""
 
-import logging
 from typing import Any, Final
 
 import torch
 from deepmd.pt.model.model.dp_model import DPModelCommon
 from deepmd.pt.model.model.make_model import make_model
-from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
 from torch import Tensor
 
+from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.config.model import ExecutionConfig
 from deepmd_dpa4.export.trace import ExportMethods
 from deepmd_dpa4.graph.edges import Graph
-from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, search, sort_edges
+from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, sort_edges
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
+from deepmd_dpa4.host.conditions import ConditionMethods
+from deepmd_dpa4.host.graphs import GraphMethods
 from deepmd_dpa4.host.low_rank import fold_on_loading
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import store_nuclei, strict_loading
 from deepmd_dpa4.ops.select import set_native
 
-log = logging.getLogger("deepmd.dpa4")
-
 _HostModel = make_model(AtomicModelDPA4)
 
 
-class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
+class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
     """Energy, forces and virial of a batch of frames.
 
     Built by :func:`deepmd_dpa4.host.build.build_model`.
 
     Parameters
     ----------
-    *args, execution, native, model_type_name
-        Of the atomic model; how to run; whether to use native kernels, which have to be loaded then; the name that
-        the model was asked for by.
+    *args, execution, native, compiled, model_type_name
+        Of the atomic model; how to run; whether to use native kernels, which have to be loaded then; whether to
+        compile; the name that the model was asked for by.
     """
 
     model_type = "ener"
@@ -44,6 +43,7 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         *args: Any,
         execution: ExecutionConfig | None = None,
         native: bool = False,
+        compiled: bool = False,
         model_type_name: str = "dpa4",
         **kwargs: Any,
     ) -> None:
@@ -51,14 +51,13 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         _HostModel.__init__(self, *args, **kwargs)
         execution = execution or ExecutionConfig()
         self.enable_tf32 = execution.enable_tf32
-        if execution.use_compile:
-            instead = "with native kernels, which take its place on a CPU" if native else "in plain torch"
-            log.warning("`model/use_compile` is true: this version does not compile, it runs %s", instead)
         self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
         fold_on_loading(self)
         strict_loading(self)
         store_nuclei(self, self.nuclear_charges)
         set_native(self, native)
+        if compiled:
+            self.atomic_model.compiled = CompiledEnergies()
 
     @classmethod
     def get_model(cls, model_params: dict[str, Any]) -> Any:
@@ -153,44 +152,11 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
             predicted["atom_virial"] = result["atom_virial"]
         return predicted
 
-    def graph_of(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
-        """Graph of frames, derivatives going to their atoms."""
-        if torch.jit.is_scripting():
-            return self.graph_by_host(coord, atype, box)
-        return self.graph_by_search(coord, atype, box)
-
-    @torch.jit.unused
-    def graph_by_search(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
-        """By cell lists."""
-        self.set_matmul_precision(coord.device)
-        descriptor = self.atomic_model.descriptor
-        cell = None if box is None else box.view(-1, 3, 3)
-        graph = search(coord, atype, cell, descriptor.rcut, descriptor.ntypes, descriptor.excluded)
-        return graph, Scatter(graph.sender, graph.receiver, graph.n_owned)
-
     @torch.jit.unused
     def set_matmul_precision(self, device: torch.device) -> None:
         """TF32 in training on a CUDA device, full precision otherwise; the backward pass follows the setting too."""
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high" if self.training and self.enable_tf32 else "highest")
-
-    def graph_by_host(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
-        """By the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""
-        descriptor = self.atomic_model.descriptor
-        frames, atoms = atype.shape
-        extended, types, mapping, table = extend_input_and_build_neighbor_list(
-            coord.to(torch.float64),
-            atype,
-            descriptor.rcut,
-            [0],
-            mixed_types=True,
-            box=None if box is None else box.view(frames, 9).to(torch.float64),
-            cap_neighbors=False,
-        )
-        graph, _ = from_table(
-            extended, types, table, mapping, None, descriptor.rcut, descriptor.ntypes, descriptor.excluded
-        )
-        return graph, Scatter(graph.sender, graph.receiver, frames * atoms)
 
     @torch.jit.export
     def forward_lower(
@@ -350,19 +316,6 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
             "mask": (atype >= 0).to(torch.int32),
         }
 
-    def graph_of_edges(self, atype: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_mask: Tensor) -> Graph:
-        """Edges of a caller as a graph; edges that do not count get a length beyond the cutoff."""
-        descriptor = self.atomic_model.descriptor
-        frames, nloc = atype.shape
-        node_type = torch.where(atype < 0, torch.full_like(atype, descriptor.ntypes), atype).flatten()
-        frame = torch.arange(frames, device=atype.device).unsqueeze(1).expand(frames, nloc).flatten()
-        sender, receiver = edge_index[0], edge_index[1]
-        excluded = descriptor.excluded[node_type.index_select(0, sender), node_type.index_select(0, receiver)]
-        counts = edge_mask.to(torch.bool) & ~excluded
-        beyond = torch.full_like(edge_vec, 2.0 * descriptor.rcut)
-        vector = torch.where(counts.unsqueeze(1), edge_vec, beyond).to(torch.float64)
-        return Graph(node_type, frames * nloc, frame, sender, receiver, vector, None)
-
     def derive(
         self,
         graph: Graph,
@@ -379,25 +332,6 @@ class ModelDPA4(ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc,
         return self.atomic_model.derive(
             graph, scatter, frames, fparam, aparam, charge_spin, self.training, atomic_virial, sweep
         )
-
-    def conditions(
-        self, fparam: Tensor | None, aparam: Tensor | None, charge_spin: Tensor | None, frames: int, like: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Frame parameters (frames, .), atomic parameters (atoms, .), charge and spin (frames, 2), or defaults."""
-        fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, like)
-        charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, like)
-        atomic: Tensor | None = None
-        if aparam is not None and self.get_dim_aparam() > 0:
-            atomic = aparam.reshape(-1, self.get_dim_aparam())
-        return fparam, atomic, charge_spin
-
-    def frame_condition(self, given: Tensor | None, default: Tensor | None, frames: int, like: Tensor) -> Tensor | None:
-        """A condition of every frame, (frames, width), or its default."""
-        if given is not None:
-            return given.view(frames, -1) if given.numel() > 0 else None
-        if default is None:
-            return None
-        return default.to(device=like.device).unsqueeze(0).expand(frames, -1)
 
     @torch.jit.export
     def forward_embedding(

@@ -1,5 +1,6 @@
 """Descriptor, fitting network, bias per type and short-range repulsion to energy, forces and virial."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,10 +25,14 @@ class PotentialMethods(SweepMethods):
 
     # TorchScript reads the annotations of a class, so these exist for the type checker alone.
     if TYPE_CHECKING:
+        compiled: Callable[..., Tensor | None] | None
         fitting_net: EnergyFitting
         zbl: ZBL | None
         out_bias: Tensor
         counted: Tensor
+    else:
+        # evaluates energies by compiled code: deepmd_dpa4.compiled.energies.CompiledEnergies
+        compiled = None
 
     def atomic_energies(
         self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None, charge_spin: Tensor | None
@@ -56,6 +61,15 @@ class PotentialMethods(SweepMethods):
         """Energies of the repulsion of nuclei of the owned atoms that count, (N,)."""
         assert self.zbl is not None
         return self.zbl(graph, graph.n_owned) * self.counted.index_select(0, graph.node_type[: graph.n_owned])
+
+    def compiled_energies(
+        self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None, charge_spin: Tensor | None
+    ) -> Tensor | None:
+        """Energies of the owned atoms by compiled code, or None if there is none for this graph."""
+        if torch.jit.is_scripting():
+            return None
+        else:
+            return None if self.compiled is None else self.compiled(self, graph, fparam, aparam, charge_spin)
 
     def energies(
         self, features: Tensor, node_type: Tensor, fparam: Tensor | None, aparam: Tensor | None
@@ -98,7 +112,7 @@ class PotentialMethods(SweepMethods):
         atomic_virial : bool
             Return the virial of each atom too.
         sweep : bool
-            Evaluate systems of more than ``tile_edges`` edges in tiles, except in training.
+            Evaluate systems of more than ``tile_edges`` edges in tiles, except in training and by compiled code.
         tile_edges : int
             Edges of a tile.
 
@@ -176,7 +190,9 @@ class PotentialMethods(SweepMethods):
 
         Without ``training`` all three are free of history.
         """
-        if not training and sweep and graph.receiver.shape[0] > tile_edges:
+        vector = graph.vector.detach().requires_grad_(True)
+        compiled = self.compiled_energies(with_vector(graph, vector), fparam, aparam, charge_spin)
+        if compiled is None and not training and sweep and graph.receiver.shape[0] > tile_edges:
             energy, gradient = self.sweep(graph, self.of_atoms(fparam, graph), aparam, charge_spin, tile_edges)
             vector = graph.vector.detach()
             if self.zbl is not None:
@@ -185,8 +201,10 @@ class PotentialMethods(SweepMethods):
                 gradient = gradient + edge_gradient(repulsion, leaf, False)
                 energy = energy + repulsion.detach()
             return energy, gradient, vector
-        vector = graph.vector.detach().requires_grad_(True)
-        energy, _, _ = self.atomic_energies(with_vector(graph, vector), fparam, aparam, charge_spin)
+        if compiled is None:
+            energy, _, _ = self.atomic_energies(with_vector(graph, vector), fparam, aparam, charge_spin)
+        else:
+            energy = compiled
         gradient = edge_gradient(energy, vector, training)
         if training:
             return energy, gradient, vector

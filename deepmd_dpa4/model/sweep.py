@@ -112,7 +112,7 @@ class SweepMethods(TiledSumMethods):
         rotation = leaves[1].detach()[:0] if len(sum_nodes) > 0 else self.descriptor.edge_features.dense_rows(leaves[1])
         geometry = geometry_of(leaves, rotation)
         state = EdgeState(geometry, leaves[2], gate_leaf, leaves[3], environment, moments)
-        context, first = self.descriptor.node_state(state, graph, charge_spin)
+        context, first = self.descriptor.node_state(state, graph, self.descriptor.type_features(graph, charge_spin))
         inputs: list[Tensor] = []
         wides: list[Tensor] = []
         spread: list[Tensor] = []
@@ -223,7 +223,7 @@ class SweepMethods(TiledSumMethods):
         with torch.no_grad():
             for tile in range(len(nodes) - 1):
                 gate_part: Tensor | None = None if gate is None else gate[edges[tile] : edges[tile + 1]]
-                parts = leaves_of(self.descriptor.edge_state(tile_of(graph, nodes, edges, tile), gate_part))
+                parts = leaves_of(self.descriptor.edge_state(tile_of(graph, nodes, edges, tile), None, gate_part))
                 for leaf in range(len(parts)):
                     bounds = edges if leaf < 3 else nodes
                     if tile == 0:
@@ -264,7 +264,7 @@ class SweepMethods(TiledSumMethods):
                 targets.append(gate_part)
             outputs: list[Tensor] = []
             seeds: list[Tensor | None] = []
-            leaves = leaves_of(self.descriptor.edge_state(part, gate_part))
+            leaves = leaves_of(self.descriptor.edge_state(part, None, gate_part))
             for leaf in range(len(leaves)):
                 bounds = edges if leaf < 3 else nodes
                 if leaves[leaf].requires_grad and gradients[leaf].shape[0] > 0:

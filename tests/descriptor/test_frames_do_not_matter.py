@@ -1,5 +1,7 @@
 """The network does not depend on the roll of the edge frames nor on the order of its edges."""
 
+import math
+
 import pytest
 import torch
 
@@ -17,8 +19,8 @@ def test_random_roll(name: str) -> None:
     plain = network.edge_features
 
     class Rolled(torch.nn.Module):
-        def forward(self, vector: torch.Tensor, weighted: bool, roll: bool) -> object:
-            return plain(vector, weighted, True)
+        def forward(self, vector: torch.Tensor, weighted: bool, roll: None) -> object:
+            return plain(vector, weighted, 2.0 * math.pi * torch.rand(len(vector), 1, dtype=vector.dtype))
 
     with torch.no_grad():
         expected = network.features(graph, None)

@@ -69,7 +69,7 @@ def script(name: str) -> ModuleType:
 def run(name: str, folder: Path, *arguments: str) -> list[dict[str, Any]]:
     """Rows that a script recorded with tiny settings."""
     # native kernels would first be compiled
-    script(name).main(["--quick", "--kernels", "plain", "--results", str(folder), *arguments])
+    script(name).main(["--quick", "--device", "cpu", "--kernels", "plain", "--results", str(folder), *arguments])
     (record,) = folder.glob(f"{name}_cpu.json")
     return json.loads(record.read_text())["rows"]
 
@@ -82,7 +82,9 @@ def test_readme_lists_the_question(name: str) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize(("name", "rows"), [("evaluation", 1), ("training_step", 2), ("scaling", 2), ("shapes", 2)])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("evaluation", 1), ("training_step", 2), ("scaling", 2), ("shapes", 2), ("compiled", 2)]
+)
 def test_both_sides_agree(name: str, rows: int, tmp_path: Path) -> None:
     found = run(name, tmp_path)
     assert len(found) == rows

@@ -1,0 +1,1 @@
+"""Compiled evaluation of a potential for graphics cards."""

@@ -1,0 +1,70 @@
+"""From a traced graph to code that runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensor
+
+from deepmd_dpa4.compiled.trace import HINTS
+
+Run = Callable[..., Any]
+Lowering = Callable[[fx.GraphModule], Run]
+
+
+class CompileError(Exception):
+    """A graph could not be traced or compiled; the cause says why."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Code for one graph.
+
+    Attributes
+    ----------
+    run : Callable
+        Numbers of nodes and edges, then tensors, contiguous and without history, to a sequence of tensors.
+    serves : Callable
+        Whether the code is right for these numbers of nodes and edges.
+    """
+
+    run: Run
+    serves: Callable[[int, int], bool]
+
+
+def compile_graph(make: Callable[[], fx.GraphModule], lowering: Lowering) -> Compiled:
+    """Code for the graph that ``make`` traces.
+
+    Raises
+    ------
+    CompileError
+        If it cannot be traced or compiled.
+    """
+    try:
+        graph = make()
+        sizes = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")[: len(HINTS)]]
+        run = lowering(graph)
+        environment = sizes[0].node.shape_env
+        condition = environment.produce_guards_expression(sizes)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise CompileError from error
+    return Compiled(run, lambda *counts: environment.evaluate_guards_expression(condition, counts))
+
+
+def inductor(graph: fx.GraphModule) -> Run:
+    """Code by torch's compiler, for all sizes at once.
+
+    It is called where ``torch.compile`` would call it, without the part that watches Python code and compiles again
+    when a size or a flag changes.
+    """
+    from torch._guards import TracingContext, tracing
+    from torch._inductor.compile_fx import compile_fx
+
+    inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
+    mode = next(value.fake_mode for value in inputs if isinstance(value, FakeTensor))
+    with tracing(TracingContext(mode)):
+        return compile_fx(graph, inputs)  # type: ignore[return-value]

@@ -1,0 +1,136 @@
+"""One stage of a potential, traced, compiled and run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepmd_dpa4.compiled.executable import Pattern, executable
+from deepmd_dpa4.compiled.function import Call
+from deepmd_dpa4.compiled.lower import CompileError, Lowering
+from deepmd_dpa4.compiled.trace import Program, Spec, program_of, spec_of
+
+Optionals = tuple[Tensor | None, ...]
+
+
+class UnsuitableSizes(Exception):
+    """Compiled code does not serve systems of this size."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a potential as a function of tensors.
+
+    Attributes
+    ----------
+    function : Callable
+        Potential, numbers of nodes and edges, and the tensors of ``moving`` and ``fixed``, to a tuple; both may
+        have None where a potential has no such part.
+    moving : tuple[str, ...]
+        Axes, as in :func:`deepmd_dpa4.compiled.trace.spec_of`, of inputs that may depend on the edge vectors.
+    fixed : tuple[str, ...]
+        Axes of the others.
+    """
+
+    function: Callable[..., Optionals]
+    moving: tuple[str, ...]
+    fixed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A stage traced for one potential: its program, and where the inputs of the program come from."""
+
+    program: Program
+    arguments: tuple[int, ...]
+    weights: tuple[str, ...]
+    present: tuple[bool, ...]
+    n_moving: int
+
+    def inputs(self, potential: Any, arguments: Optionals) -> list[Tensor]:
+        """Inputs of the program."""
+        given: list[Any] = [arguments[index] for index in self.arguments]
+        return given + [attrgetter(name)(potential) for name in self.weights]
+
+
+class Segment:
+    """Runs a stage; traced again for other types, devices and modes of training, but not for other sizes."""
+
+    def __init__(self, stage: Stage, lowering: Lowering) -> None:
+        self.stage, self.lowering = stage, lowering
+        self._bound: dict[Any, Bound] = {}
+
+    def __call__(self, potential: Any, sizes: tuple[int, int], *arguments: Tensor | None) -> Optionals:
+        """Outputs of the stage.
+
+        Raises
+        ------
+        CompileError
+            If it cannot be compiled.
+        UnsuitableSizes
+            If the code does not serve systems of this size.
+        """
+        bound = self._find(potential, arguments)
+        inputs = bound.inputs(potential, arguments)
+        grad = [index for index, tensor in enumerate(inputs) if tensor.requires_grad and torch.is_grad_enabled()]
+        moving = tuple(index for index in grad if index < bound.n_moving)
+        pattern = Pattern(moving, tuple(grad[len(moving) :]))
+        code = executable(bound.program, self.lowering)
+        if not all(part.serves(*sizes) for part in code.prepare(pattern, potential.training)):
+            raise UnsuitableSizes
+        outputs = iter(Call(code, sizes, pattern)(inputs))
+        return tuple(next(outputs) if present else None for present in bound.present)
+
+    def _find(self, potential: Any, arguments: Optionals) -> Bound:
+        axes = self.stage.moving + self.stage.fixed
+        specs = tuple(
+            None if tensor is None else spec_of(tensor, letters)
+            for tensor, letters in zip(arguments, axes, strict=True)
+        )
+        key = potential.training, specs
+        if key not in self._bound:
+            try:
+                self._bound[key] = bind(self.stage, potential, specs)
+            except Exception as error:
+                raise CompileError from error
+        return self._bound[key]
+
+
+class _Root(nn.Module):
+    """Stage of a potential as a module, so that its weights can be exchanged."""
+
+    def __init__(self, stage: Stage, potential: nn.Module) -> None:
+        super().__init__()
+        self.stage, self.potential = stage, potential
+
+    def forward(self, *arguments: Any) -> Optionals:
+        return self.stage.function(self.potential, *arguments)
+
+
+def bind(stage: Stage, potential: Any, specs: tuple[Spec | None, ...]) -> Bound:
+    """Trace a stage with the weights of the potential as inputs, and keep those it uses."""
+    weights = dict(potential.named_parameters()) | dict(potential.named_buffers())
+    names = list(weights)
+    given = [index for index, spec in enumerate(specs) if spec is not None]
+    root = _Root(stage, potential)
+    present: tuple[bool, ...] = ()
+
+    def function(nodes: int, edges: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        nonlocal present
+        arguments: list[Tensor | None] = [None] * len(specs)
+        for index, tensor in zip(given, tensors, strict=False):
+            arguments[index] = tensor
+        exchanged = {f"potential.{name}": tensor for name, tensor in zip(names, tensors[len(given) :], strict=True)}
+        outputs = torch.func.functional_call(root, exchanged, (nodes, edges, *arguments))
+        present = tuple(output is not None for output in outputs)
+        return tuple(output for output in outputs if output is not None)
+
+    of_weights = [spec_of(weight, "-" * weight.dim()) for weight in weights.values()]
+    program, used = program_of(function, [spec for spec in specs if spec is not None] + of_weights)
+    arguments = tuple(given[index] for index in used if index < len(given))
+    used_weights = tuple(names[index - len(given)] for index in used if index >= len(given))
+    n_moving = sum(index < len(stage.moving) for index in arguments)
+    return Bound(program, arguments, used_weights, present, n_moving)

@@ -1,0 +1,66 @@
+"""From what callers hand over to the graph a model is evaluated on."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
+from torch import Tensor
+
+from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.neighbors import Scatter, from_table, search
+
+
+class GraphMethods:
+    """Mixed into :class:`deepmd_dpa4.host.model.ModelDPA4`."""
+
+    # TorchScript reads the annotations of a class, so these exist for the type checker alone.
+    if TYPE_CHECKING:
+        atomic_model: Any
+
+        def set_matmul_precision(self, device: torch.device) -> None: ...
+
+    def graph_of(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
+        """Graph of frames, derivatives going to their atoms."""
+        if torch.jit.is_scripting():
+            return self.graph_by_host(coord, atype, box)
+        return self.graph_by_search(coord, atype, box)
+
+    @torch.jit.unused
+    def graph_by_search(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
+        """By cell lists."""
+        self.set_matmul_precision(coord.device)
+        descriptor = self.atomic_model.descriptor
+        cell = None if box is None else box.view(-1, 3, 3)
+        graph = search(coord, atype, cell, descriptor.rcut, descriptor.ntypes, descriptor.excluded)
+        return graph, Scatter(graph.sender, graph.receiver, graph.n_owned)
+
+    def graph_by_host(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
+        """By the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""
+        descriptor = self.atomic_model.descriptor
+        frames, atoms = atype.shape
+        extended, types, mapping, table = extend_input_and_build_neighbor_list(
+            coord.to(torch.float64),
+            atype,
+            descriptor.rcut,
+            [0],
+            mixed_types=True,
+            box=None if box is None else box.view(frames, 9).to(torch.float64),
+            cap_neighbors=False,
+        )
+        graph, _ = from_table(
+            extended, types, table, mapping, None, descriptor.rcut, descriptor.ntypes, descriptor.excluded
+        )
+        return graph, Scatter(graph.sender, graph.receiver, frames * atoms)
+
+    def graph_of_edges(self, atype: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_mask: Tensor) -> Graph:
+        """Edges of a caller as a graph; edges that do not count get a length beyond the cutoff."""
+        descriptor = self.atomic_model.descriptor
+        frames, nloc = atype.shape
+        node_type = torch.where(atype < 0, torch.full_like(atype, descriptor.ntypes), atype).flatten()
+        frame = torch.arange(frames, device=atype.device).unsqueeze(1).expand(frames, nloc).flatten()
+        sender, receiver = edge_index[0], edge_index[1]
+        excluded = descriptor.excluded[node_type.index_select(0, sender), node_type.index_select(0, receiver)]
+        counts = edge_mask.to(torch.bool) & ~excluded
+        beyond = torch.full_like(edge_vec, 2.0 * descriptor.rcut)
+        vector = torch.where(counts.unsqueeze(1), edge_vec, beyond).to(torch.float64)
+        return Graph(node_type, frames * nloc, frame, sender, receiver, vector, None)
