@@ -50,13 +50,13 @@ def train_step(potential: Potential, system: Frame) -> dict[str, Tensor]:
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10) -> None:
-    # a weight that has no influence may have a gradient of zeros or none
+    """Each entry within the tolerance of its largest element, or of 1e-4 of the largest of all: some only round."""
+    floor = 1e-4 * max(float(value.abs().max()) for value in expected.values())
     for name in expected.keys() | found.keys():
         one, other = found.get(name), expected.get(name)
-        if one is None or other is None:
-            assert not (other if one is None else one).any(), name
-        else:
-            assert relative_error(one, other) < tolerance, name
+        # a weight that has no influence may have a gradient of zeros or none
+        one, other = (torch.zeros(1) if value is None else value for value in (one, other))
+        assert (one - other).abs().max() < tolerance * max(float(other.abs().max()), floor), name
 
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
@@ -204,4 +204,5 @@ def test_bfloat16_blocks() -> None:
     potential.compiled = CompiledEnergies(Counting())
     found = train_step(potential, FRAMES[0])
     assert_same(found, expected, 0.02)
-    assert relative_error(found["force"], full["force"]) > 10 * relative_error(found["force"], expected["force"])
+    # rounding differs in the backward pass: torch has another formula where gradients are to be differentiated
+    assert relative_error(found["force"], expected["force"]) < 0.5 * relative_error(full["force"], expected["force"])
