@@ -84,8 +84,7 @@ class CompiledEnergies:
         nodes, edges = graph.node_type.shape[0], graph.receiver.shape[0]
         roll = network.random_roll(graph.vector)
         types = network.type_features(graph, charge_spin)
-        # loading a checkpoint or adding low-rank adapters makes another network of the same modules
-        structure = network.weighted_radial, tuple(name for name, _ in potential.named_parameters())
+        structure = _structure(potential)
 
         def segment(stage: Stage, name: Any) -> Any:
             key = name, structure
@@ -103,3 +102,8 @@ class CompiledEnergies:
             (x,) = segment(stage, index)(x, *geometry, types, *ends)
         (energy,) = segment(ENERGIES_STAGE, "energies")(x, graph.node_type, fparam, aparam)
         return energy
+
+
+def _structure(potential: Any) -> tuple[Any, ...]:
+    """What loading a checkpoint or adding low-rank adapters changes in a potential that has been traced."""
+    return potential.descriptor.weighted_radial, tuple(name for name, _ in potential.named_parameters())
