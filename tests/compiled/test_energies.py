@@ -59,7 +59,10 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
         assert (one - other).abs().max() < tolerance * max(float(other.abs().max()), floor), name
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
+SLOW = [pytest.param(case, id=name, marks=pytest.mark.slow) for name, case in CASES.items()]
+
+
+@pytest.fixture(scope="module", params=SLOW)
 def compiled(request: pytest.FixtureRequest) -> tuple[Potential, Counting, list[dict[str, Tensor]]]:
     """A potential that has been trained on systems of all sizes, its graphs, and what the plain one found."""
     options, keywords = request.param
@@ -71,7 +74,6 @@ def compiled(request: pytest.FixtureRequest) -> tuple[Potential, Counting, list[
     return potential, lowering, expected
 
 
-@pytest.mark.slow
 def test_energies_forces_and_gradients(compiled: tuple[Potential, Counting, list[dict[str, Tensor]]]) -> None:
     potential, lowering, expected = compiled
     count = len(lowering.graphs)

@@ -109,9 +109,6 @@ def test_training_on_mixed_sizes(data: Data, tmp_path: Path) -> None:
     for key, value in saved.items():
         if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel() > 0:
             assert (value - other[key]).abs().max() < 1e-9, key
-    # the checkpoint goes on without compilation, and freezes
-    content = sections["plain"] | {"training": sections["plain"]["training"] | {"numb_steps": 9}}
-    train(tmp_path / "restart", content, "--restart", str(compiled.checkpoint))
     dp("freeze", "-o", "model.pth", folder=compiled.folder)
     assert_same(predict(compiled.frozen, data.frames), predict(compiled.checkpoint, data.frames))
 
