@@ -201,8 +201,8 @@ _ABOUT_PLAIN = (
 )
 _ABOUT_COMPILED = "It is compiled for %s devices like this one, and runs with torch %s."
 _COMPILED_ON_CPU = (
-    "On CPUs a file with native kernels is faster: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native; and a portable "
-    "one needs no compiler: dp --pt freeze -o NAME.pth"
+    "For CPUs a file with native kernels is recommended: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native; and a "
+    "portable one needs no compiler: dp --pt freeze -o NAME.pth"
 )
 
 

@@ -11,6 +11,7 @@ from deepmd_dpa4.fitting.energy import EnergyFitting
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter
 from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, frame_virial
+from deepmd_dpa4.model.memory import enough_memory
 from deepmd_dpa4.model.sweep import TILE_EDGES, SweepMethods, with_vector
 from deepmd_dpa4.model.zbl import ZBL
 from deepmd_dpa4.ops.segment import segment_sum
@@ -189,7 +190,43 @@ class PotentialMethods(SweepMethods):
         """Energies of the owned atoms (N,), the gradient of their sum by the edge vectors, and these, (E, 3) each.
 
         Without ``training`` all three are free of history.
+
+        Raises
+        ------
+        MemoryError, RuntimeError
+            As :func:`deepmd_dpa4.model.memory.enough_memory`; in a TorchScript file that of the allocator.
         """
+        if torch.jit.is_scripting():
+            return self.evaluate(graph, fparam, aparam, charge_spin, training, sweep, tile_edges)
+        return self.evaluate_or_explain(graph, fparam, aparam, charge_spin, training, sweep, tile_edges)
+
+    @torch.jit.unused
+    def evaluate_or_explain(
+        self,
+        graph: Graph,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+        training: bool,
+        sweep: bool,
+        tile_edges: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """:meth:`evaluate`, with errors that tell what memory is needed; TorchScript cannot catch exceptions."""
+        swept = sweep and not training and graph.receiver.shape[0] > tile_edges
+        with enough_memory(self.descriptor, graph, swept):
+            return self.evaluate(graph, fparam, aparam, charge_spin, training, sweep, tile_edges)
+
+    def evaluate(
+        self,
+        graph: Graph,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+        training: bool,
+        sweep: bool,
+        tile_edges: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`differentiate`, in tiles if there are more edges than ``tile_edges`` and ``sweep`` allows it."""
         vector = graph.vector.detach().requires_grad_(True)
         compiled = self.compiled_energies(with_vector(graph, vector), fparam, aparam, charge_spin)
         if compiled is None and not training and sweep and graph.receiver.shape[0] > tile_edges:
