@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from deepmd_dpa4 import __version__
-from deepmd_dpa4.commands import build, data, dimer, eos, freeze, info, init, parity, plot, run
+from deepmd_dpa4.commands import build, convert, data, dimer, eos, freeze, info, init, parity, plot, run
 from deepmd_dpa4.ops.native.build import BuildError
 
 
@@ -36,7 +36,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="dpa4", description="Tools around the DPA4 models of deepmd-dpa4.")
     parser.add_argument("--version", action="version", version=f"deepmd-dpa4 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for command in (init, build, data, dimer, eos, freeze, info, parity, plot, run):
+    for command in (init, build, convert, data, dimer, eos, freeze, info, parity, plot, run):
         command.add_parser(commands)
     return parser
 

@@ -12,7 +12,7 @@ from deepmd_dpa4.ops.native.build import BuildError, library_path
 from deepmd_dpa4.ops.native.load import load
 from tests.host.commands import BIN, ROOT, call
 
-SUBCOMMANDS = ("init", "build", "data", "dimer", "eos", "freeze", "info", "parity", "plot", "run")
+SUBCOMMANDS = ("init", "build", "convert", "data", "dimer", "eos", "freeze", "info", "parity", "plot", "run")
 
 
 @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in SUBCOMMANDS)], ids=" ".join)

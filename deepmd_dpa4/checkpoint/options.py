@@ -31,11 +31,20 @@ MODEL_DEFAULTS: Section = {
     "model_branch_alias": [],
     "info": {},
     "lora": None,
-    "finetune_head": None,
-    "hessian_mode": False,
-    **dict.fromkeys(("compress", "modifier", "type_embedding", "use_srtab", "smin_alpha", "sw_rmin", "sw_rmax")),
 }
-"""Options of DeePMD-kit's models that DPA4 models may carry."""
+"""Options that DeePMD-kit writes into every model."""
+MODEL_OTHERS = (
+    "finetune_head",
+    "hessian_mode",
+    "compress",
+    "modifier",
+    "type_embedding",
+    "use_srtab",
+    "smin_alpha",
+    "sw_rmin",
+    "sw_rmax",
+)
+"""Options that DeePMD-kit knows and writes only where they are given."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +88,19 @@ def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> Mode
     """
     energy = _type(params, "fitting_net", FITTING_NAMES[0]).lower() in FITTING_NAMES
     sections = {
-        "model": ({key: value for key, value in params.items() if key not in _STRUCTURE}, _model_defaults(), {}),
-        "descriptor": (named(params.get("descriptor")), DescriptorConfig().flat(), OFFICIAL_ONLY_DESCRIPTOR),
-        "fitting_net": (named(params.get("fitting_net")), _defaults(FittingConfig), OFFICIAL_ONLY_FITTING),
+        "model": ({key: value for key, value in params.items() if key not in _STRUCTURE}, _model_defaults()),
+        "descriptor": (named(params.get("descriptor")), DescriptorConfig().flat()),
+        "fitting_net": (named(params.get("fitting_net")), _defaults(FittingConfig) if energy else {}),
     }
+    neutral = {"model": dict.fromkeys(MODEL_OTHERS, (None, False)), **_neutral(energy)}
     full: dict[str, Section] = {}
     changed: Section = {}
     unknown: list[str] = []
-    for where, (given, defaults, neutral) in sections.items():
+    for where, (given, defaults) in sections.items():
+        full[where] = defaults | given
+        known = defaults | {key: values[0] for key, values in neutral[where].items()}
         if where == "fitting_net" and not energy:
-            full[where], known = given, dict.fromkeys(given)
-        else:
-            known = defaults | {key: values[0] for key, values in neutral.items()}
-            full[where] = known | given
+            known = dict.fromkeys(given)
         unknown += [f"{where}/{key}" for key in given if key not in known]
         changed |= {
             f"{where}/{key}": value
@@ -129,11 +138,19 @@ def _official_only(
     schedule = descriptor.get("l_schedule")
     if schedule == [] or (schedule is None and descriptor.get("n_blocks") == 0):
         reasons.append("descriptor/n_blocks = 0")
-    tables = {"descriptor": OFFICIAL_ONLY_DESCRIPTOR} | ({"fitting_net": OFFICIAL_ONLY_FITTING} if energy else {})
-    for where, table in tables.items():
-        values = full[where]
-        reasons += [f"{where}/{key} = {values[key]}" for key, neutral in table.items() if values[key] not in neutral]
+    for where, table in _neutral(energy).items():
+        given = full[where]
+        reasons += [
+            f"{where}/{key} = {given[key]}"
+            for key, values in table.items()
+            if key in given and given[key] not in values
+        ]
     return reasons
+
+
+def _neutral(energy: bool) -> dict[str, Mapping[str, tuple[Any, ...]]]:
+    """Values of official's options that switch them off; the fitting net of another quantity has its own options."""
+    return {"descriptor": OFFICIAL_ONLY_DESCRIPTOR, "fitting_net": OFFICIAL_ONLY_FITTING if energy else {}}
 
 
 def named(section: Any) -> Section:

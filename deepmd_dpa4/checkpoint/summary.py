@@ -13,6 +13,7 @@ from torch import Tensor
 from deepmd_dpa4.checkpoint.archive import COMPILED, SCRIPT, Archive, FileError, open_archive
 from deepmd_dpa4.checkpoint.count import Count, count, unique
 from deepmd_dpa4.checkpoint.layout import layout
+from deepmd_dpa4.checkpoint.normalize import flattened, is_bridged_composition
 from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, read_options
 from deepmd_dpa4.checkpoint.read import SINGLE, Checkpoint, read_checkpoint
 from deepmd_dpa4.checkpoint.script import Script, read_script, read_tensor
@@ -139,7 +140,8 @@ def _frozen(about: Mapping[str, Any], branch: Summary) -> Summary:
 
 
 def _branch(params: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Mapping[str, int]) -> Summary:
-    dpa4 = is_dpa4(params)
+    if is_bridged_composition(params):
+        params = flattened(params)
     base = {
         "type": params.get("type"),
         "type_map": params["type_map"],
@@ -147,7 +149,7 @@ def _branch(params: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Mappin
         "aliases": params.get("model_branch_alias") or [],
         "parameters": asdict(count(sizes)) if sizes else asdict(Count(0, 0, 0)),
     }
-    if not dpa4:
+    if not is_dpa4(params):
         return base | {"runs_in": OFFICIAL, "official_only": [], "unknown": [], "changed": {}, "options": {}}
     options = read_options(params, tensors)
     return base | {
