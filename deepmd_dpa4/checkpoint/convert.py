@@ -15,6 +15,7 @@ from deepmd_dpa4.checkpoint.normalize import OFFICIAL, PLUGIN, normalize, shared
 from deepmd_dpa4.checkpoint.options import Section
 from deepmd_dpa4.checkpoint.read import SINGLE, STATE, Checkpoint
 from deepmd_dpa4.config.option import ConfigError, require_one_of
+from deepmd_dpa4.nn.low_rank import fold, is_factor
 
 TARGETS = (OFFICIAL, PLUGIN)
 
@@ -30,7 +31,7 @@ class Conversion:
     branch : str, optional
         The only branch to keep; all by default.
     weights_only : bool
-        Leave out the state of the optimizer and averaged weights.
+        Leave out the state of the optimizer and averaged weights, and fold low-rank updates into the weights.
     averaged : bool
         Averaged weights in place of the last ones.
     """
@@ -84,6 +85,9 @@ def convert(checkpoint: Checkpoint, wanted: Conversion) -> Converted:
         dropped = [name for name, state in (("optimizer", checkpoint.optimizer), ("ema", checkpoint.ema)) if state]
         notes += [f"no state of `{name}`" for name in dropped]
         checkpoint = replace(checkpoint, optimizer=None, ema=None)
+        if any(is_factor(key) for key in checkpoint.tensors):
+            checkpoint = _folded(checkpoint)
+            notes.append("low-rank updates are folded into the weights")
     sections: dict[str, Section] = {}
     tensors: dict[str, Tensor] = {}
     for name, params in checkpoint.branches.items():
@@ -140,11 +144,30 @@ def _averaged(checkpoint: Checkpoint) -> Checkpoint:
     unknown = sorted(set(named) - set(checkpoint.tensors))
     if unknown:
         raise FileError(f"{checkpoint.path} is damaged: it averages {unknown[0]}, which it does not hold")
-    # branches that share a network go on sharing it
+    return _with_weights(checkpoint, named)
+
+
+def _folded(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with the weights that low-rank updates make, and without the updates."""
+    tensors = dict(checkpoint.tensors)
+    try:
+        changed = {key for key in fold(tensors) if key in tensors}
+    except ValueError as error:
+        raise FileError(f"{checkpoint.path} is damaged: {error}") from error
+    sections = {name: {**params, "lora": None} for name, params in checkpoint.branches.items()}
+    params = {**checkpoint.params, "model_dict": sections} if checkpoint.multi_task else sections[SINGLE]
+    kept = replace(checkpoint, params=params, tensors={key: checkpoint.tensors[key] for key in tensors})
+    return _with_weights(kept, {key: tensors[key] for key in changed})
+
+
+def _with_weights(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> Checkpoint:
+    """The checkpoint with other weights; branches that share a network go on sharing it."""
     first: dict[int, Tensor] = {}
-    for key, value in named.items():
-        named[key] = first.setdefault(checkpoint.tensors[key].untyped_storage().data_ptr(), value)
-    return replace(checkpoint, tensors=checkpoint.tensors | named)
+    shared = {
+        key: first.setdefault(checkpoint.tensors[key].untyped_storage().data_ptr(), value)
+        for key, value in weights.items()
+    }
+    return replace(checkpoint, tensors=checkpoint.tensors | shared)
 
 
 def _single(checkpoint: Checkpoint, branch: str) -> Checkpoint:
@@ -179,7 +202,7 @@ def _completed(path: Path, tensors: Mapping[str, Tensor], wanted: Layout) -> tup
             raise FileError(
                 f"{path} does not fit its options: {name} has the shape {tuple(tensors[name].shape)}, not {shape}"
             )
-    known = {*shapes, *wanted.derived}
+    known = {*shapes, *wanted.derived, *filter(is_factor, tensors)}
     foreign = [name for name in tensors if name not in known]
     other = [name for name in foreign if not name.startswith(DESCRIPTOR)]
     if other:

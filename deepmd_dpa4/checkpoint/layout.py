@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.checkpoint.options import named
-from deepmd_dpa4.checkpoint.tables import index_tables
+from deepmd_dpa4.checkpoint.tables import NUCLEI, index_tables
 from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, parse_descriptor, parse_fitting
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.descriptor.network import Network
@@ -18,7 +18,6 @@ from deepmd_dpa4.model.zbl import atomic_numbers
 
 DESCRIPTOR, FITTING = "atomic_model.descriptor.", "atomic_model.fitting_net."
 VERSION = f"{DESCRIPTOR}version_tensor"
-NUCLEI = "inter_potential.atomic_numbers"
 OLDEST_RULES = 1.0
 """Version of a checkpoint that tells none."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
-from deepmd_dpa4.config.model import ExecutionConfig
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 
 Section = dict[str, Any]
@@ -107,6 +107,9 @@ def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> Mode
             for key, value in given.items()
             if key in known and key not in _FREE and not _same(value, known[key])
         }
+    updates = full["model"]["lora"]
+    if isinstance(updates, Mapping):
+        unknown += [f"model/lora/{key}" for key in updates if key not in _defaults(LowRankConfig)]
     return ModelOptions(
         full["model"],
         full["descriptor"],
@@ -128,8 +131,6 @@ def _official_only(
     reasons = []
     if params.get("spin") is not None:
         reasons.append("model/spin")
-    if params.get("lora") is not None:
-        reasons.append("model/lora")
     if not energy:
         reasons.append(f"fitting_net/type = {_type(params, 'fitting_net', '')}")
     if any(".dens_fitting_net." in name for name in tensors):

@@ -39,7 +39,8 @@ def summarize(path: Path) -> Summary:
     -------
     dict
         ``file``, ``bytes``, ``kind``, ``versions`` (of the programs that wrote it, where it tells), ``parameters``
-        (shared ones once), ``training``, ``file_options`` (of a frozen file), ``uses`` and ``branches``; a branch has
+        (shared ones once), ``training`` (of a checkpoint), ``frozen`` (``kernels`` and ``device`` of a frozen file),
+        ``metadata`` (of a compiled file), ``uses`` and ``branches``; a branch has
         ``type``, ``type_map``, ``runs_in``, ``official_only``, ``unknown``, ``changed``, ``options``, ``parameters``,
         ``shared`` (with which branches), ``bias`` in eV for each type, and more. What a file does not tell is null.
 
@@ -86,7 +87,8 @@ def _of_checkpoint(checkpoint: Checkpoint) -> Summary:
             "ema": ema is not None,
             "optimizer": checkpoint.optimizer is not None,
         },
-        "file_options": {},
+        "frozen": None,
+        "metadata": {},
         "branches": branches,
         "uses": _uses_of_checkpoint(checkpoint),
     }
@@ -116,17 +118,15 @@ def _of_compiled(archive: Archive) -> Summary:
     metadata, about = archive.json("extra/metadata.json"), archive.json(ABOUT)
     script = archive.json("extra/model_def_script.json") or about.get("model")
     params = _params(archive, script or {"type_map": metadata.get("type_map")})
-    names = ("shared", "bias", "rules", "min_distance", "dtype", "parameters")
-    branch = _branch(params, {}, {}) | dict.fromkeys(names)
-    ranks = "on several ranks" if metadata.get("has_comm_artifact") else "on one rank, with `atom_modify map yes`"
+    names = ("shared", "bias", "rules", "min_distance", "parameters")
+    branch = _branch(params, {}, {}) | dict.fromkeys(names) | {"dtype": about.get("precision")}
+    ranks = " or on several" if metadata.get("has_comm_artifact") else ""
     uses = [
         "Python and ASE on the kind of device it was frozen on",
-        f"LAMMPS there, {ranks}",
+        f"LAMMPS there, on one rank with `atom_modify map yes`{ranks}",
         "dp --pt test -m FILE -s DATA",
     ]
-    summary = _frozen(about, branch) | {"parameters": None, "uses": uses}
-    summary["file_options"] |= {key: value for key, value in metadata.items() if key != "fitting_output_defs"}
-    return summary
+    return _frozen(about, branch) | {"parameters": None, "uses": uses, "metadata": metadata}
 
 
 def _frozen(about: Mapping[str, Any], branch: Summary) -> Summary:
@@ -134,7 +134,8 @@ def _frozen(about: Mapping[str, Any], branch: Summary) -> Summary:
     return {
         "versions": {label: about.get(key) for label, key in VERSIONS.items()},
         "training": None,
-        "file_options": {key: value for key, value in about.items() if key not in (*VERSIONS.values(), "model")},
+        "frozen": {key: about.get(key) for key in ("kernels", "device")},
+        "metadata": {},
         "branches": {SINGLE: branch},
     }
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.so3.layout import edge_rows, packed_degrees
 
+NUCLEI = "inter_potential.atomic_numbers"
+"""Key of the nuclear charges of models with zone bridging, which follow from ``type_map``."""
 _TABLE = re.compile(
     r"(^|\.)((gie_zonal_)?wigner_calc\.|gie\.|so2_linears\.\d+\.(m0_idx|pos_indices|neg_indices)"
     r"|radial_degree_mixer\.kernel_(compact|dense)_index|non_linearities\.\d+\.expand_index"

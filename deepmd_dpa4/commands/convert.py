@@ -25,7 +25,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--branch", help="keep this branch of a multi-task checkpoint, as a single task")
     parser.add_argument("--ema", action="store_true", help="averaged weights in place of the last ones")
-    parser.add_argument("--weights-only", action="store_true", help="leave out the state of the optimizer")
+    parser.add_argument(
+        "--weights-only", action="store_true", help="leave out the state of the optimizer; fold low-rank updates"
+    )
     parser.add_argument(
         "--report",
         action="store_true",

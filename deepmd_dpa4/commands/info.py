@@ -74,8 +74,9 @@ def rows(summary: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
     yield "written by", ", ".join(written) or "unknown versions"
     if summary["training"]:
         yield from _training(summary["training"])
-    for key, value in summary["file_options"].items():
-        yield key, _short(value)
+    for key, value in (summary["frozen"] or {}).items():
+        if value is not None:
+            yield key, str(value)
     branches = summary["branches"]
     if len(branches) > 1:
         yield "branches", ", ".join(branches)
@@ -85,6 +86,9 @@ def rows(summary: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
             yield "", ""
             yield "branch", name + (f", also called {', '.join(branch['aliases'])}" if branch["aliases"] else "")
         yield from _branch(branch, all_options)
+    if all_options:
+        for key, value in summary["metadata"].items():
+            yield f"metadata/{key}", _short(value)
     yield "", ""
     for index, use in enumerate(summary["uses"]):
         yield "" if index else "use", use

@@ -6,11 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepmd_dpa4.checkpoint.tables import is_table
+from deepmd_dpa4.checkpoint.tables import NUCLEI, is_table
 from deepmd_dpa4.descriptor.network import Network
-
-NUCLEI = "inter_potential.atomic_numbers"
-"""Key of the nuclear charges of models with zone bridging, which follow from ``type_map``."""
 
 
 def lenient_tables(network: Network) -> None:

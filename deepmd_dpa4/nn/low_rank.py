@@ -21,7 +21,13 @@ SCALING = "lora_scaling"
 """Buffer of an updated layer, which holds s."""
 
 _FIRST_FACTOR = re.compile(r"(.*\.)A_(by_l|m0|m\.\d+)")
+_FACTOR = re.compile(r"\.([AB]_(by_l|m0|m\.\d+)|lora_scaling)$")
 _WEIGHTS = {"by_l": "weight", "m0": "weight_m0"}
+
+
+def is_factor(key: str) -> bool:
+    """Whether a key is that of a factor or scaling."""
+    return _FACTOR.search(key) is not None
 
 
 def draw_factors(weight: Tensor, rank: int, init: Initializer) -> tuple[nn.Parameter, nn.Parameter]:

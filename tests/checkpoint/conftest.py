@@ -7,7 +7,8 @@ import torch
 
 from deepmd_dpa4.host.build import build_model
 from tests.host import inputs
-from tests.host.conftest import Data, Run, data, train, trained  # noqa: F401
+from tests.host.commands import dp
+from tests.host.conftest import Data, Run, data, train  # noqa: F401
 
 EMA = {"enable_ema": True, "ema_decay": 0.8}
 
@@ -17,6 +18,15 @@ def official(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # no
     """Trained by DeePMD-kit's own implementation, with averaged weights."""
     content = {"model": inputs.model()} | inputs.training(data.train, None, 4, 1e-2, **EMA)
     return train(tmp_path_factory.mktemp("official"), content, official=True)
+
+
+@pytest.fixture(scope="session")
+def ours(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
+    """Trained by this package, and frozen."""
+    content = {"model": inputs.model()} | inputs.training(data.train, None, 4, 1e-2)
+    run = train(tmp_path_factory.mktemp("ours"), content)
+    dp("freeze", "-o", "model.pth", folder=run.folder)
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from deepmd_dpa4.host.build import build_model
 from tests.checkpoint.conftest import untrained
 from tests.checkpoint.models import ALL, MODELS, PUBLISHED
 from tests.host import inputs
-from tests.host.conftest import Run
+from tests.host.conftest import Data, Run, train
+from tests.host.predict import assert_same, predict
 from tests.support.frames import golden_frame
 from tests.support.models import relative_error
 from tests.support.weights import perturb
@@ -266,3 +267,29 @@ def test_errors_of_the_command(
     assert f"dpa4: error: {named}" in error
     assert error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.fixture(scope="module")
+def updated(ours: Run, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A low-rank fine-tuning."""
+    content = {"model": inputs.model(lora={"rank": 2, "alpha": 3.0})} | inputs.training(data.train, None, 3, 1e-2)
+    return train(tmp_path_factory.mktemp("lora"), content, "--finetune", str(ours.checkpoint))
+
+
+class TestLowRank:
+    def test_updates_are_kept_with_the_optimizer(self, updated: Run) -> None:
+        source = read_checkpoint(updated.checkpoint)
+        found = convert(source, Conversion(OFFICIAL)).checkpoint
+        assert found.tensors.keys() == source.tensors.keys()
+        assert found.params["lora"] == {"rank": 2, "alpha": 3.0}
+        assert found.optimizer is source.optimizer
+
+    def test_updates_are_folded_into_weights_alone(self, updated: Run, data: Data, tmp_path: Path) -> None:
+        result = convert(read_checkpoint(updated.checkpoint), Conversion(OFFICIAL, weights_only=True))
+        assert "low-rank updates are folded into the weights" in result.notes
+        assert result.checkpoint.params["lora"] is None
+        plain = official_models.build(copy.deepcopy(result.checkpoint.params))
+        plain.load_state_dict(state(result.checkpoint))
+        write(result.checkpoint, tmp_path / "folded.pt")
+        expected = predict(updated.checkpoint, data.frames)
+        assert_same(predict(tmp_path / "folded.pt", data.frames), expected)

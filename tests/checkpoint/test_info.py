@@ -56,8 +56,8 @@ def test_averaged_weights_have_no_state(official: Run) -> None:
     assert "--init-model" in summary["uses"][0]
 
 
-def test_a_checkpoint_tells_what_trained_it(trained: Run, official: Run) -> None:
-    assert summarize(trained.checkpoint)["versions"][PLUGIN] == __version__
+def test_a_checkpoint_tells_what_trained_it(ours: Run, official: Run) -> None:
+    assert summarize(ours.checkpoint)["versions"][PLUGIN] == __version__
     assert summarize(official.checkpoint)["versions"][PLUGIN] is None
 
 
@@ -85,15 +85,17 @@ def test_private_networks_count_each(tmp_path: Path, tasks: Run) -> None:
     assert summary["branches"]["one"]["shared"] == {"descriptor": ["two"]}
 
 
-def test_a_script_tells_the_same(trained: Run) -> None:
-    checkpoint, script = summarize(trained.checkpoint), summarize(trained.frozen)
+def test_a_script_tells_the_same(ours: Run) -> None:
+    checkpoint, script = summarize(ours.checkpoint), summarize(ours.frozen)
     assert script["kind"] == "TorchScript"
     assert script["parameters"] == checkpoint["parameters"]
     assert script["versions"][PLUGIN] == __version__
     assert script["versions"]["torch"] == torch.__version__
-    assert script["file_options"]["kernels"] == "plain"
-    ours, theirs = (next(iter(summary["branches"].values())) for summary in (script, checkpoint))
-    assert {k: ours[k] for k in ours if k != "min_distance"} == {k: theirs[k] for k in theirs if k != "min_distance"}
+    assert script["frozen"]["kernels"] == "plain"
+    branches = [dict(summary["branches"]["Default"]) for summary in (script, checkpoint)]
+    for branch in branches:
+        del branch["min_distance"]
+    assert branches[0] == branches[1]
 
 
 def test_a_script_of_a_fixed_network_counts_it(tmp_path: Path) -> None:
@@ -115,15 +117,14 @@ def test_a_compiled_file(tmp_path: Path) -> None:
     summary = summarize(path)
     assert summary["kind"] == "compiled"
     assert summary["parameters"] is None
-    assert summary["file_options"]["rcut"] == 3.5
-    assert "fitting_output_defs" not in summary["file_options"]
+    assert summary["metadata"] == metadata
     assert summary["branches"]["Default"]["changed"]["descriptor/rcut"] == 3.5
-    assert any("one rank" in use for use in summary["uses"])
+    assert any(use.endswith("on one rank with `atom_modify map yes`") for use in summary["uses"])
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("model/extra/dpa4.json", json.dumps(about))
     summary = summarize(path)
     assert summary["versions"] == {PLUGIN: "9.9", "torch": "2.11", OFFICIAL: None}
-    assert summary["file_options"]["device"] == "cpu"
+    assert summary["frozen"]["device"] == "cpu"
 
 
 OFFICIAL_ONLY = {

@@ -14,6 +14,9 @@ from deepmd_dpa4.checkpoint.archive import SLACK, FileError
 from deepmd_dpa4.checkpoint.read import read_checkpoint
 from deepmd_dpa4.checkpoint.summary import summarize
 from deepmd_dpa4.cli import main
+from tests.host import inputs
+from tests.host.commands import dp
+from tests.host.conftest import Data
 
 STATE = {"_extra_state": {"model_params": {"type": "dpa4", "type_map": ["O"]}, "train_infos": {}}}
 TENSORS = {"model.Default.atomic_model.out_bias": torch.zeros(1, 1, 1)}
@@ -76,6 +79,28 @@ def test_code_in_a_checkpoint_is_not_run(place: str, tmp_path: Path) -> None:
     # the file is dangerous indeed
     torch.load(path, weights_only=False)
     assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("test", "-m", "model.pt", "-s", "data", "-n", "1"),
+        ("change-bias", "model.pt", "-b", "1.0", "-o", "out.pt"),
+        ("show", "model.pt", "type-map"),
+        ("freeze", "-c", "model.pt", "-o", "out.pth"),
+        ("train", "input.json", "--restart", "model.pt"),
+        ("train", "input.json", "--init-model", "model.pt"),
+        ("train", "input.json", "--finetune", "model.pt"),
+    ],
+    ids=" ".join,
+)
+def test_commands_of_dp_do_not_run_it(words: tuple[str, ...], data: Data, tmp_path: Path) -> None:
+    mark = tmp_path / "run"
+    saved(tmp_path, {"model": TENSORS | STATE | {"model.Default.x": Attack(mark)}, "optimizer": {}})
+    inputs.write(tmp_path, {"model": inputs.model()} | inputs.training(data.train))
+    printed = dp(*(data.valid if word == "data" else word for word in words), folder=tmp_path, fails=True)
+    assert not mark.exists()
+    assert "weights_only" in printed or "could run code" in printed
 
 
 def test_code_in_a_script_is_not_run(tmp_path: Path) -> None:

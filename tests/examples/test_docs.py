@@ -98,11 +98,16 @@ def test_snippets_of_data_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_snippets_of_checkpoints_page(tmp_path: Path) -> None:
-    (looking,) = blocks(DOCS / "checkpoints.md", "sh")
-    _, checkpoint, _, frozen, data = run_block(looking, copy_examples(tmp_path))
+    looking, converting = blocks(DOCS / "checkpoints.md", "sh")
+    folder = copy_examples(tmp_path)
+    _, checkpoint, _, frozen, data = run_block(looking, folder)
     assert "runs in deepmd-dpa4" in checkpoint
     assert "descriptor/channels" in frozen
     assert json.loads(data)["kind"] == "TorchScript"
+    trained, report, tested, _, continued = run_block(converting, folder)
+    assert "deepmd-dpa4" not in trained and "deepmd-dpa4" not in continued
+    assert "model.ckpt.pt by DeePMD-kit and plugin.pt by deepmd-dpa4, 4 random structures:\n  energy  up to" in report
+    assert "Force  RMSE" in tested
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deepmd_dpa4.checkpoint.summary import summarize
 from tests.host import inputs
 from tests.host.commands import BIN, call
 from tests.host.conftest import Data, Run, train
@@ -36,6 +37,10 @@ class TestCompiled:
             about = json.loads(archive.read("model/extra/dpa4.json"))
         assert (about["kernels"], about["precision"]) == ("plain", "float32")
         assert about["device"] in ("cpu", "cuda")
+        summary = summarize(compiled.folder / "model.pt2")
+        assert (summary["kind"], summary["frozen"]["device"]) == ("compiled", about["device"])
+        assert summary["metadata"]["rcut"] == inputs.SMALL["rcut"]
+        assert any("or on several" in use for use in summary["uses"])
 
     @pytest.mark.parametrize("periodic", [True, False], ids=["periodic", "open"])
     def test_python(self, compiled: Run, data: Data, periodic: bool) -> None:
