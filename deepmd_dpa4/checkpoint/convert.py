@@ -95,7 +95,8 @@ def convert(checkpoint: Checkpoint, wanted: Conversion) -> Converted:
         result = normalize(params, wanted.to, own)
         kept, told = own, ["tensors of official's options are not checked"]
         if not result.options.official_only:
-            kept, told = _completed(checkpoint.path, own, layout(result.params, _precision(own)))
+            numbers = sum(value.numel() for value in own.values())
+            kept, told = _completed(checkpoint.path, own, layout(result.params, numbers, _precision(own)))
         sections[name] = result.params
         tensors |= {f"model.{name}.{key}": value for key, value in kept.items()}
         label = f"{name}: " if checkpoint.multi_task else ""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepmd_dpa4.checkpoint.options import named
 from deepmd_dpa4.checkpoint.tables import NUCLEI, index_tables
-from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, parse_descriptor, parse_fitting
+from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, parse_descriptor, parse_fitting
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.fitting.energy import EnergyFitting
@@ -20,6 +20,8 @@ DESCRIPTOR, FITTING = "atomic_model.descriptor.", "atomic_model.fitting_net."
 VERSION = f"{DESCRIPTOR}version_tensor"
 OLDEST_RULES = 1.0
 """Version of a checkpoint that tells none."""
+
+_NO_SIZES = ("seed", "sel")
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,15 @@ class Layout:
     derived: dict[str, Tensor]
 
 
-def layout(params: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> Layout:
+def layout(params: Mapping[str, Any], numbers: int, dtype: torch.dtype = torch.float32) -> Layout:
     """Layout of the tensors of a ``model`` section.
 
     Parameters
     ----------
     params : mapping
         The section, with options that this package has.
+    numbers : int
+        How many numbers the file holds; no width can be larger, and none is allocated.
     dtype : torch.dtype
         Precision of the tables that follow that of the network.
 
@@ -56,6 +60,11 @@ def layout(params: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> Lay
     ConfigError
         If an option is wrong; UnsupportedOption, a kind of it, if only official has it.
     """
+    for where in ("descriptor", "fitting_net"):
+        for key, value in named(params.get(where)).items():
+            sizes = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)]
+            if key not in _NO_SIZES and max(sizes, default=0) > numbers:
+                raise ConfigError(f"`{where}/{key}` is {value} but the file holds {numbers} numbers only")
     type_map = params["type_map"]
     config = parse_descriptor(named(params.get("descriptor")))
     bridging = parse_group(BridgingConfig, params, "model")

@@ -1,7 +1,6 @@
 """Checkpoints, ``.pt``: tensors and options, read without running what a pickle asks for."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.checkpoint.archive import CHECKPOINT, FileError, open_archive
+from deepmd_dpa4.checkpoint.params import check_params
 
 SINGLE = "Default"
 """Name that DeePMD-kit gives to the only branch of a single-task model."""
@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a crafted or broken pickle leads to
         raise FileError(f"{path} {_reason(error)}") from error
-    return _checkpoint(path, content)
+    return interpret(path, content)
 
 
 def _reason(error: Exception) -> str:
@@ -95,7 +95,8 @@ def _reason(error: Exception) -> str:
     return f"is cut short or damaged: {first}"
 
 
-def _checkpoint(path: Path, content: Any) -> Checkpoint:
+def interpret(path: Path, content: Any) -> Checkpoint:
+    """What was loaded from a file, as a checkpoint; raises :class:`FileError` unless it has the form of one."""
     if not isinstance(content, dict):
         raise FileError(f"{path} holds a {type(content).__name__} but a checkpoint holds a dictionary")
     state = content.get("model", content)
@@ -103,6 +104,7 @@ def _checkpoint(path: Path, content: Any) -> Checkpoint:
     params = extra.get("model_params") if isinstance(extra, dict) else None
     if not isinstance(extra, dict) or not isinstance(params, dict):
         raise FileError(f"{path} is not a checkpoint of DeePMD-kit: it has no `model/{STATE}/model_params`")
+    check_params(path, params)
     tensors = {key: value for key, value in state.items() if key != STATE}
     for key, value in tensors.items():
         _check_tensor(path, key, value)
@@ -115,8 +117,7 @@ def _checkpoint(path: Path, content: Any) -> Checkpoint:
         ema=_section(path, content.get("ema"), "ema"),
     )
     _check_branches(found)
-    for key, value in ((found.ema or {}).get("model") or {}).items():
-        _check_tensor(path, f"ema/{key}", value)
+    _check_training(path, found.train_infos, found.ema)
     return found
 
 
@@ -135,10 +136,17 @@ def _section(path: Path, value: Any, name: str) -> dict[str, Any] | None:
 
 
 def _check_branches(found: Checkpoint) -> None:
-    if not isinstance(found.branches, dict) or not found.branches:
-        raise FileError(f"{found.path} is not a checkpoint of DeePMD-kit: `model_dict` has no branches")
-    for name, section in found.branches.items():
-        if not isinstance(section, Mapping) or not isinstance(section.get("type_map"), list):
-            raise FileError(f"{found.path} is not a checkpoint of DeePMD-kit: branch {name} has no `type_map`")
+    for name in found.branches:
         if not found.branch_tensors(name):
             raise FileError(f"{found.path} is damaged: it has no tensors of branch {name}")
+
+
+def _check_training(path: Path, training: dict[str, Any], ema: dict[str, Any] | None) -> None:
+    for key, kinds in (("step", int), ("lr", int | float)):
+        if not isinstance(training.get(key), kinds | None):
+            raise FileError(f"{path} is damaged: `train_infos/{key}` is {training[key]!r:.60} but must be a number")
+    averages = (ema or {}).get("model", {})
+    if not isinstance(averages, dict):
+        raise FileError(f"{path} is damaged: `ema/model` is a {type(averages).__name__}")
+    for key, value in averages.items():
+        _check_tensor(path, f"ema/{key}", value)

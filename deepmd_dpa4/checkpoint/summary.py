@@ -15,6 +15,7 @@ from deepmd_dpa4.checkpoint.count import Count, count, unique
 from deepmd_dpa4.checkpoint.layout import layout
 from deepmd_dpa4.checkpoint.normalize import flattened, is_bridged_composition
 from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, read_options
+from deepmd_dpa4.checkpoint.params import check_params
 from deepmd_dpa4.checkpoint.read import SINGLE, Checkpoint, read_checkpoint
 from deepmd_dpa4.checkpoint.script import Script, read_script, read_tensor
 from deepmd_dpa4.config import ConfigError
@@ -58,11 +59,12 @@ def summarize(path: Path) -> Summary:
         elif kind == COMPILED:
             summary = _of_compiled(archive)
         else:
-            summary = _of_checkpoint(read_checkpoint(path))
+            summary = describe(read_checkpoint(path))
     return {"file": str(path), "bytes": path.stat().st_size, "kind": kind} | summary
 
 
-def _of_checkpoint(checkpoint: Checkpoint) -> Summary:
+def describe(checkpoint: Checkpoint) -> Summary:
+    """All of :func:`summarize` but what concerns the file."""
     parameters = unique(checkpoint.tensors)
     branches = {}
     for name, params in checkpoint.branches.items():
@@ -90,13 +92,14 @@ def _of_checkpoint(checkpoint: Checkpoint) -> Summary:
         "frozen": None,
         "metadata": {},
         "branches": branches,
-        "uses": _uses_of_checkpoint(checkpoint),
+        "uses": _usesdescribe(checkpoint),
     }
 
 
 def _of_script(archive: Archive, script: Script) -> Summary:
     about = archive.json(ABOUT)
-    params = _params(archive, about.get("model") or _parsed(archive, script.texts.get("model_def_script", "")))
+    params = about.get("model") or _parsed(archive, script.texts.get("model_def_script", ""))
+    check_params(archive.path, params)
     names = _parameter_names(params, script)
     trained = {name: tensor for name, tensor in script.tensors.items() if name in names}
     bias = script.tensors.get("atomic_model.out_bias")
@@ -117,7 +120,8 @@ def _of_script(archive: Archive, script: Script) -> Summary:
 def _of_compiled(archive: Archive) -> Summary:
     metadata, about = archive.json("extra/metadata.json"), archive.json(ABOUT)
     script = archive.json("extra/model_def_script.json") or about.get("model")
-    params = _params(archive, script or {"type_map": metadata.get("type_map")})
+    params = script or {"type_map": metadata.get("type_map")}
+    check_params(archive.path, params)
     names = ("shared", "bias", "rules", "min_distance", "parameters")
     branch = _branch(params, {}, {}) | dict.fromkeys(names) | {"dtype": about.get("precision")}
     ranks = " or on several" if metadata.get("has_comm_artifact") else ""
@@ -172,17 +176,12 @@ def _parsed(archive: Archive, text: str) -> Any:
         raise FileError(f"{archive.path} is damaged: its `model_def_script` is not JSON") from error
 
 
-def _params(archive: Archive, params: Any) -> Mapping[str, Any]:
-    if not isinstance(params, dict) or not isinstance(params.get("type_map"), list):
-        raise FileError(f"{archive.path} is not a model of DeePMD-kit: it has no `type_map`")
-    return params
-
-
 def _parameter_names(params: Mapping[str, Any], script: Script) -> set[str]:
     """Names of trained tensors; a network that was kept fixed in training is told from its options only."""
     if is_dpa4(params) and not read_options(params, script.tensors).official_only:
         with contextlib.suppress(ConfigError):
-            return set(layout(params).parameters)
+            numbers = sum(tensor.count for tensor in script.tensors.values())
+            return set(layout(params, numbers).parameters)
     return {name for name, tensor in script.tensors.items() if tensor.trainable}
 
 
@@ -227,7 +226,7 @@ def _written_by(checkpoint: Checkpoint) -> str | None:
     return next((str(info[SIGNATURE]) for info in infos if SIGNATURE in info), None)
 
 
-def _uses_of_checkpoint(checkpoint: Checkpoint) -> list[str]:
+def _usesdescribe(checkpoint: Checkpoint) -> list[str]:
     head = " --head BRANCH" if checkpoint.multi_task else ""
     branch = " --model-branch BRANCH" if checkpoint.multi_task else ""
     restart = "dp --pt train INPUT --restart FILE"

@@ -140,6 +140,14 @@ class TestOptions:
         with pytest.raises(ConfigError, match="`model/models` must be the sum"):
             convert(source, Conversion(PLUGIN))
 
+    @pytest.mark.parametrize("key", ["channels", "n_radial", "ffn_neurons"])
+    def test_sizes_that_no_file_could_hold(self, key: str, tmp_path: Path) -> None:
+        """They are not allocated."""
+        source = short(None, tmp_path)
+        source.params["descriptor"][key] = 10**12
+        with pytest.raises(ConfigError, match=rf"`descriptor/{key}` is 1000000000000 but the file holds"):
+            convert(source, Conversion())
+
     def test_other_models(self, tmp_path: Path) -> None:
         source = short(None, tmp_path)
         source.params["type"] = "standard"

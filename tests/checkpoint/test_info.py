@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,19 @@ def test_what_is_printed(tasks: Run, capsys: pytest.CaptureFixture[str]) -> None
     assert "descriptor/radial_so2_rank" in long
     assert main(["info", str(tasks.checkpoint), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == summarize(tasks.checkpoint)
+
+
+def test_a_terminal_gets_a_table(
+    official: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["info", str(official.checkpoint)]) == 0
+    plain = capsys.readouterr().out.split()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["info", str(official.checkpoint)]) == 0
+    assert re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).split() == plain
 
 
 def test_a_model_of_another_kind(tmp_path: Path) -> None:

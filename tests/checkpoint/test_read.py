@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from deepmd_dpa4.checkpoint.archive import SLACK, FileError
-from deepmd_dpa4.checkpoint.read import read_checkpoint
-from deepmd_dpa4.checkpoint.summary import summarize
+from deepmd_dpa4.checkpoint.convert import Conversion, convert
+from deepmd_dpa4.checkpoint.read import interpret, read_checkpoint
+from deepmd_dpa4.checkpoint.summary import describe, summarize
 from deepmd_dpa4.cli import main
+from deepmd_dpa4.commands.info import rows
 from tests.host import inputs
 from tests.host.commands import dp
-from tests.host.conftest import Data
+from tests.host.conftest import Data, Run
 
 STATE = {"_extra_state": {"model_params": {"type": "dpa4", "type_map": ["O"]}, "train_infos": {}}}
 TENSORS = {"model.Default.atomic_model.out_bias": torch.zeros(1, 1, 1)}
@@ -136,6 +138,10 @@ def test_a_checkpoint_with_a_damaged_entry(name: str, tmp_path: Path) -> None:
         ([1, 2], "a list"),
         ({"model": TENSORS}, "model_params"),
         ({"model": [1]}, "model_params"),
+        (
+            {"model": TENSORS | {"_extra_state": {"model_params": {"type": torch.zeros(2)}}}},
+            "`model/type` holds a Tensor",
+        ),
         ({"model": STATE}, "no tensors of branch Default"),
         ({"model": TENSORS | {"_extra_state": {"model_params": {"type": "dpa4"}}}}, "no `type_map`"),
         ({"model": TENSORS | {"_extra_state": {"model_params": {"model_dict": {}}}}}, "no branches"),
@@ -214,3 +220,39 @@ def test_the_command_tells_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_file_from_before_archives(tmp_path: Path) -> None:
     path = saved(tmp_path, {"model": TENSORS | STATE}, _use_new_zipfile_serialization=False)
     assert_refused(path, "is not an archive of torch")
+
+
+ODD = (None, -1, 1.5, "x", [[]], {"x": 1}, float("nan"))
+
+
+def places(value: Any, start: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of all entries below a dictionary."""
+    if not isinstance(value, dict):
+        return []
+    return [path for key in value for path in ((*start, key), *places(value[key], (*start, key)))]
+
+
+def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
+    """A copy with another value at one place."""
+    if not place:
+        return value
+    return {**content, place[0]: changed(content[place[0]], place[1:], value)}
+
+
+def test_odd_contents_are_read_or_refused(ours: Run) -> None:
+    """Every entry of the options and of the training state, replaced by odd ones: no other exception than for users."""
+    content = torch.load(ours.checkpoint, weights_only=True)
+    content["model"]["_extra_state"]["model_params"] |= {"models": [], "model_branch_alias": ["a"], "lora": None}
+    state = [("model", "_extra_state", *place) for place in places(content["model"]["_extra_state"])]
+    head = {"file": "", "kind": "", "bytes": 0}
+    refused = 0
+    for place in [("model", "_extra_state"), ("optimizer",), ("ema",), *state]:
+        for odd in ODD:
+            try:
+                checkpoint = interpret(ours.checkpoint, changed({"ema": {}, **content}, place, odd))
+                list(rows(head | describe(checkpoint), True))
+                convert(checkpoint, Conversion())
+            except ValueError as error:
+                assert "\n" not in str(error), place
+                refused += 1
+    assert refused > 200
