@@ -14,6 +14,9 @@ from deepmd_dpa4.model.potential import PotentialMethods
 
 log = logging.getLogger("deepmd.dpa4")
 
+# The intermediate results of a block exist for all edges at once: some tens of kilobytes for each.
+MOST_EDGES = 2**19
+
 
 class CompiledEnergies:
     r"""What :meth:`deepmd_dpa4.model.potential.PotentialMethods.energies_of` runs instead of plain torch.
@@ -33,6 +36,7 @@ class CompiledEnergies:
     def __init__(self, lowering: Lowering = inductor) -> None:
         self.lowering = lowering
         self.failed = False
+        self._told_sizes = False
         self._segments: dict[Any, Segment] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CompiledEnergies":
@@ -51,14 +55,18 @@ class CompiledEnergies:
     ) -> Tensor | None:
         """Energies of the atoms, (N,) float64 in eV; None where plain torch has to do it.
 
-        That is the case for graphs with ghosts of other ranks, for less than two nodes or edges, and after compilation
-        has failed once, which a warning tells.
+        That is the case for graphs with ghosts of other ranks, for the evaluation of large systems, which goes in
+        tiles, for sizes that the code does not serve (less than two nodes or edges, and what the compiler requires
+        besides), and after compilation has failed once, which a warning tells.
         """
         if self.failed or graph.exchange is not None or graph.n_owned != graph.node_type.shape[0]:
+            return None
+        if not potential.training and graph.receiver.shape[0] > MOST_EDGES:
             return None
         try:
             energy = self.run(potential, graph, potential.of_atoms(fparam, graph), aparam, charge_spin)
         except UnsuitableSizes:
+            self._tell_sizes(graph)
             return None
         except CompileError as error:
             self.failed = True
@@ -70,6 +78,12 @@ class CompiledEnergies:
         if potential.zbl is not None:
             energy = energy + potential.repulsion(graph)
         return energy
+
+    def _tell_sizes(self, graph: Graph) -> None:
+        if not self._told_sizes:
+            self._told_sizes = True
+            nodes, edges = graph.node_type.shape[0], graph.receiver.shape[0]
+            log.info("compiled code does not serve %d atoms with %d edges: such systems run without it", nodes, edges)
 
     def run(
         self,

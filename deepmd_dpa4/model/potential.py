@@ -29,6 +29,7 @@ class PotentialMethods(SweepMethods):
         compiled: Callable[..., Tensor | None] | None
         fitting_net: EnergyFitting
         zbl: ZBL | None
+        training: bool
         out_bias: Tensor
         counted: Tensor
     else:

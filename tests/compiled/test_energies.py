@@ -130,6 +130,30 @@ def test_smallest_systems(compiled: tuple[Potential, Counting, list[dict[str, Te
     assert_same(found, train_step(plain, system))
 
 
+def test_sizes_that_run_plain_are_told_once(
+    compiled: tuple[Potential, Counting, list[dict[str, Tensor]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    potential, lowering, _ = compiled
+    before, potential.compiled = potential.compiled, CompiledEnergies(lowering)
+    try:
+        with caplog.at_level(logging.INFO):
+            for distance in (40.0, 50.0):
+                potential(graph_of(frame([[0, 0, 0], [distance, 0, 0]], [0, 1])), 1)
+    finally:
+        potential.compiled = before
+    said = [record.getMessage() for record in caplog.records if record.name == "deepmd.dpa4"]
+    assert said == ["compiled code does not serve 2 atoms with 0 edges: such systems run without it"]
+
+
+def test_large_systems_are_evaluated_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepmd_dpa4.compiled.energies.MOST_EDGES", 10)
+    potential, lowering = active_potential(TINY), Counting()
+    expected = potential(graph_of(FRAMES[0]), 1)["force"]
+    potential.compiled = CompiledEnergies(lowering)
+    assert torch.equal(potential(graph_of(FRAMES[0]), 1)["force"], expected)
+    assert not lowering.graphs
+
+
 def test_gradients_of_forces_in_pieces(compiled: tuple[Potential, Counting, list[dict[str, Tensor]]]) -> None:
     potential = compiled[0]
     plain = copy.deepcopy(potential)
