@@ -10,6 +10,8 @@ from torch import Tensor, fx
 
 from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.compiled.lower import Run, inductor
+from deepmd_dpa4.config.model import LowRankConfig
+from deepmd_dpa4.descriptor.low_rank import adapt
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import Frame, axis_frame, close_pair_frame, cluster_frame, frame, triclinic_frame
 from tests.support.models import active_potential, graph_of, relative_error
@@ -221,9 +223,25 @@ def test_failure_is_told_once_and_harmless(caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.slow
+def test_low_rank_adapters_are_followed() -> None:
+    potential = active_potential(TINY | {"n_blocks": 1})
+    potential.compiled = CompiledEnergies(Counting())
+    before = potential(graph_of(FRAMES[1]), 1)["force"]
+    adapt(potential.descriptor, LowRankConfig(rank=2))
+    with torch.no_grad():
+        for parameter in potential.parameters():
+            parameter.add_(0.1)
+    found = potential(graph_of(FRAMES[1]), 1)["force"]
+    potential.compiled = None
+    assert relative_error(found, potential(graph_of(FRAMES[1]), 1)["force"]) < 1e-10
+    assert relative_error(found, before) > 1e-3
+
+
+@pytest.mark.slow
 def test_bfloat16_blocks() -> None:
     # the package switches mixed precision on for CUDA alone
-    potential = active_potential(TINY | {"precision": "float32"}, noise=0.1, dtype=torch.float32).train()
+    options = TINY | {"precision": "float32", "n_blocks": 1}
+    potential = active_potential(options, noise=0.1, dtype=torch.float32).train()
     full = train_step(potential, FRAMES[0])
     potential.descriptor.mixed_precision = lambda device: True
     expected = train_step(potential, FRAMES[0])
