@@ -138,26 +138,36 @@ class SweepMethods(TiledSumMethods):
                 index, inputs[index], wides[index], sums[index], context.normalizer, gradient, nodes
             )
             of_normalizer += parts[3]
+            by_input: Tensor | None = None
+            # the first state depends on the edges through the environment alone; where it does not, nothing goes back
+            # through the first exchange with other ranks, as in the direct evaluation, which another rank may run
+            by_edges = index > 0 or environment is not None
             if len(sum_nodes) > 0:
                 found = self.pull_back_sum(index, spread[index], context, sum_nodes, sum_edges, parts[2])
                 of_leaves = found[1:]
-                seeds: list[Tensor | None] = [parts[1], found[0]]
-                by_input = torch.autograd.grad([wides[index], spread[index]], [inputs[index]], seeds)[0]
+                if by_edges:
+                    seeds: list[Tensor | None] = [parts[1], found[0]]
+                    by_input = torch.autograd.grad([wides[index], spread[index]], [inputs[index]], seeds)[0]
             else:
                 whole_seeds: list[Tensor | None] = [parts[1], parts[2]]
-                targets = [inputs[index]] + of_edges
+                targets = of_edges + [inputs[index]] if by_edges else of_edges
                 # blocks share what lies between the leaves and them; the rest goes when the lists let go of it
                 by_all = torch.autograd.grad(
                     [wides[index], sums[index]], targets, whole_seeds, retain_graph=True, allow_unused=True
                 )
-                by_input = by_all[0]
-                of_leaves = [or_zeros(by_all[leaf + 1], of_edges[leaf]) for leaf in range(len(of_edges))]
+                if by_edges:
+                    by_input = by_all[len(of_edges)]
+                of_leaves = [or_zeros(by_all[leaf], of_edges[leaf]) for leaf in range(len(of_edges))]
             gradient = parts[0] + or_zeros(by_input, inputs[index])
             for leaf in range(len(of_edges)):
                 pulled[leaf] = added(pulled[leaf], of_leaves[leaf])
             wides[index] = spread[index] = sums[index] = inputs[index] = gradient
-        last_seeds: list[Tensor | None] = [fit_rows(gradient, first.shape[0]), of_normalizer]
-        of_nodes = torch.autograd.grad([first, context.normalizer], leaves[3:], last_seeds, allow_unused=True)
+        outputs = [context.normalizer]
+        last_seeds: list[Tensor | None] = [of_normalizer]
+        if environment is not None:
+            outputs.append(first)
+            last_seeds.append(fit_rows(gradient, first.shape[0]))
+        of_nodes = torch.autograd.grad(outputs, leaves[3:], last_seeds, allow_unused=True)
         seeds_of_edges = pulled[:3] + [or_zeros(of_nodes[leaf - 3], leaves[leaf]) for leaf in range(3, len(leaves))]
         of_vectors, of_gate = self.pull_back_edges(graph, nodes, edges, seeds_of_edges, gate)
         if gate is not None:

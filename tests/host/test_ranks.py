@@ -1,0 +1,188 @@
+"""``pair_style deepmd`` on several ranks equals one rank: first step and dynamics, both kinds of kernels, with tiles."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.host.freeze import save_script
+from deepmd_dpa4.model.potential import PotentialMethods
+from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.select import set_native
+from tests.host import inputs
+from tests.host.commands import BIN
+from tests.host.conftest import Run
+from tests.host.scenes import SCENES, STRESS, Outcome, Scene, run_scenes
+from tests.support.weights import perturb
+
+pytestmark = pytest.mark.slow
+
+GRIDS = {1: "processors 1 1 1", 2: "processors 2 1 1", 4: "processors 2 2 1"}
+DOUBLE = 1e-10
+FORCE = 1e-5
+"""Allowed difference of forces in single precision, eV/A."""
+FEW = {name: replace(SCENES[name], steps=2) for name in ("small", "tilted", "edge")}
+
+
+def save(model: Any, path: Path, native: bool) -> Path:
+    if native and not load():
+        pytest.skip("this machine cannot have native kernels")
+    set_native(model.eval(), native)
+    save_script(SimpleNamespace(model=model, modifier=None), path)
+    return path
+
+
+def double(trained: Run) -> Any:
+    """The trained model in double precision."""
+    double = {"precision": "float64"}
+    model = build_model(inputs.model(inputs.DESCRIPTOR | double, double, kernels="plain"))
+    state = torch.load(trained.checkpoint, weights_only=True)["model"]
+    prefix = "model.Default."
+    model.load_state_dict({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+    return model
+
+
+def shaken(descriptor: inputs.Section, fitting: inputs.Section | None = None, **others: Any) -> Any:
+    """A small model with random weights."""
+    double = {"precision": "float64"}
+    model = build_model(inputs.model(descriptor | double, (fitting or {}) | double, kernels="plain", **others))
+    perturb(model, scale=0.1)
+    return model
+
+
+@dataclass
+class Sessions:
+    """LAMMPS runs by model file and number of ranks, each made once."""
+
+    folder: Path
+    done: dict[tuple[str, int], dict[str, Outcome]] = field(default_factory=dict)
+
+    def run(self, path: Path, ranks: int, scenes: Mapping[str, Scene] = SCENES, **options: str) -> dict[str, Outcome]:
+        if ranks > 1 and not (BIN / "mpiexec").exists():
+            pytest.skip("needs the mpich wheel")
+        key = (path.stem, ranks)
+        if key not in self.done:
+            before = f"{GRIDS[ranks]}\n{options.pop('before', '')}"
+            self.done[key] = run_scenes(self.folder / f"{path.stem}-{ranks}", path, scenes, ranks, before, **options)
+        return self.done[key]
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> Sessions:
+    return Sessions(tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(double(trained), tmp_path_factory.mktemp("plain") / "plain.pth", False)
+
+
+@pytest.fixture(scope="module")
+def native(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(double(trained), tmp_path_factory.mktemp("native") / "native.pth", True)
+
+
+@pytest.fixture(scope="module")
+def tiles(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that evaluates more than 60 edges in tiles: some ranks do, others in the same step do not."""
+    with pytest.MonkeyPatch.context() as patch:
+        # a script keeps the defaults of the functions that it is made of
+        *others, tile_edges = PotentialMethods.derive.__defaults__ or ()
+        assert tile_edges == 32768
+        patch.setattr(PotentialMethods.derive, "__defaults__", (*others, 60))
+        return save(double(trained), tmp_path_factory.mktemp("tiles") / "tiles.pth", True)
+
+
+def assert_equal(found: Outcome, expected: Outcome, limit: float = DOUBLE, force: float | None = None) -> None:
+    """Thermodynamics, positions, forces, energies and virials of atoms, of the first and the last step."""
+    scale = np.abs(expected.thermo).max(axis=0)
+    assert np.all(np.abs(found.thermo - expected.thermo) <= limit * np.maximum(scale, 1.0)), "thermo"
+    for step, reference in ((found.first, expected.first), (found.last, expected.last)):
+        assert np.array_equal(step["id"], reference["id"])
+        for name in ("x", "y", "z", "fx", "fy", "fz", "c_energy", *STRESS):
+            allowed = limit * max(float(np.abs(reference[name]).max()), 1.0)
+            if force is not None and name.startswith("f"):
+                allowed = force
+            assert np.abs(step[name] - reference[name]).max() <= allowed, name
+
+
+FILES = [("plain", 2), ("plain", 4), ("native", 1), ("native", 2), ("native", 4), ("tiles", 2)]
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize(("file", "ranks"), FILES)
+def test_equals_one_rank(
+    sessions: Sessions, plain: Path, file: str, ranks: int, name: str, request: pytest.FixtureRequest
+) -> None:
+    found = sessions.run(request.getfixturevalue(file), ranks)[name]
+    assert_equal(found, sessions.run(plain, 1)[name])
+
+
+def owners(step: dict[str, np.ndarray]) -> set[int]:
+    return set(step["proc"].astype(int).tolist())
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_scenes_are_what_they_are_for(sessions: Sessions, plain: Path, ranks: int) -> None:
+    outcomes = sessions.run(plain, ranks)
+    assert owners(outcomes["liquid"].first) == set(range(ranks))
+    migrating = outcomes["migrating"]
+    assert np.count_nonzero(migrating.first["proc"] != migrating.last["proc"]) >= 3
+    for name in ("droplet", "edge"):
+        assert len(owners(outcomes[name].first)) == 1
+    assert len(owners(outcomes["slab"].first)) < ranks
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_map_and_newton_change_nothing(sessions: Sessions, plain: Path, ranks: int) -> None:
+    """With a map LAMMPS tells the owners of ghosts too."""
+    path = plain.with_stem("map")
+    path.write_bytes(plain.read_bytes())
+    found = sessions.run(path, ranks, FEW, before="atom_modify map yes\nnewton on")
+    expected = run_few(sessions, plain)
+    for name in FEW:
+        assert_equal(found[name], expected[name])
+
+
+def run_few(sessions: Sessions, path: Path) -> dict[str, Outcome]:
+    """The few scenes on one rank."""
+    copy = path.with_stem(f"{path.stem}-few")
+    copy.write_bytes(path.read_bytes())
+    return sessions.run(copy, 1, FEW)
+
+
+SINGLE = {"liquid": SCENES["liquid"], "migrating": SCENES["migrating"]}
+
+
+def test_single_precision(sessions: Sessions, trained: Run) -> None:
+    one, two = (sessions.run(trained.frozen, ranks, SINGLE) for ranks in (1, 2))
+    for name in SINGLE:
+        assert_equal(two[name], one[name], 1e-4, FORCE)
+
+
+BRIDGING = {"bridging_method": "zbl", "bridging_r_inner": 0.8, "bridging_r_outer": 1.4}
+CONDITIONS = "fparam 0.4 aparam 0.7 charge_spin 1 2"
+VARIANTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "zbl": (lambda: shaken(inputs.SMALL, **BRIDGING), ""),
+    "conditions": (
+        lambda: shaken(inputs.SMALL | {"add_chg_spin_ebd": True}, {"numb_fparam": 1, "numb_aparam": 1}),
+        CONDITIONS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants(sessions: Sessions, name: str, tmp_path: Path) -> None:
+    """The source gate of zone bridging is completed across ranks; conditions reach every atom."""
+    make, options = VARIANTS[name]
+    path = save(make(), tmp_path / f"{name}.pth", False)
+    one, two = (sessions.run(path, ranks, FEW, options=options) for ranks in (1, 2))
+    for scene in FEW:
+        assert_equal(two[scene], one[scene])
+        assert np.abs(one[scene].first["fx"]).max() > 1e-3
