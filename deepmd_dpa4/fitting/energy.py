@@ -129,7 +129,10 @@ class EnergyFitting(nn.Module):
         mean, inverse = self.aparam_avg, self.aparam_inv_std
         if mean is not None and inverse is not None:
             if aparam is None:
-                raise ValueError("this model needs `aparam`: atomic parameters")
+                # a rank without atoms is handed none
+                if features.shape[0] > 0:
+                    raise ValueError("this model needs `aparam`: atomic parameters")
+                aparam = mean.new_zeros([0, mean.shape[0]])
             parts.append(((aparam - mean) * inverse).to(self.dtype))
         case = self.case_embd
         if case is None:

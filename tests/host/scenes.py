@@ -25,7 +25,7 @@ class Scene:
     boundary: str = "p p p"
     motion: str = WARM
     """Commands that set the atoms in motion."""
-    steps: int = 10
+    steps: int = 3
     names: str = "O H H"
 
     def script(self, name: str) -> str:
@@ -150,10 +150,10 @@ def with_wall() -> Box:
     return Box(coord, box.cell, tuple(np.insert(box.types, places, 2).tolist()))
 
 
-HOT = "velocity all create 3000 7\nvelocity all set 400 -300 200 sum yes"
+HOT = "velocity all create 3000 7\nvelocity all set 800 -600 400 sum yes"
 SCENES: dict[str, Scene] = {
     "liquid": Scene(repeated(orthogonal(), (2, 2, 1)), steps=100),
-    "migrating": Scene(orthogonal(), motion=HOT, steps=100),
+    "migrating": Scene(orthogonal(), motion=HOT, steps=50),
     "small": Scene(triclinic()),
     "below-cutoff": Scene(lone_pair()),
     "tilted": Scene(repeated(triclinic(), (2, 2, 2))),

@@ -123,6 +123,7 @@ def test_folding_equals_the_prediction_of_a_frame(model: Any) -> None:
 
 def test_without_exchange_the_result_differs(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above would notice ghosts without features."""
+
     def zeros(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Tensor:
         return functional.pad(features, [0, 0, 0, n_nodes - features.shape[0]])
 
@@ -193,7 +194,7 @@ class Calls:
     """Exchanges forward and back, with the width of what is exchanged."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-            self.seen: list[tuple[str, int]] = []
+        self.seen: list[tuple[str, int]] = []
         self.fill = fill_ghosts
         for module in (convolution, source_gate):
             monkeypatch.setattr(module, "fill_ghosts", self)

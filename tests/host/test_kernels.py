@@ -135,14 +135,6 @@ def test_lammps_finds_the_library(trained: Run, frozen: Path, tmp_path: Path) ->
     assert_equal(found, run_lammps(tmp_path / "plain", trained.frozen, box, run=DYNAMICS))
 
 
-def test_two_ranks(trained: Run, frozen: Path, tmp_path: Path) -> None:
-    if not (BIN / "mpiexec").exists():
-        pytest.skip("needs the mpich wheel")
-    box = orthogonal()
-    found = run_lammps(tmp_path / "native", frozen, box, run="run 0", ranks=2)
-    assert_equal(found, run_lammps(tmp_path / "plain", trained.frozen, box, run="run 0"))
-
-
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> dict[str, str]:
     """Environment of a user without library and compiler."""

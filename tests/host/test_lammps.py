@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.commands import BIN, lammps
+from tests.host.commands import lammps
 from tests.host.conftest import Run
 from tests.host.predict import SINGLE, Prediction, difference, predict
 from tests.host.toy import TYPES, Frames
@@ -176,24 +176,3 @@ def test_energy_is_conserved_and_the_last_step_is_python_s(trained: Run, tmp_pat
     found = run_lammps(tmp_path, trained.frozen, box, run=DYNAMICS)
     total, kinetic = found.thermo["etotal"], found.thermo["etotal"] - found.thermo["pe"]
     assert np.ptp(total) < 0.02 * max(np.ptp(kinetic), 1e-12)
-
-
-def test_two_ranks_equal_one(trained: Run, tmp_path: Path) -> None:
-    if not (BIN / "mpiexec").exists():
-        pytest.skip("needs the mpich wheel")
-    box = orthogonal()
-    one, two = (run_lammps(tmp_path / str(ranks), trained.frozen, box, run=DYNAMICS, ranks=ranks) for ranks in (1, 2))
-    assert "2 by 1 by 1 MPI processor grid" in two.log
-    for name in COLUMNS:
-        assert difference(two.thermo[name], one.thermo[name]) < 1e-4, name
-    assert difference(two.atoms, one.atoms) < 1e-4
-
-
-def test_two_ranks_one_of_them_empty(trained: Run, tmp_path: Path) -> None:
-    """All atoms lie in the half of the box that belongs to one rank."""
-    if not (BIN / "mpiexec").exists():
-        pytest.skip("needs the mpich wheel")
-    small = triclinic()
-    box = Box(small.coord + 1.0, np.diag([40.0, 20.0, 20.0]))
-    found = run_lammps(tmp_path, trained.frozen, box, ranks=2)
-    assert_matches(found, predict(trained.checkpoint, box.frames, box.types), box)
