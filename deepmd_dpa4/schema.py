@@ -1,14 +1,16 @@
 """Argument schema of DeePMD-kit inputs, generated from the configuration classes.
 
 DeePMD-kit loads this module at every start of ``dp``, before torch, so that ``dp doc-train-input`` and input checks
-know the options; it imports nothing heavy. Where DeePMD-kit has a schema of its own for a name, that schema stays,
-because it also holds the options that only the official implementation has: its texts are replaced by ours and our
-additional options are appended.
+know the options; it imports nothing heavy. Where DeePMD-kit has a schema of its own for a name, as 3.2 has, that
+schema stays, because it also holds the options that only the official implementation has: its texts are replaced by
+ours and our additional options are appended. DeePMD-kit 3.1 has none; there ours is complete, and knows those options
+in order to refuse them.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -16,7 +18,7 @@ from dargs import Argument, Variant
 
 from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, FittingConfig
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
-from deepmd_dpa4.config.parse import ALIASES
+from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.takeover import wanted
 
 log = logging.getLogger("deepmd.dpa4")
@@ -68,12 +70,25 @@ def arguments_of(group: type) -> list[Argument]:
     ]
 
 
-def model_argument(name: str, descriptor: str, fitting: str, alias: list[str] | None = None) -> Argument:
-    """A model that holds our descriptor and fitting net and nothing else."""
-    descriptors = Variant(
-        "type", [Argument(descriptor, dict, descriptor_arguments())], optional=True, default_tag=descriptor
-    )
-    fittings = Variant("type", [Argument(fitting, dict, fitting_arguments())], optional=True, default_tag=fitting)
+def refused_arguments(options: Mapping[str, tuple[Any, ...]]) -> list[Argument]:
+    """Options that only the official implementation has: any value passes the input check.
+
+    The neutral value, which inputs written by DeePMD-kit 3.2 spell out, has no effect; building the model refuses
+    others and says why.
+    """
+    kinds = [bool, int, float, str, list, dict, None]
+    doc = "An option of the official implementation, which DeePMD-kit 3.2 has; here with this value only."
+    return [Argument(name, kinds, optional=True, default=allowed[0], doc=doc) for name, allowed in options.items()]
+
+
+def model_argument(name: str, fitting: str, alias: list[str] | None = None, refused: bool = False) -> Argument:
+    """A model with a descriptor of the same name and a fitting net; with ``refused``, of official's options too."""
+    of_descriptor, of_fitting = descriptor_arguments(), fitting_arguments()
+    if refused:
+        of_descriptor += refused_arguments(OFFICIAL_ONLY_DESCRIPTOR)
+        of_fitting += refused_arguments(OFFICIAL_ONLY_FITTING)
+    descriptors = Variant("type", [Argument(name, dict, of_descriptor, alias=alias)], optional=True, default_tag=name)
+    fittings = Variant("type", [Argument(fitting, dict, of_fitting)], optional=True, default_tag=fitting)
     return Argument(
         name,
         dict,
@@ -97,12 +112,21 @@ def install() -> None:
     """Add our arguments to DeePMD-kit's tables."""
     from deepmd.utils import argcheck
 
-    _put(argcheck.descrpt_args_plugin, "dpa4", ["DPA4"], DESCRIPTOR_DOC, descriptor_arguments)
-    _put(argcheck.fitting_args_plugin, "dpa4_ener", None, FITTING_DOC, fitting_arguments)
-    _put(argcheck.model_args_plugin, "dpa4", ["DPA4"], MODEL_DOC, lambda: model_argument("dpa4", "dpa4", "dpa4_ener"))
-    _put(argcheck.descrpt_args_plugin, "emfa", None, DESCRIPTOR_DOC, descriptor_arguments)
-    _put(argcheck.fitting_args_plugin, "emfa_ener", None, FITTING_DOC, fitting_arguments)
-    _put(argcheck.model_args_plugin, "emfa", None, MODEL_DOC, lambda: model_argument("emfa", "emfa", "emfa_ener"))
+    for name, alias, refused in (("dpa4", ["DPA4"], True), ("emfa", None, False)):
+        fitting = f"{name}_ener"
+        schemas = (
+            (argcheck.descrpt_args_plugin, name, alias, DESCRIPTOR_DOC, descriptor_arguments),
+            (argcheck.fitting_args_plugin, fitting, None, FITTING_DOC, fitting_arguments),
+            (
+                argcheck.model_args_plugin,
+                name,
+                alias,
+                MODEL_DOC,
+                partial(model_argument, name, fitting, alias, refused),
+            ),
+        )
+        for schema in schemas:
+            _put(*schema)
     if hasattr(argcheck, "validate_no_multitask_lora"):
         argcheck.validate_no_multitask_lora = check_shared_low_rank
 

@@ -42,7 +42,7 @@ def check_geometry(coord: Tensor, box: Tensor | None) -> None:
         volume = torch.linalg.det(box).abs()
         if not bool((volume > 1e-6).all()):
             frame = int((~(volume > 1e-6)).nonzero()[0])
-            raise ValueError(f"`box` of frame {frame} has volume {float(volume[frame]):.3g} A^3 but must be positive")
+            raise ValueError(f"`box` of frame {frame} has volume {float(volume[frame])} A^3 but must be positive")
 
 
 def check_types(atype: Tensor, ntypes: int) -> None:

@@ -13,6 +13,7 @@ from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.host import official
+from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import use_compile, use_native
@@ -51,7 +52,8 @@ def build_model(model_params: dict[str, Any]) -> Any:
         model = _build_ours(params)
     except UnsupportedOption as reason:
         if not official.available():
-            raise
+            message = f"{reason}. DeePMD-kit {VERSION} has no DPA4 of its own to hand this model to, 3.2 has"
+            raise UnsupportedOption(message) from None
         log.warning("%s. Handing this model to the official implementation.", reason)
         return _official(model_params, str(reason))
     model.model_def_script = json.dumps(model_params)
@@ -88,6 +90,11 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     excluded = _excluded_pairs(params, section, len(type_map))
     section["exclude_types"] = excluded
     descriptor = DescriptorDPA4(ntypes=len(type_map), type_map=type_map, bridging=bridging, **section)
+    if descriptor.add_chg_spin_ebd and not READS_CHARGE_SPIN:
+        raise ConfigError(
+            f"`descriptor/add_chg_spin_ebd` is true but must be false with DeePMD-kit {VERSION}, which does not read "
+            "`charge_spin` from data sets; 3.2 does"
+        )
     if params.get("lora") is not None:
         descriptor.low_rank = LowRankPlan(_low_rank(params["lora"]))
     fitting_section = {key: value for key, value in params["fitting_net"].items() if key != "type"}

@@ -12,6 +12,7 @@ from deepmd.pt.utils.env import DEVICE
 from deepmd_dpa4.config.descriptor import CommonConfig
 from deepmd_dpa4.host.by_frame import ByFrame
 from deepmd_dpa4.host.by_graph import ByGraph
+from deepmd_dpa4.host.compat import READS_CHARGE_SPIN
 from deepmd_dpa4.host.structure import CONDITIONS, Prediction, Structure
 
 SUFFIXES = (".pt", ".pth", ".pt2")
@@ -55,7 +56,7 @@ class Evaluator:
         self.widths = {
             "fparam": int(self.potential.get_dim_fparam()),
             "aparam": int(self.potential.get_dim_aparam()),
-            "charge_spin": 2 if self.potential.deep_eval.has_chg_spin_ebd() else 0,
+            "charge_spin": 2 if READS_CHARGE_SPIN and self.potential.deep_eval.has_chg_spin_ebd() else 0,
         }
 
     @property

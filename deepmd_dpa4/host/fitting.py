@@ -105,6 +105,9 @@ class FittingDPA4(EnergyFitting, Fitting):
     def get_type_map(self) -> list[str]:
         return self.type_map
 
+    def set_return_middle_output(self, return_middle_output: bool = True) -> None:
+        """The last hidden features are always at hand; DeePMD-kit 3.1 calls this before it asks for them."""
+
     def reinit_exclude(self, exclude_types: list[int] | None = None) -> None:
         """Types without energy are the atomic model's business."""
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from deepmd.pt.entrypoints import main as host_main
-from deepmd.pt.entrypoints.freeze_pt2 import is_sezm_checkpoint
 from deepmd.pt.infer.inference import Tester
 from deepmd.pt.utils.env import DEVICE
 
@@ -19,10 +18,11 @@ from deepmd_dpa4.checkpoint.read import read_checkpoint
 from deepmd_dpa4.config.option import require_one_of
 from deepmd_dpa4.export.archive import ROOT, rearrange
 from deepmd_dpa4.host.about import ENTRY, KERNELS, about
+from deepmd_dpa4.host.compat import COMPILED_FILES, VERSION, has_official_type
 from deepmd_dpa4.host.doors import doors_of_compiled, doors_of_script
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.host.naming import NEUTRAL
+from deepmd_dpa4.host.naming import NEUTRAL, OFFICIAL_NAMES
 from deepmd_dpa4.host.verify import Disagreement, Reference, reference_of, verify
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.guard import add_guard
@@ -68,10 +68,14 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     path = Path(output)
     # first, because it reads weights only, which DeePMD-kit's question does not
     branches = branch_types(model)
-    by_suffix = is_sezm_checkpoint(model)
+    by_suffix = has_official_type(model) or any(kind in OFFICIAL_NAMES for kind in branches.values())
     ours = by_suffix or NEUTRAL in branches.values()
     if by_suffix and path.suffix not in ("", PORTABLE, COMPILED):
         raise ValueError(f"`--output` is {output!r} but must end in {PORTABLE} or {COMPILED}")
+    if ours and path.suffix == COMPILED and not COMPILED_FILES:
+        raise ValueError(
+            f"`--output` is {output!r} but must end in {PORTABLE}: DeePMD-kit {VERSION} reads no {COMPILED}"
+        )
     if ours and "" not in branches and head not in branches:
         raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
     compiled = by_suffix and path.suffix == COMPILED

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
-from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
 from torch import Tensor
 
 from deepmd_dpa4.graph.edges import Graph
-from deepmd_dpa4.graph.neighbors import Scatter, from_table, search
+from deepmd_dpa4.graph.neighbors import Scatter, check_geometry, from_table, search
+from deepmd_dpa4.host.compat import every_neighbor
 
 
 class GraphMethods:
@@ -38,15 +38,9 @@ class GraphMethods:
         """By the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""
         descriptor = self.atomic_model.descriptor
         frames, atoms = atype.shape
-        extended, types, mapping, table = extend_input_and_build_neighbor_list(
-            coord.to(torch.float64),
-            atype,
-            descriptor.rcut,
-            [0],
-            mixed_types=True,
-            box=None if box is None else box.view(frames, 9).to(torch.float64),
-            cap_neighbors=False,
-        )
+        check_geometry(coord, None if box is None else box.view(frames, 3, 3))
+        cell = None if box is None else box.view(frames, 9).to(torch.float64)
+        extended, types, mapping, table = every_neighbor(coord.to(torch.float64), atype, descriptor.rcut, cell)
         graph, _ = from_table(
             extended, types, table, mapping, None, descriptor.rcut, descriptor.ntypes, descriptor.excluded
         )

@@ -13,8 +13,10 @@ from deepmd_dpa4.export.trace import ExportMethods
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, sort_edges
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
+from deepmd_dpa4.host.compat import ModelMethods
 from deepmd_dpa4.host.conditions import ConditionMethods
 from deepmd_dpa4.host.graphs import GraphMethods
+from deepmd_dpa4.host.losses import check_loss
 from deepmd_dpa4.host.low_rank import fold_on_loading
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import store_nuclei, strict_loading
@@ -23,7 +25,7 @@ from deepmd_dpa4.ops.select import set_native
 _HostModel = make_model(AtomicModelDPA4)
 
 
-class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
+class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPModelCommon, _HostModel):  # type: ignore[misc, valid-type]
     """Energy, forces and virial of a batch of frames.
 
     Built by :func:`deepmd_dpa4.host.build.build_model`.
@@ -80,8 +82,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, DPModelCommon, _H
         ValueError
             If the loss is not one of energies, forces and virials.
         """
-        if loss_type not in ("ener", "ener_spin"):
-            raise ValueError(f"`loss/type` is {loss_type!r} but this DPA4 model has energies, forces and virials only")
+        check_loss(loss_type)
 
     def translated_output_def(self) -> dict[str, Any]:
         """Definitions of the outputs by the names that users see."""
@@ -150,6 +151,8 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, DPModelCommon, _H
         }
         if do_atomic_virial:
             predicted["atom_virial"] = result["atom_virial"]
+        if self.recording():
+            self.record(self.forward_embedding(coord, atype, box, fparam, aparam, charge_spin))
         return predicted
 
     @torch.jit.unused

@@ -2,12 +2,9 @@
 
 import copy
 import json
-import logging
 from typing import Any
 
 import deepmd.pt.model.model as host_models
-
-log = logging.getLogger("deepmd.dpa4")
 
 # The builders as DeePMD-kit defines them, whatever their names are bound to later; absent before 3.2.
 _get_model = getattr(host_models, "get_sezm_model", None)
@@ -44,14 +41,3 @@ def build(model_params: dict[str, Any]) -> Any:
     model = builder(params)
     model.model_def_script = json.dumps(model_params)
     return model
-
-
-def mark_denoising(config: dict[str, Any]) -> None:
-    """Ask for the official implementation in every model of a training input whose loss is ``dens``."""
-    model = config["model"]
-    sections = model.get("model_dict", {"": model})
-    losses = config.get("loss_dict") or {"": config.get("loss", {})}
-    for name, section in sections.items():
-        if losses.get(name, {}).get("type") == "dens" and section.get("type") in ("dpa4", "DPA4"):
-            log.warning("`loss/type` is 'dens': handing this model to the official implementation.")
-            section.setdefault("descriptor", {})["type"] = OFFICIAL_DESCRIPTOR

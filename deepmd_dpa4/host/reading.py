@@ -1,9 +1,12 @@
-"""TorchScript files that use native kernels."""
+"""How DeePMD-kit reads files: TorchScript that uses native kernels, and checkpoints."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from deepmd_dpa4.host.naming import NEUTRAL, OFFICIAL_NAMES
 from deepmd_dpa4.ops.native.load import load
 
 UNKNOWN = "Unknown builtin op: dpa4::"
@@ -42,3 +45,39 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
         return read(file, *args, **kwargs)
 
     return read_with_native_kernels
+
+
+def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
+    """Make the constructor of DeePMD-kit's ``DeepEval`` run checkpoints that hold our classes without TorchScript.
+
+    Parameters
+    ----------
+    construct : callable
+        Takes the object, the file and options, among them ``no_jit``.
+
+    Returns
+    -------
+    callable
+        With the same arguments.
+    """
+
+    @functools.wraps(construct)
+    def construct_unscripted(self: Any, model_file: Any, *args: Any, **kwargs: Any) -> None:
+        if str(model_file).endswith(".pt") and mentions_ours(model_params(model_file)):
+            kwargs["no_jit"] = True
+        construct(self, model_file, *args, **kwargs)
+
+    return construct_unscripted
+
+
+def model_params(checkpoint: Any) -> Any:
+    """The ``model`` section that a checkpoint was trained with; its weights are not read."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return state.get("model", state).get("_extra_state", {}).get("model_params", {})
+
+
+def mentions_ours(section: Any) -> bool:
+    """Whether a ``model`` section, or a model or descriptor inside it, is of one of our types."""
+    if isinstance(section, dict):
+        return section.get("type") in (*OFFICIAL_NAMES, NEUTRAL) or any(map(mentions_ours, section.values()))
+    return isinstance(section, list) and any(map(mentions_ours, section))

@@ -69,12 +69,13 @@ def rebind_training() -> None:
     """
     import deepmd.pt.entrypoints.main as host_main
 
-    from deepmd_dpa4.host import build, low_rank, official
+    from deepmd_dpa4.host import build, losses, low_rank
 
     host_get_trainer = host_main.get_trainer
 
     def get_trainer(config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        official.mark_denoising(config)
+        losses.settle(config)
+        low_rank.check_host(config)
         build.sign(config)
         trainer = host_get_trainer(config, *args, **kwargs)
         low_rank.check_branches(trainer, config)
@@ -113,6 +114,18 @@ def rebind_reading() -> None:
     torch.jit.load = with_native_kernels(torch.jit.load)
 
 
+def rebind_inference() -> None:
+    """``DeepEval`` scripts a model before it loads the weights, and a scripted model does not check what it loads.
+
+    DeePMD-kit 3.2 makes an exception for the name dpa4; ours is for all models with our classes.
+    """
+    from deepmd.pt.infer.deep_eval import DeepEval
+
+    from deepmd_dpa4.host.reading import unscripted
+
+    DeepEval.__init__ = unscripted(DeepEval.__init__)
+
+
 def register() -> None:
     """Everything, in order."""
     register_classes()
@@ -121,6 +134,7 @@ def register() -> None:
     rebind_training()
     rebind_low_rank()
     rebind_reading()
+    rebind_inference()
 
 
 if wanted():

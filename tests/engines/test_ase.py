@@ -15,6 +15,7 @@ from deepmd.calculator import DP
 from deepmd_dpa4.engines.ase import DPA4Calculator
 from tests.engines.conftest import MakeModel
 from tests.host.predict import difference
+from tests.support.official import needs_charge_spin
 
 
 def alloy_cell() -> Atoms:
@@ -119,6 +120,7 @@ def test_unknown_element(calculator: DPA4Calculator) -> None:
         atoms.get_potential_energy()
 
 
+@needs_charge_spin
 def test_charge_and_spin(make_model: MakeModel) -> None:
     """They come from ``atoms.info``, and a change of them asks for another calculation."""
     atoms = molecule("H2O")

@@ -13,6 +13,7 @@ from deepmd_dpa4.engines.ase import DPA4Calculator
 from tests.engines.conftest import MakeModel
 from tests.engines.test_ase import alloy_cell
 from tests.host.commands import dp
+from tests.support.official import needs_charge_spin
 
 ts = pytest.importorskip("torch_sim", reason="needs torch-sim (extra `torchsim`, Python 3.11 or newer)")
 
@@ -94,6 +95,7 @@ def test_molecules_have_no_stress(make_model: MakeModel) -> None:
     assert float(model(state_of([molecule("H2O")]))["stress"].abs().max()) == 0
 
 
+@needs_charge_spin
 def test_charge_and_spin(make_model: MakeModel) -> None:
     """Extras of the state, each system with its own."""
     path = make_model(("O", "H"), add_chg_spin_ebd=True, default_chg_spin=[0.0, 1.0])

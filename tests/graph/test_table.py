@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
 
 from deepmd_dpa4.graph.neighbors import from_table, search
+from deepmd_dpa4.host.compat import every_neighbor
 from tests.graph.test_search import assert_same_edges, listed
 from tests.support import frames
 from tests.support.frames import Frame
@@ -22,9 +22,7 @@ FRAMES = {
 
 def host_table(coord: torch.Tensor, types: torch.Tensor, cell: torch.Tensor | None, rcut: float):
     box = None if cell is None else cell.reshape(len(coord), 9)
-    return extend_input_and_build_neighbor_list(
-        coord, types, rcut, [50], mixed_types=True, box=box, cap_neighbors=False
-    )
+    return every_neighbor(coord, types, rcut, box)
 
 
 def from_host(frame: Frame, rcut: float = 6.0, excluded: torch.Tensor | None = None):

@@ -54,6 +54,8 @@ LOSS: Section = {
 }
 FROZEN_RATE = 1e-25
 """A learning rate at which single precision weights do not move, so that loaded weights can be compared."""
+VANISHING: Section = {"decay_steps": 1, "decay_rate": 0.1, "stop_lr": 1e-200}
+"""For restarts with that rate: DeePMD-kit 3.1 goes on from the rate of the checkpoint and follows the decay alone."""
 
 
 def model(descriptor: Section | None = None, fitting: Section | None = None, **others: Any) -> Section:

@@ -14,6 +14,7 @@ from tests.host.commands import dp
 from tests.host.conftest import Data, Run, train
 from tests.host.predict import SINGLE, deep_pot, difference
 from tests.host.toy import toy_frames
+from tests.support.official import needs_charge_spin
 
 CELL = np.array([[6.2, 0.0, 0.0], [0.4, 6.0, 0.0], [-0.3, 0.5, 5.8]])
 
@@ -194,6 +195,7 @@ def conditioned(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+@needs_charge_spin
 @pytest.mark.parametrize("kind", ["checkpoint", "frozen"])
 def test_conditions(conditioned: Run, kind: str) -> None:
     """Each structure has its own, and charge and spin of the second one are the defaults."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deepmd.pt.utils.nlist import extend_input_and_build_neighbor_list
 from torch import Tensor
 from torch.nn import functional
 
 from deepmd_dpa4.descriptor import convolution, source_gate
 from deepmd_dpa4.graph.neighbors import from_table
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.host.compat import every_neighbor
 from deepmd_dpa4.ops.exchange import fill_ghosts
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.select import set_native
@@ -51,14 +51,8 @@ class Engine:
     def __init__(self, rcut: float) -> None:
         frame = triclinic_frame()
         self.n_owned = len(frame.types)
-        self.coord, self.types, self.mapping, self.table = extend_input_and_build_neighbor_list(
-            frame.coord.unsqueeze(0),
-            frame.types.unsqueeze(0),
-            rcut + 1.0,
-            [0],
-            mixed_types=True,
-            box=frame.cell.reshape(1, 9),
-            cap_neighbors=False,
+        self.coord, self.types, self.mapping, self.table = every_neighbor(
+            frame.coord.unsqueeze(0), frame.types.unsqueeze(0), rcut + 1.0, frame.cell.reshape(1, 9)
         )
         # the operator receives the address of this array, which therefore has to stay alive
         self.owners = self.mapping[0, self.n_owned :].numpy().astype(np.int32)

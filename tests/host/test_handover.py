@@ -13,6 +13,9 @@ from deepmd_dpa4.host.model import ModelDPA4
 from tests.host import inputs
 from tests.host.commands import dp
 from tests.host.conftest import Data
+from tests.support.official import needs_official
+
+pytestmark = needs_official
 
 LOGGER = "deepmd.dpa4"
 SPIN = {"use_spin": [True, False], "virtual_scale": [0.3]}

@@ -11,6 +11,7 @@ from tests.host.commands import dp
 from tests.host.conftest import Data, Run, train
 from tests.host.predict import Prediction, assert_same, deep_pot, difference, predict
 from tests.host.toy import TYPES, Frames, toy_frames
+from tests.support.official import needs_charge_spin
 
 
 @pytest.fixture(params=["checkpoint", "frozen"])
@@ -123,7 +124,7 @@ CONDITIONS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict
 }
 
 
-@pytest.fixture(scope="module", params=CONDITIONS)
+@pytest.fixture(scope="module", params=["fparam", "aparam", pytest.param("charge_spin", marks=needs_charge_spin)])
 def conditioned(
     request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Run]:

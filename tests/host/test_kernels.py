@@ -23,6 +23,7 @@ from tests.host.commands import BIN, call, dp, environment
 from tests.host.conftest import Data, Run, train
 from tests.host.predict import SINGLE, assert_same, difference, predict
 from tests.host.test_lammps import COLUMNS, DYNAMICS, Output, orthogonal, run_lammps
+from tests.support.official import needs_official
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,7 @@ class TestFiles:
         assert about(run.frozen)["kernels"] == "plain"
         assert not operators(run.frozen)
 
+    @needs_official
     def test_compiled_files_are_plain(self, native: None, trained: Run, tmp_path: Path) -> None:
         command = [BIN / "dpa4", "freeze", trained.checkpoint, "-o", "model.pt2", "--kernels", "native"]
         assert "`--kernels` is 'native' but must be 'plain'" in call(command, tmp_path, fails=True)

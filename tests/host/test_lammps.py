@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.commands import lammps
+from tests.host.commands import BIN, lammps
 from tests.host.conftest import Run
 from tests.host.predict import SINGLE, Prediction, difference, predict
 from tests.host.toy import TYPES, Frames
@@ -97,11 +97,12 @@ def run_lammps(
     kinds: int = 2,
     run: str = "run 0",
     ranks: int = 1,
+    programs: Path = BIN,
 ) -> Output:
     folder.mkdir(parents=True, exist_ok=True)
     write_box(folder / "box.data", box, kinds)
     script = SCRIPT.format(map="atom_modify map yes" if atom_map else "", model=model, names=names, run=run)
-    log = lammps(script, folder, ranks)
+    log = lammps(script, folder, ranks, programs)
     rows, inside = [], False
     for line in (folder / "log.lammps").read_text().splitlines():
         if inside and line.startswith("Loop time"):

@@ -12,6 +12,9 @@ from tests.host.conftest import Data, Run, train
 from tests.host.predict import deep_pot, difference, predict
 from tests.host.test_official_files import assert_same_predictions
 from tests.host.toy import toy_frames, write_system
+from tests.support.official import needs_official
+
+pytestmark = needs_official
 
 LORA = {"rank": 2, "alpha": 3.0}
 FACTOR = re.compile(r"\.([AB]_(by_l|m0|m\.\d+)|lora_scaling)$")

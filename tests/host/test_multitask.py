@@ -58,6 +58,7 @@ def test_an_unknown_head_is_named(multi: Run, data: Data, tmp_path: Path) -> Non
 
 def test_restart_of_a_multi_task_training(multi: Run, data: Data, tmp_path: Path) -> None:
     content = inputs.multi_task(data.train, steps=10, rate=inputs.FROZEN_RATE, film=film(multi))
+    content["learning_rate"] |= inputs.VANISHING
     run = train(tmp_path, content, "--restart", str(multi.checkpoint))
     for name in ("one", "two"):
         before, after = (predict(deep_pot(r.checkpoint, head=name), data.frames) for r in (multi, run))

@@ -11,6 +11,9 @@ from tests.host.commands import dp
 from tests.host.conftest import Data, Run, train
 from tests.host.predict import difference, predict
 from tests.host.test_train import weights
+from tests.support.official import needs_official
+
+pytestmark = needs_official
 
 EMA = {"enable_ema": True, "ema_decay": 0.8}
 

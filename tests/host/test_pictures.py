@@ -85,7 +85,8 @@ class TestDimer:
         curve = model_curve(Evaluator(trained.checkpoint), ("O", "H"), distance)
         slope = np.gradient(curve.energy, distance, edge_order=2)
         np.testing.assert_allclose(curve.force, -slope, atol=2e-2 * np.abs(slope).max())
-        assert curve.energy[-1] == pytest.approx(0.0, abs=1e-9)
+        # beyond the cutoff a difference of equal energies, which batches of single precision round differently
+        assert curve.energy[-1] == pytest.approx(0.0, abs=1e-7)
 
     def test_below_the_clamp_only_zbl_acts(self, bridged: Run) -> None:
         evaluator = Evaluator(bridged.checkpoint)

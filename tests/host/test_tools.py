@@ -9,6 +9,7 @@ import pytest
 from tests.host.commands import dp, errors
 from tests.host.conftest import Data, Run
 from tests.host.predict import assert_same, difference, predict
+from tests.support.official import needs_official
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "frozen"])
@@ -39,6 +40,7 @@ def test_freeze_by_default_writes_torchscript(trained: Run, tmp_path: Path) -> N
     assert (folder / "frozen_model.pth").exists()
 
 
+@needs_official
 def test_freeze_refuses_other_suffixes(trained: Run, tmp_path: Path) -> None:
     printed = dp("freeze", "-c", trained.checkpoint, "-o", tmp_path / "model.pb", folder=tmp_path, fails=True)
     assert "model.pb" in printed

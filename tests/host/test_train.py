@@ -39,6 +39,7 @@ def test_learning_curve_falls(trained: Run) -> None:
 
 def test_restart_goes_on_at_the_next_step(data: Data, trained: Run, tmp_path: Path) -> None:
     content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, None, 63, inputs.FROZEN_RATE)
+    content["learning_rate"] |= inputs.VANISHING
     run = train(tmp_path, content, "--restart", str(trained.checkpoint))
     before, after = weights(trained.checkpoint), weights(run.checkpoint)
     # the number in the file counts from zero

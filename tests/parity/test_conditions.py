@@ -9,8 +9,11 @@ from torch import Tensor
 
 from deepmd_dpa4.host import official
 from tests.support.models import relative_error
+from tests.support.official import needs_official
 from tests.support.options import MINI
 from tests.support.weights import fill_golden
+
+pytestmark = needs_official
 
 CHARGE_SPIN = {"add_chg_spin_ebd": True, "default_chg_spin": [0.0, 1.0]}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, list]]] = {

@@ -3,8 +3,10 @@
 import pytest
 
 from tests.support import frames
-from tests.support.official import assert_close, deviation, pair_of_models
+from tests.support.official import assert_close, deviation, needs_official, pair_of_models
 from tests.support.options import MINI, NANO, NEO, S2
+
+pytestmark = needs_official
 
 FRAMES = {
     "self images": frames.tiny_cell_frame,

@@ -11,9 +11,11 @@ from deepmd_dpa4.descriptor.low_rank import adapt, is_adapted
 from deepmd_dpa4.nn.low_rank import fold
 from tests.support.frames import triclinic_frame
 from tests.support.models import KERNELS, evaluate, on_kernels, relative_error
-from tests.support.official import PREFIX, assert_close, copy_weights, deviation, pair_of_models
+from tests.support.official import PREFIX, assert_close, copy_weights, deviation, needs_official, pair_of_models
 from tests.support.options import MINI, PAPER_PRO_40, S2, Options
 from tests.support.weights import fill_golden
+
+pytestmark = needs_official
 
 SMALL = {"channels": 8, "sel": 120, "n_blocks": 2}
 CONFIG = LowRankConfig(rank=2, alpha=3.0)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from tests.support.frames import golden_frame
-from tests.support.official import assert_close, deviation, pair_of_models
+from tests.support.official import assert_close, deviation, needs_official, pair_of_models
 from tests.support.options import MINI, Options
+
+pytestmark = needs_official
 
 NO_PRODUCTS = {"ffn_so3_grid": False, "s2_activation": [False, False], "grid_branch": 0, "so3_readout": "none"}
 

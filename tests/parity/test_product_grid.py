@@ -12,8 +12,10 @@ import pytest
 
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import golden_frame
-from tests.support.official import assert_close, deviation, pair_of_models
+from tests.support.official import assert_close, deviation, needs_official, pair_of_models
 from tests.support.options import FIRST_GENERATION, MINI, PAPER_PRO_40, Options
+
+pytestmark = needs_official
 
 BOTH = MINI | FIRST_GENERATION | {"lmax": 3, "mmax": 2, "s2_activation": [True, True], "lebedev_quadrature": False}
 CASES: dict[str, Options] = {

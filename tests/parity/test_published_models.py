@@ -5,8 +5,10 @@ import pytest
 from tests.support import options as models
 from tests.support.frames import golden_frame, triclinic_frame
 from tests.support.models import on_kernels
-from tests.support.official import assert_close, deviation, pair_of_models
+from tests.support.official import assert_close, deviation, needs_official, pair_of_models
 from tests.support.options import Options
+
+pytestmark = needs_official
 
 SMALL: dict[str, Options] = {
     "nano": models.NANO,

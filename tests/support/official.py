@@ -3,16 +3,22 @@
 from typing import Any, NamedTuple
 
 import deepmd.pt  # noqa: F401  (registers the operators that the official model needs)
+import pytest
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.host.official import build
+from deepmd_dpa4.host.compat import READS_CHARGE_SPIN
+from deepmd_dpa4.host.official import available, build
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import TYPE_MAP, Frame
 from tests.support.models import GOLDEN_BIAS, build_potential, graph_of, relative_error
 from tests.support.options import Options
 from tests.support.weights import fill_golden
 
+needs_official = pytest.mark.skipif(not available(), reason="this DeePMD-kit ships no DPA4 to compare with")
+needs_charge_spin = pytest.mark.skipif(
+    not READS_CHARGE_SPIN, reason="this DeePMD-kit does not read charge and spin of a frame"
+)
 PREFIX = "atomic_model."
 # Tables of the official model that carry no trained numbers; this package builds its own.
 RECOMPUTED = ("wigner_calc", "gie.", "_idx", "_indices", "kernel_", "mean", "stddev", "expand_index")
