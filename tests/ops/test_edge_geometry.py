@@ -32,7 +32,7 @@ def vectors(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def outputs(module: EdgeFeatures, v: Tensor, weighted: bool) -> list[Tensor]:
-    geometry = module(v, weighted, False)
+    geometry = module(v, weighted, None)
     return [geometry.distance, geometry.weight, geometry.environment, geometry.zonal, geometry.compact]
 
 
