@@ -109,6 +109,6 @@ def multitask_input(plan: Plan, branches: dict[str, Branch]) -> Section:
         "training": {
             "model_prob": {name: round(1 / len(branches), 6) for name in branches},
             "data_dict": {name: plan.data(branch) for name, branch in branches.items()},
-            **recipe.training(plan.steps, plan.seed),
+            **recipe.training(plan.steps, plan.seed, len(branches)),
         },
     }

@@ -58,8 +58,13 @@ def loss(virial: bool) -> dict[str, Any]:
     }
 
 
-def training(steps: int, seed: int) -> dict[str, Any]:
-    """Everything of the section but the data: gradient clipping, averaged weights, and when something is written."""
+def training(steps: int, seed: int, branches: int = 1) -> dict[str, Any]:
+    """Everything of the section but the data: gradient clipping, averaged weights, and when something is written.
+
+    Errors of training batches are averages over the steps since the last line, but not with several branches: then
+    DeePMD-kit 3.2 would leave out all validation errors, and end with a division by zero at the first line before
+    which a branch had no step.
+    """
     return {
         "_comment": "published: gradients clipped at 5, averages of the weights (EMA) in checkpoints of their own",
         "numb_steps": steps,
@@ -67,7 +72,7 @@ def training(steps: int, seed: int) -> dict[str, Any]:
         "enable_ema": True,
         "ema_decay": 0.999,
         "disp_freq": min(1000, max(1, steps // 100)),
-        "disp_avg": True,
+        **({"disp_avg": True} if branches == 1 else {}),
         "save_freq": min(2000, max(1, steps // 10)),
         "max_ckpt_keep": 3,
         "seed": seed,

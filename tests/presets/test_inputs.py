@@ -78,6 +78,8 @@ def test_branches(data: Data, alloy: Path, tmp_path: Path) -> None:
     assert places["toy"]["training_data"]["systems"] == [str(data.train), str(data.valid)]
     assert places["toy"]["validation_data"]["systems"] == [str(data.valid)]
     assert "validation_data" not in places["alloy"]
+    # averages would come without validation errors
+    assert "disp_avg" not in document["training"]
     assert document["training"]["model_prob"] == {"toy": 0.5, "alloy": 0.5}
     assert document["training"]["numb_steps"] == 50
 

@@ -50,6 +50,7 @@ def test_tasks(here: Path) -> None:
     printed = dp("train", "input.json", folder=here)
     assert printed.count("built by deepmd-dpa4") == 2
     assert f"Model Params [alloy]: {SIZES['nano'].parameters(4, 2) / 1e6:.3f} M" in printed
+    assert all(f"{part}: mae_e" in printed for part in ("water_trn", "water_val", "alloy_trn"))
     (here / "model.ckpt-2.pt").rename(here / "pretrained.pt")
 
     init(here, "nano", "--task", "finetune", "--data", "data/train", *SHORT, *QUICK)
