@@ -1,4 +1,4 @@
-"""Neighbour statistics of training data, by cell lists."""
+"""Neighbour statistics of training data, by cell lists, and the report of fitted biases."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -48,3 +48,13 @@ def measure_neighbors(data: Any, rcut: float) -> tuple[float, int]:
             smallest = min(smallest, float(distance.min()))
             largest = max(largest, int(torch.bincount(first.to(torch.int64)).max()))
     return smallest, largest
+
+
+def bias_table(elements: list[str], before: list[float], after: list[float]) -> str:
+    """Energy that each element carries by itself before and after a fit, eV per atom, one line each."""
+    lines = [f"  {'element':<8} {'before, eV':>14} {'after, eV':>14} {'change, eV':>14}"]
+    lines += [
+        f"  {element:<8} {old:14.6f} {new:14.6f} {new - old:+14.6f}"
+        for element, old, new in zip(elements, before, after, strict=True)
+    ]
+    return "\n".join(lines)
