@@ -1,6 +1,5 @@
 """Descriptor and fitting net as a DeePMD-kit atomic model, which owns biases, exclusions and statistics."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +11,8 @@ from deepmd_dpa4.config import BridgingConfig
 from deepmd_dpa4.graph.neighbors import check_types
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
-from deepmd_dpa4.host.statistics import bias_table
 from deepmd_dpa4.model.potential import PotentialMethods, counted_types
 from deepmd_dpa4.model.zbl import ZBL
-
-log = logging.getLogger("deepmd.dpa4")
 
 
 class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
@@ -72,12 +68,6 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
             return sampled
 
         DPAtomicModel.compute_or_load_stat(self, checked, *args, **kwargs)
-
-    def change_out_bias(self, *args: Any, **kwargs: Any) -> None:
-        """Fit the bias of each element to data, and tell what it was and is."""
-        before = self.out_bias[0, :, 0].tolist()
-        DPAtomicModel.change_out_bias(self, *args, **kwargs)
-        log.info("output bias:\n%s", bias_table(self.type_map, before, self.out_bias[0, :, 0].tolist()))
 
     def change_type_map(self, type_map: list[str], model_with_new_type_stat: Any = None) -> None:
         """Reorder, drop or add types."""

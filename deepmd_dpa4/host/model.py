@@ -20,6 +20,7 @@ from deepmd_dpa4.host.losses import check_loss
 from deepmd_dpa4.host.low_rank import fold_on_loading
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import store_nuclei, strict_loading
+from deepmd_dpa4.host.statistics import bias_table
 from deepmd_dpa4.ops.select import set_native
 
 _HostModel = make_model(AtomicModelDPA4)
@@ -360,6 +361,13 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
             "atomic_feature": hidden,
             "structural_feature": pooled,
         }
+
+    def change_out_bias(self, *args: Any, **kwargs: Any) -> None:
+        """Fit the bias of each element to data, and tell what it was and is."""
+        before = self.get_out_bias().flatten().tolist()
+        _HostModel.change_out_bias(self, *args, **kwargs)
+        after = self.get_out_bias().flatten().tolist()
+        log.info("output bias:\n%s", bias_table(self.atomic_model.type_map, before, after))
 
     def predict_atomic_outputs_for_stat(
         self,

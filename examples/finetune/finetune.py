@@ -80,7 +80,11 @@ def main() -> None:
     options = parser.parse_args()
     results_folder = HERE / "results"
     shutil.rmtree(results_folder, ignore_errors=True)
-    start = options.pretrained.resolve() if options.pretrained else train(WATER / "demo.json", results_folder / "pretrained")
+    start = (
+        options.pretrained.resolve()
+        if options.pretrained
+        else train(WATER / "demo.json", results_folder / "pretrained")
+    )
     results = {PRETRAINED: errors(start)}
     for name, source in WAYS.items():
         how = () if name == "from scratch" else ("--finetune", str(start))

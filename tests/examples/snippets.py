@@ -28,7 +28,8 @@ def copy_examples(folder: Path) -> Path:
     water = folder / "examples" / "water"
     for path in (folder / "examples").glob("*/data/*/**/set.000/*.npy"):
         np.save(path, np.load(path)[:FRAMES])
-    for path in (*water.glob("*.json"), *(folder / "examples" / "alloy").glob("*/*.json")):
+    inputs = [path for depth in ("*/*.json", "*/*/*.json") for path in (folder / "examples").glob(depth)]
+    for path in inputs:
         path.write_text(json.dumps(shortened(json.loads(path.read_text()))))
     return water
 

@@ -16,7 +16,9 @@ from tests.host.commands import BIN, ROOT, call
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-TESTED = ("README.md", "checkpoints.md", "data.md", "engines.md", "host.md", "native.md", "pictures.md", "presets.md")
+TESTED = {"README.md"} | {
+    f"{name}.md" for name in ("checkpoints", "data", "engines", "finetuning", "host", "native", "pictures", "presets")
+}
 
 
 def load(path: Path) -> ModuleType:
@@ -108,6 +110,18 @@ def test_snippets_of_checkpoints_page(tmp_path: Path) -> None:
     assert "deepmd-dpa4" not in trained and "deepmd-dpa4" not in continued
     assert "model.ckpt.pt by DeePMD-kit and plugin.pt by deepmd-dpa4, 4 random structures:\n  energy  up to" in report
     assert "Force  RMSE" in tested
+
+
+@pytest.mark.slow
+def test_snippets_of_finetuning_page(tmp_path: Path) -> None:
+    """They run, and the log has the table that the page shows."""
+    water = copy_examples(tmp_path)
+    finetune = water.parent / "finetune"
+    single, *tuning, several, branches = blocks(DOCS / "finetuning.md", "sh")
+    steps = [(single, water), *((block, finetune) for block in tuning), (several, water), (branches, finetune)]
+    printed = [text for block, folder in steps for text in run_block(block, folder)]
+    (shown,) = blocks(DOCS / "finetuning.md", "text")
+    assert sum(shown in text for text in printed) >= 4
 
 
 @pytest.mark.slow

@@ -61,33 +61,6 @@ def test_init_model_takes_the_weights_but_counts_anew(data: Data, trained: Run, 
     assert difference(predict(run.checkpoint, data.frames).force, predict(trained.checkpoint, data.frames).force) < 1e-6
 
 
-def test_finetune_keeps_the_forces_and_fits_the_bias(data: Data, trained: Run, tmp_path: Path) -> None:
-    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
-    run = train(tmp_path, content, "--finetune", str(trained.checkpoint))
-    before, after = predict(trained.checkpoint, data.frames), predict(run.checkpoint, data.frames)
-    assert difference(after.force, before.force) < 1e-6
-    shift = (after.energy - before.energy).ravel()
-    # with one composition the bias can only shift all energies by the same amount
-    assert np.ptp(shift) < 1e-5 * np.abs(before.energy).max()
-
-
-def test_finetune_with_a_permuted_and_enlarged_type_map(data: Data, trained: Run, tmp_path: Path) -> None:
-    section = inputs.model(inputs.DESCRIPTOR) | {"type_map": ["C", "H", "O"]}
-    content = {"model": section} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
-    run = train(tmp_path, content, "--finetune", str(trained.checkpoint))
-    before = predict(trained.checkpoint, data.frames)
-    after = predict(run.checkpoint, data.frames, types=(2, 1, 1, 2, 1, 1))
-    assert difference(after.force, before.force) < 1e-6
-    assert difference(after.virial, before.virial) < 1e-5
-
-
-def test_use_pretrain_script_takes_the_architecture_of_the_file(data: Data, trained: Run, tmp_path: Path) -> None:
-    section = {"type": "dpa4", "type_map": ["O", "H"], "descriptor": {"type": "dpa4"}, "fitting_net": {}}
-    content = {"model": section} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
-    run = train(tmp_path, content, "--finetune", str(trained.checkpoint), "--use-pretrain-script")
-    assert difference(predict(run.checkpoint, data.frames).force, predict(trained.checkpoint, data.frames).force) < 1e-6
-
-
 def test_shortest_input_of_the_official_implementation(data: Data, tmp_path: Path) -> None:
     """No ``fitting_net``; also the aliases of names and options, and a measured ``sel``."""
     descriptor = {key: value for key, value in inputs.SMALL.items() if key not in ("mixing_layers", "sel")}
