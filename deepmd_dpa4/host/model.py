@@ -1,5 +1,6 @@
 """The DPA4 energy model of DeePMD-kit: every input becomes edges, then one forward path."""
 
+import logging
 from typing import Any, Final
 
 import torch
@@ -22,6 +23,8 @@ from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import store_nuclei, strict_loading
 from deepmd_dpa4.host.statistics import bias_table
 from deepmd_dpa4.ops.select import set_native
+
+log = logging.getLogger("deepmd.dpa4")
 
 _HostModel = make_model(AtomicModelDPA4)
 
