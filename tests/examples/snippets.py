@@ -23,7 +23,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def copy_examples(folder: Path) -> Path:
     """Copy of the examples with a few frames of data, without earlier results; returns that of the water example."""
-    ignore = shutil.ignore_patterns("demo", "*.pt", "*.pth", "*.pt2", "*.out", "log.*", "checkpoint", "__pycache__")
+    ignore = shutil.ignore_patterns(
+        "demo", "converted", "results", "*.pt", "*.pth", "*.pt2", "*.out", "log.*", "checkpoint", "__pycache__"
+    )
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=ignore)
     water = folder / "examples" / "water"
     for path in (folder / "examples").glob("*/data/*/**/set.000/*.npy"):

@@ -17,7 +17,18 @@ from tests.host.commands import BIN, ROOT, call
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 TESTED = {"README.md"} | {
-    f"{name}.md" for name in ("checkpoints", "data", "engines", "finetuning", "host", "native", "pictures", "presets")
+    f"{name}.md"
+    for name in (
+        "checkpoints",
+        "data",
+        "engines",
+        "finetuning",
+        "host",
+        "native",
+        "pictures",
+        "presets",
+        "pretraining",
+    )
 }
 
 
@@ -143,6 +154,23 @@ def test_snippets_of_presets_page(tmp_path: Path) -> None:
         written, trained = run_block(commands, folder)
         assert "start: dp --pt train" in written
         assert "Saved model to model.ckpt-2.pt" in trained
+
+
+@pytest.mark.slow
+def test_snippets_of_pretraining_page(tmp_path: Path) -> None:
+    """From files to a fine-tuned branch."""
+    data, init, training, restart, branch, finetune = blocks(DOCS / "pretraining.md", "sh")
+    folder = copy_examples(tmp_path).parent / "pretraining"
+    assert "frames in" in run_block(data, folder)[0]
+    assert "3 branches" in run_block(init, folder)[0]
+    trained, curves = run_block(training, folder)
+    parts = [f"{name}_{part}: mae_e" for name in ("emt", "gfn2") for part in ("trn", "val")]
+    assert all(trained.count(part) == 4 for part in parts)
+    assert curves.splitlines()[-1].endswith("lcurve.png") and (folder / "lcurve.png").stat().st_size > 1000
+    assert "Saved model to model.ckpt-4.pt" in run_block(restart, folder)[0]
+    parity, tested, _ = run_block(branch, folder)
+    assert "meV/atom" in parity and "Force  RMSE" in tested and (folder / "gfn2.pth").exists()
+    assert "Change output bias" in run_block(finetune, folder)[-1]
 
 
 def test_error_of_native_page() -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from deepmd_dpa4.host.official import available
 from tests.host import inputs
 from tests.host.commands import dp, errors
 from tests.host.conftest import Run, train
 from tests.host.predict import deep_pot
 from tests.host.test_train import weights
 from tests.host.toy import TYPES, Frames, toy_frames, write_system
+from tests.support.official import needs_official
 
 TYPE_MAP = ["H", "C", "O", "Cu"]
 # branch: names of the two elements of its data, in the order of its type_map.raw
@@ -98,6 +100,7 @@ def test_a_data_set_with_an_unknown_element_is_refused(
     assert "Elements ['N'] are not present" in dp("train", name, folder=tmp_path, fails=True)
 
 
+@pytest.mark.skipif(not available(), reason="DeePMD-kit 3.1 leaves out validation errors where another branch has none")
 def test_every_branch_has_its_errors(run: Run) -> None:
     """In the log and in ``lcurve.out``, for a branch without steps too; validation where there are data for it."""
     names = (run.folder / "lcurve.out").read_text().split("\n")[0].split()
@@ -140,6 +143,7 @@ def test_branches_are_drawn_as_often_as_asked(folders: dict[str, Path], tmp_path
     assert abs(steps - 28.5) < 4 * np.sqrt(38 * 3 / 16)
 
 
+@needs_official
 def test_restart_is_exact(frames: dict[str, Frames], tmp_path: Path) -> None:
     """Weights, averages, optimizer and losses, to the last bit.
 

@@ -14,6 +14,7 @@ from tests.host.commands import ROOT, call, environment
 from tests.host.conftest import Data
 from tests.host.parallel import SCHEDULE
 from tests.host.toy import toy_frames, write_system
+from tests.support.official import needs_official
 
 ROUNDING = 1e-12
 KERNELS = ("plain", "native")
@@ -76,6 +77,7 @@ def test_ranks_stay_together(whole_and_ranks: list[dict[str, Any]]) -> None:
             assert (value - whole[name]).abs().max() < ROUNDING, name
 
 
+@needs_official
 @pytest.mark.slow
 def test_training_on_two_processes(data: Data, tmp_path: Path) -> None:
     """DeePMD-kit's trainer; ranks draw branches and frames of their own."""
