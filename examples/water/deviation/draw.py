@@ -14,12 +14,13 @@ from matplotlib.axes import Axes
 
 HERE = Path(__file__).resolve().parent
 LARGEST = 4
-"""Column of the largest deviation of a force in the outputs of LAMMPS and of ``dp model-devi``, which agree up to it."""
+"""Column of the largest deviation of a force, in the outputs of LAMMPS and of ``dp model-devi``."""
 
 
 def by_temperature(path: Path) -> dict[int, np.ndarray]:
     """Largest deviation of a force in each frame, eV/A, by the temperature that names the data set."""
     found: dict[int, list[float]] = {}
+    values: list[float] = []
     for line in path.read_text().splitlines():
         words = line.removeprefix("#").split()
         if not line.startswith("#"):
