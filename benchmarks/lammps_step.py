@@ -32,7 +32,7 @@ run {steps}
 """
 WARMUP = 3
 """Steps in which TorchScript optimises the file and memory is first touched."""
-STEPS = {96: 2, 192: 20, 1536: 3}
+STEPS = {96: 2, 192: 20, 1536: 3, 6144: 2}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -128,6 +128,15 @@ def test_freeze_and_lammps(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
+def test_ranks(tmp_path: Path) -> None:
+    if not (BIN / "mpiexec").exists():
+        pytest.skip("needs the mpich wheel")
+    ranks, threads = run("ranks", tmp_path)
+    assert "2 ranks" in ranks["quantity"] and "2 threads" in threads["quantity"]
+    assert ranks["ratio"] > 0 and set(ranks["results"]) == {"several", "one"}
+
+
+@pytest.mark.usefixtures("in_process")
 def test_report(tmp_path: Path) -> None:
     run("evaluation", tmp_path)
     run("scaling", tmp_path, "--official-up-to", "96")
