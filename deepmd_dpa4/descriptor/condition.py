@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
 from deepmd_dpa4.ops.pairs import Pairs
+from deepmd_dpa4.ops.product import Product
 
 
 class EdgeCondition(NamedTuple):
@@ -64,6 +65,7 @@ class ConditionReader(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.pairs = Pairs()
+        self.product = Product()
 
     def read(self, context: EdgeContext, readout: Tensor, degrees: int) -> Tensor:
         """Linear image of the edge condition.
@@ -85,7 +87,7 @@ class ConditionReader(nn.Module):
         graph, condition = context.graph, context.condition
         channels = condition.type_feature.shape[1]
         radial_map = condition.output_matrix[:, : degrees * channels] @ readout
-        radial = condition.hidden @ radial_map
+        radial = self.product(condition.hidden, radial_map)
         weight = condition.weight
         if weight is not None:
             radial = radial * weight.unsqueeze(1)
@@ -98,7 +100,7 @@ class ConditionReader(nn.Module):
         channels = condition.type_feature.shape[1]
         width = condition.hidden.shape[1]
         maps = condition.output_matrix[:, : degrees * channels].reshape(width, degrees, channels) @ project
-        radial = (condition.hidden @ maps.flatten(1)).view(-1, degrees, project.shape[1])
+        radial = self.product(condition.hidden, maps.flatten(1)).view(-1, degrees, project.shape[1])
         weight = condition.weight
         if weight is not None:
             radial = radial * weight[:, None, None]

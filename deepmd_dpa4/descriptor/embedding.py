@@ -11,6 +11,7 @@ from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import MatrixLinear
 from deepmd_dpa4.nn.type_embedding import TypeEmbedding
+from deepmd_dpa4.ops.product import Product
 from deepmd_dpa4.ops.segment import outer_sum
 from deepmd_dpa4.so3.layout import packed_degrees
 
@@ -42,6 +43,7 @@ class EnvironmentSeed(nn.Module):
         self.output_proj = MatrixLinear(self.embed_width * self.axis, 2 * channels, False, init)
         nn.init.zeros_(self.output_proj.matrix)
         self.activation = Activation(config.common.activation_function)
+        self.product = Product()
 
     def sum_edges(self, basis: Tensor, matrix: Tensor, graph: Graph) -> Tensor:
         r""":math:`\sum_e m_e \otimes g_e` of the owned nodes, (N, 4, e); ``matrix`` (E, 4) holds m."""
@@ -59,7 +61,8 @@ class EnvironmentSeed(nn.Module):
         """g_e, (E, e). The second radial layer is folded into the first joint one, whose type part acts on nodes."""
         joint = self.g_layer1.matrix
         width = self.rbf_proj_layer2.matrix.shape[1]
-        radial = self.activation(self.rbf_proj_layer1(basis)) @ (self.rbf_proj_layer2.matrix @ joint[:width])
+        folded = self.rbf_proj_layer2.matrix @ joint[:width]
+        radial = self.product(self.activation(self.rbf_proj_layer1(basis)), folded)
         types = self.env_type_embed(graph.node_type)
         of_sender = types @ joint[width : width + self.type_width]
         of_receiver = types @ joint[width + self.type_width :]
@@ -83,6 +86,7 @@ class GeometricEmbedding(nn.Module):
     def __init__(self, lmax: int) -> None:
         super().__init__()
         self.degrees = lmax + 1
+        self.product = Product()
         self.register_buffer("degree", torch.tensor(packed_degrees(lmax)[1:]), persistent=False)
 
     def sum_edges(self, zonal: Tensor, hidden: Tensor, graph: Graph) -> Tensor:
@@ -94,4 +98,4 @@ class GeometricEmbedding(nn.Module):
     def forward(self, moments: Tensor, output_matrix: Tensor) -> Tensor:
         """Rows l >= 1 of the owned nodes, (D - 1, N, C), from the normalised sums (N, D - 1, width)."""
         maps = output_matrix.view(output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
-        return torch.bmm(moments.transpose(0, 1), maps.index_select(0, self.degree))
+        return self.product(moments.transpose(0, 1), maps.index_select(0, self.degree))

@@ -8,12 +8,16 @@ from torch.nn import functional
 class Activation(nn.Module):
     """Elementwise activation chosen by name; names are those of DeePMD-kit."""
 
+    native: torch.jit.Final[bool] = False
+
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name.lower()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.name == "silu":
+            if self.native and not x.is_cuda:
+                return torch.ops.dpa4.silu(x)
             return functional.silu(x)
         if self.name == "tanh":
             return torch.tanh(x)

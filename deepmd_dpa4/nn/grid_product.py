@@ -10,6 +10,7 @@ from torch.nn import functional
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import WeightLinear, pad_scalars
 from deepmd_dpa4.ops.grid import couple_multiply, coupling_entries, grid_multiply, grid_multiply_scalar
+from deepmd_dpa4.ops.product import Product
 from deepmd_dpa4.so3.layout import frame_orders, frame_rows
 from deepmd_dpa4.so3.quadrature import packed_rows, s2_tables, so3_tables
 
@@ -42,6 +43,7 @@ class GridProduct(nn.Module):
             index, value = coupling_entries(to_grid, from_grid)
         else:
             index, value = np.zeros((0, 3), np.int32), np.zeros(0)
+        self.product = Product()
         self.register_buffer("coupling_index", torch.tensor(index), persistent=False)
         self._constant("coupling_value", value, dtype)
 
@@ -97,7 +99,7 @@ class GridTables(GridProduct):
         """
         rows, matrices = x.index_select(0, self.packed_row), self.row_weight(weight)
         if bias is None:
-            return torch.bmm(rows, matrices)
+            return self.product(rows, matrices)
         return torch.baddbmm(pad_scalars(bias, rows.shape[0]), rows, matrices)
 
     def contract(self, y: Tensor, weight: Tensor, scalars: Tensor) -> Tensor:
@@ -105,7 +107,7 @@ class GridTables(GridProduct):
 
         The scalars (N, out) are added to (0, 0).
         """
-        z = torch.bmm(y, self.row_weight(weight))
+        z = self.product(y, self.row_weight(weight))
         return pad_scalars(scalars.to(z.dtype), self.size).index_add(0, self.packed_row, z)
 
 
@@ -140,6 +142,7 @@ class GridNet(nn.Module):
     def __init__(self, width: int, streams: int) -> None:
         super().__init__()
         self.width, self.streams = width, streams
+        self.product = Product()
 
     def add_operation(self, kind: str, self_mode: bool, branches: int, bias: bool, init: Initializer) -> None:
         """Create the weights; subclasses with weights of their own create those first, as checkpoints order them."""
@@ -153,14 +156,14 @@ class GridNet(nn.Module):
         if self.grid_op is None:
             return left
         both = torch.cat([left, right], dim=2) if self.grid_op.left_proj.weight.shape[0] > self.width else left
-        return both @ self.grid_op.left_proj.weight
+        return self.product(both, self.grid_op.left_proj.weight)
 
     def project_right(self, left: Tensor, right: Tensor) -> Tensor:
         """The same for the right projection."""
         if self.grid_op is None:
             return right
         both = torch.cat([left, right], dim=2) if self.grid_op.right_proj.weight.shape[0] > self.width else right
-        return both @ self.grid_op.right_proj.weight
+        return self.product(both, self.grid_op.right_proj.weight)
 
     def branch_weight(self, scalars: Tensor) -> Tensor | None:
         """Routing weights of the operation, if it has several branches."""
@@ -172,7 +175,7 @@ class GridNet(nn.Module):
         """Output projection of the operation."""
         if self.grid_op is None:
             return y
-        return y @ self.grid_op.out_proj.weight
+        return self.product(y, self.grid_op.out_proj.weight)
 
     def gate(self, scalars: Tensor) -> Tensor:
         """Invariant gate of the result, scalars (N * F, 2W) with the streams inside: (N * F, W)."""

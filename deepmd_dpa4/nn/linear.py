@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.low_rank import draw_factors, updated
+from deepmd_dpa4.ops.product import Product
 from deepmd_dpa4.so3.layout import packed_degrees
 
 
@@ -21,9 +22,10 @@ class MatrixLinear(nn.Module):
         super().__init__()
         self.matrix = init.matrix(width_in, width_out)
         self.bias: nn.Parameter | None = init.normal([width_out], 1.0) if bias else None
+        self.product = Product()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x @ self.matrix
+        y = self.product(x, self.matrix)
         if self.bias is not None:
             y = y + self.bias
         return y
@@ -36,9 +38,10 @@ class WeightLinear(nn.Module):
         super().__init__()
         self.weight = weight
         self.bias = bias
+        self.product = Product()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x @ self.weight
+        y = self.product(x, self.weight)
         if self.bias is not None:
             y = y + self.bias
         return y
@@ -64,6 +67,7 @@ class SO3Linear(nn.Module):
         for name in ("A_by_l", "B_by_l"):
             self.register_parameter(name, None)
         self.register_buffer("lora_scaling", None)
+        self.product = Product()
 
     def adapt(self, rank: int, scaling: float, init: Initializer) -> None:
         """Freeze the weight and add a trainable update of low rank."""
@@ -85,5 +89,5 @@ class SO3Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.matrices().index_select(0, self.expand_index)
         if self.bias is None:
-            return torch.bmm(x, weight)
+            return self.product(x, weight)
         return torch.baddbmm(pad_scalars(self.bias.unsqueeze(0), x.shape[0]), x, weight)

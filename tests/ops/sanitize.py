@@ -24,7 +24,7 @@ SETTINGS = {
     "ASAN_OPTIONS": "detect_leaks=0:max_malloc_fill_size=1000000000:malloc_fill_byte=255:strict_init_order=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
-TESTS = ("edge_message", "edge_softmax", "edge_geometry", "pairs", "outer_sum", "couple")
+TESTS = ("edge_message", "edge_softmax", "edge_geometry", "pairs", "outer_sum", "couple", "matrix_product", "silu")
 
 
 class CheckingCompiler(Compiler):

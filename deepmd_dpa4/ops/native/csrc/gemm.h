@@ -13,6 +13,13 @@ struct Operand {
   int64_t row, column;
 };
 
+// The least multiple of the vector width that is not below `columns`.
+template <typename T>
+constexpr int64_t padded(int64_t columns) {
+  constexpr int64_t W = Simd<T>::width;
+  return (columns + W - 1) / W * W;
+}
+
 template <typename T, int MR, int NV, bool accumulate>
 inline __attribute__((always_inline)) void micro_kernel(int64_t K, Operand<T> a, const T* b, int64_t ldb, T* c,
                                                         int64_t ldc) {

@@ -15,12 +15,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-template <typename T>
-int64_t padded(int64_t columns) {
-  constexpr int64_t W = Simd<T>::width;
-  return (columns + W - 1) / W * W;
-}
-
 // C = A B (or C += A B) with any number of columns: where it is no multiple of the vector width, B and C go through a
 // scratch array with padded rows.
 template <typename T>

@@ -1,0 +1,200 @@
+// The operator dpa4::matrix_product: A B for matrices, and for batches of matrices with one B each or one B for all.
+// The product is bilinear and its derivatives are products, so it can be differentiated to any order.
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "gemm.h"
+#include "parallel.h"
+
+namespace dpa4 {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kRows = 96;         // of A in one task
+constexpr int64_t kDepth = 256;       // rows of B in one pass
+constexpr int64_t kFewest = 1 << 17;  // multiplications that are worth a thread
+
+struct Sizes {
+  int64_t batch, M, N, K;
+};
+
+// Element (i, j) of matrix b stands at data[b * batch + i * row + j * column].
+template <typename T>
+struct Matrices {
+  const T* data;
+  int64_t batch, row, column;
+
+  explicit Matrices(const Tensor& x)
+      : data(x.const_data_ptr<T>()), batch(x.stride(0)), row(x.stride(1)), column(x.stride(2)) {}
+  Operand<T> from(int64_t b, int64_t i, int64_t j) const {
+    return {data + b * batch + i * row + j * column, row, column};
+  }
+};
+
+// Rows of B as the tile kernel wants them: contiguous and whole vectors long. Copied where they are not.
+template <typename T>
+class RightRows {
+ public:
+  RightRows(const Matrices<T>& source, int64_t columns)
+      : source_(source), columns_(columns), whole_(source.column == 1 && columns % Simd<T>::width == 0) {
+    if (!whole_) copy_ = allocate<T>(kDepth * padded<T>(columns));
+  }
+
+  int64_t stride() const { return whole_ ? source_.row : padded<T>(columns_); }
+
+  const T* get(int64_t b, int64_t begin, int64_t count) {
+    const Operand<T> first = source_.from(b, begin, 0);
+    if (whole_) return first.data;
+    if (first.data != copied_) {
+      for (int64_t k = 0; k < count; ++k) {
+        const T* from = first.data + k * first.row;
+        T* to = copy_.get() + k * stride();
+        for (int64_t j = 0; j < columns_; ++j) to[j] = from[j * first.column];
+        std::fill(to + columns_, to + stride(), T(0));
+      }
+      copied_ = first.data;
+    }
+    return copy_.get();
+  }
+
+ private:
+  Matrices<T> source_;
+  int64_t columns_;
+  bool whole_;
+  Buffer<T> copy_;
+  const T* copied_ = nullptr;
+};
+
+// Blocks of rows of A times rows of B, for one thread.
+template <typename T>
+class RowProduct {
+ public:
+  RowProduct(const Matrices<T>& a, const Matrices<T>& b, int64_t columns)
+      : a_(a), right_(b, columns), columns_(columns), width_(padded<T>(columns)) {
+    if (width_ != columns_) wide_ = allocate<T>(kRows * width_);
+  }
+
+  // c = A[first..first + rows, begin..end] B[begin..end] of matrix b.
+  void operator()(int64_t b, int64_t first, int64_t rows, int64_t begin, int64_t end, T* c) {
+    T* out = wide_ ? wide_.get() : c;
+    for (int64_t k = begin; k < end; k += kDepth) {
+      const int64_t depth = std::min(kDepth, end - k);
+      const T* right = right_.get(b, k, depth);
+      if (k == begin)
+        gemm<T, false>(rows, width_, depth, a_.from(b, first, k), right, right_.stride(), out, width_);
+      else
+        gemm<T, true>(rows, width_, depth, a_.from(b, first, k), right, right_.stride(), out, width_);
+    }
+    if (!wide_) return;
+    for (int64_t i = 0; i < rows; ++i) std::copy(out + i * width_, out + i * width_ + columns_, c + i * columns_);
+  }
+
+ private:
+  Matrices<T> a_;
+  RightRows<T> right_;
+  int64_t columns_, width_;
+  Buffer<T> wide_;
+};
+
+// C (batch, M, N) for every part of the K rows of B, as (parts, batch, M, N).
+template <typename T>
+void multiply(const Sizes& s, const Matrices<T>& a, const Matrices<T>& b, int64_t parts, T* c) {
+  const int64_t blocks = (s.M + kRows - 1) / kRows;
+  const int64_t work = std::max<int64_t>(1, std::min(kRows, s.M) * s.N * (s.K / parts));
+  in_parts(parts * s.batch * blocks, kFewest / work, [&](int64_t begin, int64_t end) {
+    RowProduct<T> product(a, b, s.N);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t block = task % blocks, matrix = task / blocks % s.batch, part = task / blocks / s.batch;
+      const int64_t first = block * kRows, rows = std::min(kRows, s.M - first);
+      T* out = c + ((part * s.batch + matrix) * s.M + first) * s.N;
+      product(matrix, first, rows, s.K * part / parts, s.K * (part + 1) / parts, out);
+    }
+  });
+}
+
+// Long sums over few elements, as weights have them for gradients, are divided between the threads.
+int64_t parts_of(const Sizes& s) {
+  const int64_t tasks = s.batch * ((s.M + kRows - 1) / kRows), threads = available_threads();
+  return tasks >= 2 * threads ? 1 : std::max<int64_t>(1, std::min(threads, s.K / (4 * kDepth)));
+}
+
+std::vector<c10::SymInt> result_sizes(const Tensor& a, const Tensor& b) {
+  auto sizes = a.sym_sizes().vec();
+  sizes.back() = b.sym_size(-1);
+  return sizes;
+}
+
+Tensor matrix_product_cpu(const Tensor& a, const Tensor& b) {
+  TORCH_CHECK(a.dim() >= 2 && (b.dim() == 2 || (a.dim() == 3 && b.dim() == 3 && a.size(0) == b.size(0))) &&
+                  a.size(-1) == b.size(-2),
+              "matrix_product: sizes ", a.sizes(), " and ", b.sizes(), " do not match");
+  TORCH_CHECK(a.scalar_type() == b.scalar_type(), "matrix_product: types ", a.scalar_type(), " and ", b.scalar_type(),
+              " differ");
+  Tensor result = at::empty_symint(result_sizes(a, b), a.options());
+  if (result.numel() == 0 || a.size(-1) == 0) return result.zero_();
+  const bool flat = b.dim() == 2 && (a.dim() != 3 || a.is_contiguous());
+  const Tensor left = flat ? a.reshape({1, -1, a.size(-1)}) : a;
+  const Tensor right = b.dim() == 2 ? b.unsqueeze(0).expand({left.size(0), -1, -1}) : b;
+  const Sizes s{left.size(0), left.size(1), right.size(2), left.size(2)};
+  const int64_t parts = parts_of(s);
+  AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "matrix_product", [&] {
+    using T = scalar_t;
+    const Matrices<T> x(left), y(right);
+    if (parts == 1) {
+      multiply<T>(s, x, y, 1, result.mutable_data_ptr<T>());
+    } else {
+      Tensor partial = at::empty({parts, result.numel()}, a.options());
+      multiply<T>(s, x, y, parts, partial.mutable_data_ptr<T>());
+      result = partial.sum(0).view(result.sizes());
+    }
+  });
+  return result;
+}
+
+Tensor matrix_product_meta(const Tensor& a, const Tensor& b) { return a.new_empty_symint(result_sizes(a, b)); }
+
+Tensor matrix_product(const Tensor& a, const Tensor& b) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("dpa4::matrix_product", "")
+                             .typed<decltype(matrix_product_cpu)>();
+  return op.call(a, b);
+}
+
+struct MatrixProduct : torch::autograd::Function<MatrixProduct> {
+  static Tensor forward(AutogradContext* context, const Tensor& a, const Tensor& b) {
+    context->save_for_backward({a, b});
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return matrix_product(a, b);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &a = saved[0], &b = saved[1], &g = gradients[0];
+    Tensor for_a, for_b;
+    if (context->needs_input_grad(0)) for_a = matrix_product(g, b.transpose(-1, -2));
+    if (context->needs_input_grad(1)) {
+      const bool shared = b.dim() == 2;
+      const Tensor left = shared ? a.flatten(0, -2) : a, right = shared ? g.flatten(0, -2) : g;
+      for_b = matrix_product(left.transpose(-1, -2), right);
+    }
+    return {for_a, for_b};
+  }
+};
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(dpa4, m) { m.def("matrix_product(Tensor a, Tensor b) -> Tensor"); }
+
+TORCH_LIBRARY_IMPL(dpa4, CPU, m) { m.impl("matrix_product", matrix_product_cpu); }
+
+TORCH_LIBRARY_IMPL(dpa4, Meta, m) { m.impl("matrix_product", matrix_product_meta); }
+
+TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
+  m.impl("matrix_product", [](const Tensor& a, const Tensor& b) { return Tensor(MatrixProduct::apply(a, b)); });
+}
+
+}  // namespace dpa4
