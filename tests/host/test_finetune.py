@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from deepmd_dpa4.host.official import available
 from tests.host import inputs
 from tests.host.conftest import Data, Run, train
 from tests.host.predict import difference, predict
@@ -73,6 +75,7 @@ def test_finetune_with_the_descriptor_fixed(data: Data, trained: Run, tmp_path: 
     assert any("fitting_net" in key for key in changed)
 
 
+@pytest.mark.skipif(not available(), reason="DeePMD-kit 3.1 does not know `min_pair_dist`")
 def test_frames_with_close_atoms_are_left_out(data: Data, trained: Run, tmp_path: Path) -> None:
     """The loss of the first step is that of the other frame alone."""
     system = write_system(tmp_path / "data", toy_frames(2, seed=5))

@@ -20,6 +20,7 @@ from tests.host.commands import BIN, lammps
 from tests.host.conftest import Run
 from tests.host.scenes import SCENES, STRESS, Outcome, Scene, repeated, run_scenes, session
 from tests.host.test_lammps import orthogonal, write_box
+from tests.support.official import needs_charge_spin
 from tests.support.weights import perturb
 
 pytestmark = pytest.mark.slow
@@ -172,7 +173,7 @@ VARIANTS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ["zbl", pytest.param("conditions", marks=needs_charge_spin)])
 def test_variants(sessions: Sessions, name: str, tmp_path: Path) -> None:
     """The source gate of zone bridging is completed across ranks; conditions reach every atom."""
     make, options = VARIANTS[name]
