@@ -1,8 +1,8 @@
 """How long does a step of molecular dynamics take in LAMMPS?
 
 Constant energy, steps of 0.5 fs, water at 300 K, one rank. Ours from the file with native operators, where
-``dpa4 freeze`` can make one, and from the portable ``.pth``; official from the compiled ``.pt2`` named by
-``--official-file``, which `freeze.py --official --keep FOLDER` makes in about ten minutes on two cores.
+``dpa4 freeze`` can make one, from the portable ``.pth`` and with ``--compiled`` from a ``.pt2`` too; official from the
+compiled ``.pt2`` named by ``--official-file``, which `freeze.py --official --keep FOLDER` makes in some minutes.
 """
 
 import tempfile
@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     command = parser(__doc__)
     command.set_defaults(models=["mini"], repeats=3)
     command.add_argument("--official-file", type=Path, help="frozen by official, from the same network")
+    command.add_argument("--compiled", action="store_true", help="our .pt2 file too, which takes minutes to make")
     options = command.parse_args(arguments)
     if options.official_file and len(options.models) > 1:
         command.error("`--official-file` belongs to one network; give one of `--models`")
@@ -56,6 +57,9 @@ def frozen(bench: Bench, model: str, folder: Path) -> dict[str, Path]:
     files = {"portable": folder / "portable.pth", "native": folder / "native.pth"}
     dp(bench, OURS, "freeze", "-c", saved, "-o", files["portable"], folder=folder)
     freeze_native(bench, saved, files["native"])
+    if bench.options.compiled:
+        files["compiled"] = folder / "compiled.pt2"
+        dp(bench, OURS, "freeze", "-c", saved, "-o", files["compiled"], folder=folder)
     if bench.options.official_file:
         files[OFFICIAL] = bench.options.official_file.resolve()
         if not files[OFFICIAL].exists():
