@@ -32,6 +32,7 @@ void elementwise(std::array<const T*, inputs> in, std::array<T*, outputs> out, i
       for (size_t i = 0; i < outputs; ++i) store(out[i] + at, y[i]);
     }
     const size_t rest = size_t(end - at) * sizeof(T);
+    if (rest == 0) return;
     for (size_t i = 0; i < inputs; ++i) std::memcpy(&x[i], in[i] + at, rest);
     f(x, y);
     for (size_t i = 0; i < outputs; ++i) std::memcpy(out[i] + at, &y[i], rest);
