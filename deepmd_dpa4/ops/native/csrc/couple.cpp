@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "couple.h"
+#include "dispatch.h"
 
 namespace {
 
@@ -21,24 +22,19 @@ using Pair = std::tuple<Tensor, Tensor>;
 using Unary = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&);
 using Binary = Pair(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&);
 
-template <typename Signature>
-auto operation(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 Tensor couple(const Tensor& left, const Tensor& right, const Tensor& index, const Tensor& value) {
-  static const auto op = operation<Unary>("dpa4::couple");
+  static const auto op = dpa4::find_operator<Unary>("dpa4::couple");
   return op.call(left, right, index, value);
 }
 
 Tensor couple_adjoint(const Tensor& operand, const Tensor& grad, const Tensor& index, const Tensor& value) {
-  static const auto op = operation<Unary>("dpa4::couple_adjoint");
+  static const auto op = dpa4::find_operator<Unary>("dpa4::couple_adjoint");
   return op.call(operand, grad, index, value);
 }
 
 Pair couple_gradient(const Tensor& left, const Tensor& right, const Tensor& grad, const Tensor& index,
                      const Tensor& value) {
-  static const auto op = operation<Binary>("dpa4::couple_gradient");
+  static const auto op = dpa4::find_operator<Binary>("dpa4::couple_gradient");
   return op.call(left, right, grad, index, value);
 }
 

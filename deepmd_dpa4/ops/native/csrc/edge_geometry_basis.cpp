@@ -1,5 +1,6 @@
 // The operator bessel_basis: distances (E,) and frequencies (1, n) to sin(omega r) / r times the envelope, (E, n), with
 // first and second derivatives.
+#include "dispatch.h"
 #include "edge_geometry_basis.h"
 
 #include <ATen/ATen.h>
@@ -97,15 +98,10 @@ variable_list double_backward_meta(const MaybeTensor&, const MaybeTensor&, const
   return {at::empty_like(gradient), at::empty_like(distance), at::empty_like(frequency)};
 }
 
-template <typename Signature>
-c10::TypedOperatorHandle<Signature> find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 struct PullBack : torch::autograd::Function<PullBack> {
   static variable_list forward(AutogradContext* context, const Tensor& gradient, const Tensor& distance,
                                const Tensor& frequency, double rcut, int64_t exponent) {
-    static const auto op = find<decltype(backward_cpu)>("dpa4::bessel_basis_backward");
+    static const auto op = find_operator<decltype(backward_cpu)>("dpa4::bessel_basis_backward");
     context->set_materialize_grads(false);
     context->save_for_backward({gradient, distance, frequency});
     context->saved_data["rcut"] = rcut;
@@ -115,7 +111,7 @@ struct PullBack : torch::autograd::Function<PullBack> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list h) {
-    static const auto op = find<decltype(double_backward_cpu)>("dpa4::bessel_basis_double_backward");
+    static const auto op = find_operator<decltype(double_backward_cpu)>("dpa4::bessel_basis_double_backward");
     const variable_list saved = context->get_saved_variables();
     const auto maybe = [](const Tensor& x) { return x.defined() ? MaybeTensor(x) : std::nullopt; };
     variable_list found = op.call(maybe(h[0]), maybe(h[1]), saved[0], saved[1], saved[2],
@@ -128,7 +124,7 @@ struct PullBack : torch::autograd::Function<PullBack> {
 struct Evaluate : torch::autograd::Function<Evaluate> {
   static Tensor forward(AutogradContext* context, const Tensor& distance, const Tensor& frequency, double rcut,
                         int64_t exponent) {
-    static const auto op = find<decltype(basis_cpu)>("dpa4::bessel_basis");
+    static const auto op = find_operator<decltype(basis_cpu)>("dpa4::bessel_basis");
     context->save_for_backward({distance, frequency});
     context->saved_data["rcut"] = rcut;
     context->saved_data["exponent"] = exponent;
@@ -137,7 +133,7 @@ struct Evaluate : torch::autograd::Function<Evaluate> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
-    static const auto op = find<decltype(backward_cpu)>("dpa4::bessel_basis_backward");
+    static const auto op = find_operator<decltype(backward_cpu)>("dpa4::bessel_basis_backward");
     const variable_list saved = context->get_saved_variables();
     variable_list found = op.call(gradients[0], saved[0], saved[1], context->saved_data["rcut"].toDouble(),
                                   context->saved_data["exponent"].toInt());

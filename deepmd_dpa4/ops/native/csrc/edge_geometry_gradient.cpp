@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "dispatch.h"
+
 namespace dpa4 {
 namespace {
 
@@ -16,27 +18,22 @@ using Cotangents = c10::List<MaybeTensor>;
 
 constexpr size_t kOutputs = 5;
 
-template <typename Signature>
-c10::TypedOperatorHandle<Signature> find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 variable_list evaluate(const Tensor& vector, const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
                        Lengths lengths) {
-  static const auto op = find<decltype(evaluate)>("dpa4::edge_geometry");
+  static const auto op = find_operator<decltype(evaluate)>("dpa4::edge_geometry");
   return op.call(vector, coupling, factors, shape, lengths);
 }
 
 Tensor pull_back(const Tensor& vector, const Cotangents& cotangents, const Tensor& coupling, const Tensor& factors,
                  IntArrayRef shape, Lengths lengths) {
-  static const auto op = find<decltype(pull_back)>("dpa4::edge_geometry_backward");
+  static const auto op = find_operator<decltype(pull_back)>("dpa4::edge_geometry_backward");
   return op.call(vector, cotangents, coupling, factors, shape, lengths);
 }
 
 variable_list differentiate_pull_back(const Tensor& direction, const Tensor& vector, const Cotangents& cotangents,
                                       const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
                                       Lengths lengths) {
-  static const auto op = find<decltype(differentiate_pull_back)>("dpa4::edge_geometry_double_backward");
+  static const auto op = find_operator<decltype(differentiate_pull_back)>("dpa4::edge_geometry_double_backward");
   return op.call(direction, vector, cotangents, coupling, factors, shape, lengths);
 }
 

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "dispatch.h"
 #include "edge_driver.h"
 #include "receivers.h"
 
@@ -181,14 +182,10 @@ std::vector<Tensor> backward_backward_cpu(const Tensor& gradient, const Tensor& 
   return result;
 }
 
-// The dispatcher is called anew for every derivative, so that tracing and other wrappers see each operator.
-
 Tensor forward_op(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
                   const Tensor& stack, const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
                   c10::SymInt receivers, at::IntArrayRef shape) {
-  static auto op = c10::Dispatcher::singleton()
-                       .findSchemaOrThrow("dpa4::edge_message", "")
-                       .typed<decltype(forward_op)>();
+  static const auto op = find_operator<decltype(forward_op)>("dpa4::edge_message");
   return op.call(features, table, kernels, weight, stack, focus, sender, receiver, receivers, shape);
 }
 
@@ -196,9 +193,7 @@ std::vector<Tensor> backward_op(const Tensor& gradient, const Tensor& features, 
                                 const Tensor& kernels, const Tensor& weight, const Tensor& stack,
                                 const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
                                 at::IntArrayRef shape, std::array<bool, 6> wanted) {
-  static auto op = c10::Dispatcher::singleton()
-                       .findSchemaOrThrow("dpa4::edge_message_backward", "")
-                       .typed<decltype(backward_cpu)>();
+  static const auto op = find_operator<decltype(backward_cpu)>("dpa4::edge_message_backward");
   return op.call(gradient, features, table, kernels, weight, stack, focus, sender, receiver, shape, wanted);
 }
 
@@ -209,9 +204,7 @@ std::vector<Tensor> backward_backward_op(const Tensor& gradient, const Tensor& f
                                          const OptionalTensor& dot_stack, const OptionalTensor& dot_focus,
                                          const Tensor& sender, const Tensor& receiver, at::IntArrayRef shape,
                                          std::array<bool, 7> wanted) {
-  static auto op = c10::Dispatcher::singleton()
-                       .findSchemaOrThrow("dpa4::edge_message_backward_backward", "")
-                       .typed<decltype(backward_backward_cpu)>();
+  static const auto op = find_operator<decltype(backward_backward_cpu)>("dpa4::edge_message_backward_backward");
   return op.call(gradient, features, table, kernels, weight, stack, focus, dot_features, dot_table, dot_kernels,
                  dot_weight, dot_stack, dot_focus, sender, receiver, shape, wanted);
 }

@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "dispatch.h"
+
 namespace dpa4 {
 namespace {
 
@@ -12,27 +14,22 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using MaybeTensor = std::optional<Tensor>;
 
-template <typename Signature>
-c10::TypedOperatorHandle<Signature> find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 variable_list softmax(const Tensor& logits, const Tensor& weight, const Tensor& null_logit, const Tensor& receiver,
                       SymInt n, double floor) {
-  static const auto op = find<decltype(softmax)>("dpa4::edge_softmax");
+  static const auto op = find_operator<decltype(softmax)>("dpa4::edge_softmax");
   return op.call(logits, weight, null_logit, receiver, n, floor);
 }
 
 variable_list pull_back(const Tensor& gradient, const Tensor& alpha, const Tensor& share, const Tensor& weight,
                         const Tensor& receiver, double floor) {
-  static const auto op = find<decltype(pull_back)>("dpa4::edge_softmax_backward");
+  static const auto op = find_operator<decltype(pull_back)>("dpa4::edge_softmax_backward");
   return op.call(gradient, alpha, share, weight, receiver, floor);
 }
 
 variable_list differentiate_pull_back(const MaybeTensor& along_logit, const MaybeTensor& along_weight,
                                       const MaybeTensor& along_null, const Tensor& gradient, const Tensor& alpha,
                                       const Tensor& share, const Tensor& weight, const Tensor& receiver, double floor) {
-  static const auto op = find<decltype(differentiate_pull_back)>("dpa4::edge_softmax_double_backward");
+  static const auto op = find_operator<decltype(differentiate_pull_back)>("dpa4::edge_softmax_double_backward");
   return op.call(along_logit, along_weight, along_null, gradient, alpha, share, weight, receiver, floor);
 }
 

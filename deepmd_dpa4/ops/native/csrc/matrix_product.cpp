@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "dispatch.h"
 #include "gemm.h"
 #include "parallel.h"
 
@@ -158,9 +159,7 @@ Tensor matrix_product_cpu(const Tensor& a, const Tensor& b) {
 Tensor matrix_product_meta(const Tensor& a, const Tensor& b) { return a.new_empty_symint(result_sizes(a, b)); }
 
 Tensor matrix_product(const Tensor& a, const Tensor& b) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("dpa4::matrix_product", "")
-                             .typed<decltype(matrix_product_cpu)>();
+  static const auto op = find_operator<decltype(matrix_product_cpu)>("dpa4::matrix_product");
   return op.call(a, b);
 }
 

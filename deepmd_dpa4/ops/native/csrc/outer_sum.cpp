@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "dispatch.h"
 #include "gemm.h"
 #include "receivers.h"
 
@@ -125,17 +126,14 @@ Tensor outer_sum_right_meta(const Tensor& sums, const Tensor& a, const Tensor& r
 }
 
 Tensor outer_sum(const Tensor& a, const Tensor& b, const Tensor& receiver, c10::SymInt n) {
-  static auto op = c10::Dispatcher::singleton()
-                       .findSchemaOrThrow("dpa4::outer_sum", "")
-                       .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, c10::SymInt)>();
+  static const auto op = find_operator<decltype(outer_sum_meta)>("dpa4::outer_sum");
   return op.call(a, b, receiver, n);
 }
 
 template <bool transposed>
 Tensor outer_apply(const Tensor& sums, const Tensor& x, const Tensor& receiver) {
-  static auto op = c10::Dispatcher::singleton()
-                       .findSchemaOrThrow(transposed ? "dpa4::outer_sum_left" : "dpa4::outer_sum_right", "")
-                       .template typed<Tensor(const Tensor&, const Tensor&, const Tensor&)>();
+  static const auto op =
+      find_operator<decltype(outer_sum_left_cpu)>(transposed ? "dpa4::outer_sum_left" : "dpa4::outer_sum_right");
   return op.call(sums, x, receiver);
 }
 

@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "dispatch.h"
 #include "edge_driver.h"
 #include "receivers.h"
 
@@ -150,29 +151,24 @@ Tensor sender_sum_cpu(const Tensor& g, const Tensor& a, const Tensor& receiver, 
   return b;
 }
 
-template <typename Signature>
-auto find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 Tensor pair_sum(const Tensor& node, const Tensor& receiver, const Tensor& sender, double sign) {
-  static auto op = find<decltype(pair_sum_cpu)>("dpa4::pair_sum");
+  static const auto op = find_operator<decltype(pair_sum_cpu)>("dpa4::pair_sum");
   return op.call(node, receiver, sender, sign);
 }
 Tensor pair_scatter(const Tensor& edge, const Tensor& receiver, const Tensor& sender, SymInt nodes, double sign) {
-  static auto op = find<decltype(pair_scatter)>("dpa4::pair_scatter");
+  static const auto op = find_operator<decltype(pair_scatter)>("dpa4::pair_scatter");
   return op.call(edge, receiver, sender, nodes, sign);
 }
 Tensor pair_dot(const Tensor& a, const Tensor& b, const Tensor& receiver, const Tensor& sender) {
-  static auto op = find<decltype(pair_dot_cpu)>("dpa4::pair_dot");
+  static const auto op = find_operator<decltype(pair_dot_cpu)>("dpa4::pair_dot");
   return op.call(a, b, receiver, sender);
 }
 Tensor receiver_sum(const Tensor& g, const Tensor& b, const Tensor& receiver, const Tensor& sender, SymInt nodes) {
-  static auto op = find<decltype(receiver_sum)>("dpa4::receiver_sum");
+  static const auto op = find_operator<decltype(receiver_sum)>("dpa4::receiver_sum");
   return op.call(g, b, receiver, sender, nodes);
 }
 Tensor sender_sum(const Tensor& g, const Tensor& a, const Tensor& receiver, const Tensor& sender, SymInt nodes) {
-  static auto op = find<decltype(sender_sum)>("dpa4::sender_sum");
+  static const auto op = find_operator<decltype(sender_sum)>("dpa4::sender_sum");
   return op.call(g, a, receiver, sender, nodes);
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <tuple>
 
+#include "dispatch.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -82,21 +83,16 @@ Pair silu_double_backward_cpu(const Tensor& along, const Tensor& gradient, const
   return {by_g, by_x};
 }
 
-template <typename Signature>
-auto operation(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
 struct SiluBackward : torch::autograd::Function<SiluBackward> {
   static Tensor forward(AutogradContext* context, const Tensor& gradient, const Tensor& x) {
-    static const auto op = operation<decltype(silu_backward_cpu)>("dpa4::silu_backward");
+    static const auto op = find_operator<decltype(silu_backward_cpu)>("dpa4::silu_backward");
     context->save_for_backward({gradient, x});
     at::AutoDispatchBelowADInplaceOrView guard;
     return op.call(gradient, x);
   }
 
   static variable_list backward(AutogradContext* context, variable_list along) {
-    static const auto op = operation<decltype(silu_double_backward_cpu)>("dpa4::silu_double_backward");
+    static const auto op = find_operator<decltype(silu_double_backward_cpu)>("dpa4::silu_double_backward");
     const auto saved = context->get_saved_variables();
     const auto [by_g, by_x] = op.call(along[0], saved[0], saved[1]);
     return {by_g, by_x};
@@ -105,7 +101,7 @@ struct SiluBackward : torch::autograd::Function<SiluBackward> {
 
 struct Silu : torch::autograd::Function<Silu> {
   static Tensor forward(AutogradContext* context, const Tensor& x) {
-    static const auto op = operation<decltype(silu_cpu)>("dpa4::silu");
+    static const auto op = find_operator<decltype(silu_cpu)>("dpa4::silu");
     context->save_for_backward({x});
     at::AutoDispatchBelowADInplaceOrView guard;
     return op.call(x);
