@@ -99,13 +99,13 @@ class EdgeSumMethods:
         )
 
     def flat_stack(self) -> Tensor:
-        """All weights of the SO(2) layers in one vector: the matrices of each layer, then its gates."""
+        """All weights of the SO(2) layers in one vector, as checkpoints have them: each layer, then its gates."""
         parts: list[Tensor] = []
         for linear, activation in zip(self.so2_linears, self.non_linearities):
-            parts += [matrix.flatten() for matrix in linear.matrices()]  # type: ignore[operator]
-            parts.append(activation.weight().flatten())  # type: ignore[operator]
+            parts += [weight.flatten() for weight in linear.weights()]  # type: ignore[operator]
+            parts.append(activation.flat_weight())  # type: ignore[operator]
         last = self.so2_linears[-1]
-        parts += [matrix.flatten() for matrix in last.matrices()]  # type: ignore[operator]
+        parts += [weight.flatten() for weight in last.weights()]  # type: ignore[operator]
         return torch.cat(parts)
 
     def focus_readout(self) -> Tensor | None:

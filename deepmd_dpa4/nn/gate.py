@@ -27,6 +27,11 @@ class DegreeGates(nn.Module):
         assert self.gate_linear is not None
         return self.gate_linear.weight.view(self.channels, self.streams, -1).transpose(0, 1)
 
+    def flat_weight(self) -> Tensor:
+        """The same as stored, (C * F * L C)."""
+        assert self.gate_linear is not None
+        return self.gate_linear.weight.flatten()
+
     def gates(self, scalars: Tensor) -> Tensor:
         """Scalars (F, n, C) to gates (F, n, L, C)."""
         assert self.gate_linear is not None

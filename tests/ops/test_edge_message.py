@@ -108,10 +108,10 @@ def arguments(
     generator = torch.Generator().manual_seed(1)
     sender, receiver = torch.tensor([1, 2, 0, 2, 0, 3, 1]), torch.tensor([0, 0, 1, 1, 2, 2, 2])
     nodes, edges, size = 4, 7, (lmax + 1) ** 2
-    rows = [(lmax - m + 1) * (1 if m == 0 else 2) for m in range(mmax + 1)]
+    weights = sum((1 if m == 0 else 2) * ((lmax - m + 1) * width) ** 2 for m in range(mmax + 1))
     table = sum((2 * l + 1) * (2 * min(l, mmax) + 1) for l in range(lmax + 1))
     mixing = sum((lmax - m + 1) ** 2 for m in range(mmax + 1)) * rank or (lmax + 1) * streams * width
-    stack = layers * streams * sum((n * width) ** 2 for n in rows) + (layers - 1) * streams * width * lmax * width
+    stack = layers * streams * weights + (layers - 1) * streams * width * lmax * width
 
     def random(*shape: int) -> Tensor:
         return (0.4 * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_()

@@ -77,7 +77,7 @@ void edge_backward(const EdgeLayout& layout, int64_t stride, const EdgeArguments
   const int64_t threads = edge_threads(index);
   const std::vector<int64_t> start = divide_edges(index, threads);
   PerThread<T> features(out.features, index.nodes * layout.copies * layout.size * layout.channels, threads);
-  PerThread<T> stack(out.stack, in.stack->layout.total, threads);
+  PerThread<T> stack(out.stack, in.stack->layout.packed_total, threads);
   PerThread<T> focus(out.focus, layout.channels, threads);
   on_threads(int(threads), [&](int t) {
     EdgeGradients<T> own = out;

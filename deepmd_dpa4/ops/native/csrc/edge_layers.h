@@ -20,9 +20,11 @@ class EdgeLayers {
       : a_(layout), T_(capacity), keep_(keep) {
     const int64_t n = a_.shape.layers, state = a_.shape.streams * a_.state * T_, gate = a_.shape.streams * a_.gates * T_;
     const int64_t sides = tangents ? 2 : 1, adjoints = keep ? 2 * state + gate : 0;
-    memory_ = allocate<T>(sides * ((keep ? n : 1) * (2 * state + 2 * gate) + adjoints));
+    const int64_t half = a_.shape.mmax > 0 ? a_.group[1] / 2 * T_ : 0;  // no complex matrix is larger than that of m = 1
+    memory_ = allocate<T>(sides * ((keep ? n : 1) * (2 * state + 2 * gate) + adjoints) + 3 * half);
     T* next = memory_.get();
     const auto take = [&next](int64_t count) { return std::exchange(next, next + count); };
+    for (T*& scratch : scratch_) scratch = take(half);
     for (int64_t s = 0; s < sides; ++s) {
       Side& side = side_[s];
       for (int64_t i = 0; i < n; ++i) {
@@ -70,7 +72,7 @@ class EdgeLayers {
     }
   }
 
-  // Adjoints of h_0 from those of h_n; that of the stack is added to `gradient`, flat and padded, unless it is null.
+  // Adjoints of h_0 from those of h_n; that of the stack is added to `gradient`, packed, unless it is null.
   template <bool tangent>
   void backward(const PackedStack<T>& stack, const PackedStack<T>* dot, int64_t n, T* gradient) {
     for (int64_t i = a_.shape.layers - 1; i >= 0; --i) reverse_layer<tangent>(stack, dot, i, n, gradient);
@@ -113,28 +115,75 @@ class EdgeLayers {
     });
   }
 
+  // z = h W, or z += h W.
   template <bool accumulate>
   void multiply(int64_t n, const T* h, const PackedStack<T>& w, int64_t i, T* z) const {
-    for (int64_t f = 0; f < a_.shape.streams; ++f)
-      for (int64_t m = 0; m <= a_.shape.mmax; ++m) {
-        const int64_t K = a_.group[m], start = at(f, m, 0);
+    each_matrix([&](int64_t f, int64_t m, int64_t K, int64_t start) {
+      if (m == 0)
         gemm<T, accumulate>(n, K, K, {h + start, K, 1}, w.matrix(i, m, f), K, z + start, K);
-      }
+      else
+        complex_product<accumulate>(n, K / 2, h + start, w.matrix(i, m, f), z + start);
+    });
   }
+  // hb += zb W^H
   void multiply_back(int64_t n, const T* zb, const PackedStack<T>& w, int64_t i, T* hb) const {
-    for (int64_t f = 0; f < a_.shape.streams; ++f)
-      for (int64_t m = 0; m <= a_.shape.mmax; ++m) {
-        const int64_t K = a_.group[m], start = at(f, m, 0);
+    each_matrix([&](int64_t f, int64_t m, int64_t K, int64_t start) {
+      if (m == 0)
         gemm<T, true>(n, K, K, {zb + start, K, 1}, w.matrix_t(i, m, f), K, hb + start, K);
-      }
+      else
+        complex_product<true>(n, K / 2, zb + start, w.matrix_t(i, m, f), hb + start);
+    });
   }
   void weight_gradient(int64_t n, const T* h, const T* zb, const StackLayout& w, int64_t i, T* gradient) const {
-    for (int64_t f = 0; f < a_.shape.streams; ++f)
-      for (int64_t m = 0; m <= a_.shape.mmax; ++m) {
-        const int64_t K = a_.group[m], start = at(f, m, 0);
+    each_matrix([&](int64_t f, int64_t m, int64_t K, int64_t start) {
+      if (m == 0)
         gemm<T, true>(K, K, n, {h + start, 1, K}, zb + start, K, gradient + w.matrix(i, m, f), K);
-      }
+      else
+        complex_gradient(n, K / 2, h + start, zb + start, gradient + w.matrix(i, m, f));
+    });
   }
+  // Call op(stream, order, columns, start in the tile).
+  template <typename F>
+  void each_matrix(F op) const {
+    for (int64_t f = 0; f < a_.shape.streams; ++f)
+      for (int64_t m = 0; m <= a_.shape.mmax; ++m) op(f, m, a_.group[m], at(f, m, 0));
+  }
+
+  // Rows (x, y) of 2K columns times a packed complex matrix.
+  template <bool accumulate>
+  void complex_product(int64_t n, int64_t K, const T* h, const T* w, T* z) const {
+    constexpr int W = Simd<T>::width;
+    T *total = scratch_[0], *k = scratch_[1];
+    for (int64_t e = 0; e < n; ++e)
+      for (int64_t c = 0; c < K; c += W)
+        store(total + e * K + c, load(h + 2 * e * K + c) + load(h + (2 * e + 1) * K + c));
+    gemm<T, false>(n, K, K, {total, K, 1}, w, K, k, K);
+    for (int64_t e = 0; e < n; ++e)
+      for (int64_t c = 0; c < K; c += W) {
+        T *x = z + 2 * e * K + c, *y = x + K;
+        const Pack<T> both = load(k + e * K + c);
+        store(x, accumulate ? load(x) + both : both);
+        store(y, accumulate ? load(y) + both : both);
+      }
+    gemm<T, true>(n, K, K, {h + K, 2 * K, 1}, w + K * K, K, z, 2 * K);
+    gemm<T, true>(n, K, K, {h, 2 * K, 1}, w + 2 * K * K, K, z + K, 2 * K);
+  }
+  // The three sums of `unpack_gradient`.
+  void complex_gradient(int64_t n, int64_t K, const T* h, const T* zb, T* gradient) const {
+    constexpr int W = Simd<T>::width;
+    T *input = scratch_[0], *total = scratch_[1], *difference = scratch_[2];
+    for (int64_t e = 0; e < n; ++e)
+      for (int64_t q = 0; q < K; q += W) {
+        const T *x = h + 2 * e * K + q, *c = zb + 2 * e * K + q;
+        store(input + e * K + q, load(x) - load(x + K));
+        store(total + e * K + q, load(c) + load(c + K));
+        store(difference + e * K + q, load(c + K) - load(c));
+      }
+    gemm<T, true>(K, K, n, {input, 1, K}, zb, 2 * K, gradient, K);
+    gemm<T, true>(K, K, n, {h + K, 1, 2 * K}, total, K, gradient + K * K, K);
+    gemm<T, true>(K, K, n, {h, 1, 2 * K}, difference, K, gradient + 2 * K * K, K);
+  }
+
   template <bool accumulate>
   void gate_logits(int64_t n, const T* z, const PackedStack<T>& w, int64_t i, T* p) const {
     for (int64_t f = 0; f < a_.shape.streams; ++f)
@@ -270,6 +319,7 @@ class EdgeLayers {
   bool keep_;
   Buffer<T> memory_;
   Side side_[2];
+  T* scratch_[3];
 };
 
 }  // namespace dpa4

@@ -21,7 +21,7 @@ struct EdgeShape {
 struct EdgeRow {
   int64_t degree;
   int64_t order;     // |m|
-  int64_t position;  // row inside its group of one |m|
+  int64_t position;  // row inside its group of one |m|: all of -m, then all of +m
   int64_t local;     // row in edge order
   int64_t table;     // first of its 2l+1 entries in the rotation table
 };
@@ -70,8 +70,9 @@ struct EdgeLayout {
       for (int64_t m = 0; m <= std::min(s.top_mmax, l); ++m)
         for (int sign = (m == 0 ? 0 : 1); sign >= (m == 0 ? 0 : -1); sign -= 2) {
           if (m <= M) {
-            const int64_t position = m == 0 ? l : 2 * (l - m) + (sign > 0 ? 1 : 0);
-            of_degree.back().push_back({l, m, position, first_row[m] + position, table});
+            const int64_t position = l - m + (sign > 0 ? L - m + 1 : 0);
+            const int64_t local = first_row[m] + (m == 0 ? l : 2 * (l - m) + (sign > 0 ? 1 : 0));
+            of_degree.back().push_back({l, m, position, local, table});
           }
           table += n;
           if (m == 0) break;

@@ -64,7 +64,7 @@ struct Arguments {
     }
     if (stack_ && stack_->defined()) {
       flat = stack_->contiguous();
-      TORCH_CHECK(flat.numel() == StackLayout(a, a.shape.width).total, "dpa4: `stack` has the wrong size");
+      TORCH_CHECK(flat.numel() == StackLayout(a).flat_total, "dpa4: `stack` has the wrong size");
       stack = std::make_unique<PackedStack<T>>(a, flat.const_data_ptr<T>(), transposed);
       view.stack = stack.get();
     }
@@ -110,7 +110,7 @@ struct Gradients {
     if (wanted[2]) view.kernels = (kernels = at::empty({edges, a.kernel}, options)).template mutable_data_ptr<T>();
     if (wanted[3]) view.weight = (weight = at::empty_like(in.weight)).template mutable_data_ptr<T>();
     if (wanted[4])
-      view.stack = (stack = at::zeros({in.stack->layout.total}, options)).template mutable_data_ptr<T>();
+      view.stack = (stack = at::zeros({in.stack->layout.packed_total}, options)).template mutable_data_ptr<T>();
     if (wanted[5] && focused) view.focus = (focus = at::zeros({a.channels}, options)).template mutable_data_ptr<T>();
   }
 
@@ -127,9 +127,8 @@ struct Gradients {
       out.push_back(unpad(kernels.view({-1, a.shape.lmax + 1, a.channels}), a).flatten(1));
     out.push_back(weight.defined() ? weight : none);
     if (stack.defined()) {
-      const StackLayout target(a, a.shape.width);
-      Tensor flat = at::empty({target.total}, stack.options());
-      copy_stack<T, false>(in.stack->layout, stack.const_data_ptr<T>(), target, flat.mutable_data_ptr<T>());
+      Tensor flat = at::empty({in.stack->layout.flat_total}, stack.options());
+      unpack_gradient<T>(in.stack->layout, stack.const_data_ptr<T>(), flat.mutable_data_ptr<T>());
       out.push_back(flat);
     } else {
       out.push_back(none);

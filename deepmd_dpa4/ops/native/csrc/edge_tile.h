@@ -30,7 +30,7 @@ struct EdgeGradients {
   T* kernels = nullptr;
   T* weight = nullptr;
   T* focus = nullptr;
-  T* stack = nullptr;  // flat, padded
+  T* stack = nullptr;  // packed
 };
 
 template <typename T>
