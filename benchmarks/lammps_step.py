@@ -43,27 +43,27 @@ def main(arguments: list[str] | None = None) -> None:
     options = command.parse_args(arguments)
     if options.official_file and len(options.models) > 1:
         command.error("`--official-file` belongs to one network; give one of `--models`")
+    if options.official_file and not options.official_file.exists():
+        raise BenchmarkError(f"`--official-file` is {options.official_file}, which does not exist")
     bench = Bench("lammps_step", __doc__, options)
     for model in options.models:
         with tempfile.TemporaryDirectory() as name, bench.workers([OURS]) as workers:
-            files = frozen(bench, model, Path(name))
+            files = frozen(bench, model, Path(name), options.compiled)
+            if options.official_file:
+                files[OFFICIAL] = options.official_file.resolve()
             for atoms in bench.atom_counts:
                 measure(bench, model, atoms, files, Path(name), workers[OURS])
 
 
-def frozen(bench: Bench, model: str, folder: Path) -> dict[str, Path]:
-    """File of each kind."""
+def frozen(bench: Bench, model: str, folder: Path, compiled: bool = False) -> dict[str, Path]:
+    """Our file of each kind that can be made."""
     saved = checkpoint(bench, model, folder)
     files = {"portable": folder / "portable.pth", "native": folder / "native.pth"}
     dp(bench, OURS, "freeze", "-c", saved, "-o", files["portable"], folder=folder)
     freeze_native(bench, saved, files["native"])
-    if bench.options.compiled:
+    if compiled:
         files["compiled"] = folder / "compiled.pt2"
         dp(bench, OURS, "freeze", "-c", saved, "-o", files["compiled"], folder=folder)
-    if bench.options.official_file:
-        files[OFFICIAL] = bench.options.official_file.resolve()
-        if not files[OFFICIAL].exists():
-            raise BenchmarkError(f"`--official-file` is {files[OFFICIAL]}, which does not exist")
     return {kind: path for kind, path in files.items() if path.exists()}
 
 

@@ -21,7 +21,6 @@ def main(arguments: list[str] | None = None) -> None:
     command.set_defaults(models=["mini"], repeats=3)
     command.add_argument("--ranks", type=int, default=2)
     options = command.parse_args(arguments)
-    options.official_file = None
     bench = Bench("ranks", __doc__, options)
     for model in options.models:
         with tempfile.TemporaryDirectory() as name, bench.workers([OURS]) as workers:
