@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.product import Product
+from deepmd_dpa4.ops.select import set_native
 from tests.support.models import relative_error
 
 pytestmark = pytest.mark.skipif(not load(), reason="no native kernels on this machine")
@@ -77,6 +79,15 @@ def test_any_strides() -> None:
         b = matrices((a.shape[0], 17, a.shape[2]), 2).detach().transpose(1, 2)
         b = b[0] if shared else b
         torch.testing.assert_close(native(a, b), a @ b, msg=name)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 4, 3)])
+def test_module_takes_features_of_any_dimension(shape: tuple[int, ...]) -> None:
+    x, weight, module = matrices(shape, 1), matrices((3, 5), 2), Product()
+    expected = module(x, weight)
+    set_native(module, True)
+    for multiply in (module, torch.jit.script(module)):
+        torch.testing.assert_close(multiply(x, weight), expected)
 
 
 def test_nothing_to_multiply() -> None:
