@@ -173,7 +173,9 @@ VARIANTS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["zbl", pytest.param("conditions", marks=needs_charge_spin)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_charge_spin if name == "conditions" else ()) for name in VARIANTS]
+)
 def test_variants(sessions: Sessions, name: str, tmp_path: Path) -> None:
     """The source gate of zone bridging is completed across ranks; conditions reach every atom."""
     make, options = VARIANTS[name]

@@ -57,10 +57,10 @@ class EdgeLayers {
   void forward(const PackedStack<T>& stack, const PackedStack<T>* dot, int64_t n) {
     const int64_t layers = a_.shape.layers;
     for (int64_t i = 0; i < layers; ++i) {
-      multiply<false>(n, side_[0].h[i], stack, i, side_[0].z[i]);
+      multiply<false>(n, side_[0].h[i], stack.layout, stack.plain, i, side_[0].z[i]);
       if constexpr (tangent) {
-        multiply<false>(n, side_[1].h[i], stack, i, side_[1].z[i]);
-        if (dot) multiply<true>(n, side_[0].h[i], *dot, i, side_[1].z[i]);
+        multiply<false>(n, side_[1].h[i], stack.layout, stack.plain, i, side_[1].z[i]);
+        if (dot) multiply<true>(n, side_[0].h[i], dot->layout, dot->plain, i, side_[1].z[i]);
       }
       if (i + 1 == layers) break;
       gate_logits<false>(n, side_[0].z[i], stack, i, side_[0].p[i]);
@@ -115,23 +115,15 @@ class EdgeLayers {
     });
   }
 
-  // z = h W, or z += h W.
+  // y = x W, or y += x W, with the weights of layer i from a packed stack or its adjoint.
   template <bool accumulate>
-  void multiply(int64_t n, const T* h, const PackedStack<T>& w, int64_t i, T* z) const {
+  void multiply(int64_t n, const T* x, const StackLayout& layout, const Buffer<T>& packed, int64_t i, T* y) const {
     each_matrix([&](int64_t f, int64_t m, int64_t K, int64_t start) {
+      const T* w = packed.get() + layout.matrix(i, m, f);
       if (m == 0)
-        gemm<T, accumulate>(n, K, K, {h + start, K, 1}, w.matrix(i, m, f), K, z + start, K);
+        gemm<T, accumulate>(n, K, K, {x + start, K, 1}, w, K, y + start, K);
       else
-        complex_product<accumulate>(n, K / 2, h + start, w.matrix(i, m, f), z + start);
-    });
-  }
-  // hb += zb W^H
-  void multiply_back(int64_t n, const T* zb, const PackedStack<T>& w, int64_t i, T* hb) const {
-    each_matrix([&](int64_t f, int64_t m, int64_t K, int64_t start) {
-      if (m == 0)
-        gemm<T, true>(n, K, K, {zb + start, K, 1}, w.matrix_t(i, m, f), K, hb + start, K);
-      else
-        complex_product<true>(n, K / 2, zb + start, w.matrix_t(i, m, f), hb + start);
+        complex_product<accumulate>(n, K / 2, x + start, w, y + start);
     });
   }
   void weight_gradient(int64_t n, const T* h, const T* zb, const StackLayout& w, int64_t i, T* gradient) const {
@@ -212,8 +204,8 @@ class EdgeLayers {
           const Pack<T> s = load(side_[0].z[i] + start + c), g = sigmoid<T>(s);
           store(side_[0].h[next] + start + c, load(side_[0].h[i] + start + c) + s * g);
           if constexpr (tangent)
-            store(side_[1].h[next] + start + c, load(side_[1].h[i] + start + c) +
-                                                    load(side_[1].z[i] + start + c) * g * (T(1) + s * (T(1) - g)));
+            store(side_[1].h[next] + start + c,
+                  load(side_[1].h[i] + start + c) + load(side_[1].z[i] + start + c) * silu_slope<T>(s, g));
         }
         for (int64_t c = 0; c < a_.gates; c += W) {
           const Pack<T> g = sigmoid<T>(load(side_[0].p[i] + gate + c));
@@ -254,11 +246,11 @@ class EdgeLayers {
         if (gradient) gate_gradient(n, side_[1].z[i], side_[1].pb, layout, i, gradient);
       }
     }
-    multiply_back(n, side_[0].zb, stack, i, side_[0].hb);
+    multiply<true>(n, side_[0].zb, layout, stack.adjoint, i, side_[0].hb);
     if (gradient) weight_gradient(n, side_[0].h[i], side_[0].zb, layout, i, gradient);
     if constexpr (tangent) {
-      multiply_back(n, side_[1].zb, stack, i, side_[1].hb);
-      if (dot) multiply_back(n, side_[1].zb, *dot, i, side_[0].hb);
+      multiply<true>(n, side_[1].zb, layout, stack.adjoint, i, side_[1].hb);
+      if (dot) multiply<true>(n, side_[1].zb, layout, dot->adjoint, i, side_[0].hb);
       if (gradient) weight_gradient(n, side_[1].h[i], side_[1].zb, layout, i, gradient);
     }
   }
@@ -272,13 +264,11 @@ class EdgeLayers {
       for (int64_t e = 0; e < n; ++e) {
         const int64_t gate = (f * T_ + e) * a_.gates, start = at(f, 0, e);
         for (int64_t c = 0; c < C; c += W) {
-          const Pack<T> s = load(side_[0].z[i] + start + c), g = sigmoid<T>(s), rest = g * (T(1) - g);
-          const Pack<T> first = g + s * rest;
+          const Pack<T> s = load(side_[0].z[i] + start + c), g = sigmoid<T>(s), first = silu_slope<T>(s, g);
           Pack<T> value = load(side_[0].hb + start + c) * first;
           if constexpr (tangent) {
             const Pack<T> adjoint = load(side_[1].hb + start + c);
-            const Pack<T> second = rest * (T(2) + s * (T(1) - T(2) * g));
-            value += adjoint * second * load(side_[1].z[i] + start + c);
+            value += adjoint * silu_curvature<T>(s, g) * load(side_[1].z[i] + start + c);
             store(side_[1].zb + start + c, adjoint * first);
           }
           store(side_[0].zb + start + c, value);

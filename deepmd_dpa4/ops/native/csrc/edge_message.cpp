@@ -50,7 +50,7 @@ struct Arguments {
   EdgeArguments<T> view;
 
   Arguments(const EdgeLayout& a, const Tensor& features_, const Tensor& table_, const Tensor& kernels_,
-            const Tensor& weight_, const OptionalTensor& stack_, const OptionalTensor& focus_, bool transposed) {
+            const Tensor& weight_, const OptionalTensor& stack_, const OptionalTensor& focus_, bool with_adjoint) {
     features = pad(features_, a);
     table = table_.contiguous();
     kernels = a.shape.rank > 0 ? kernels_.contiguous()
@@ -64,8 +64,9 @@ struct Arguments {
     }
     if (stack_ && stack_->defined()) {
       flat = stack_->contiguous();
-      TORCH_CHECK(flat.numel() == StackLayout(a).flat_total, "dpa4: `stack` has the wrong size");
-      stack = std::make_unique<PackedStack<T>>(a, flat.const_data_ptr<T>(), transposed);
+      StackLayout layout(a);
+      TORCH_CHECK(flat.numel() == layout.flat_total, "dpa4: `stack` has the wrong size");
+      stack = std::make_unique<PackedStack<T>>(std::move(layout), flat.const_data_ptr<T>(), with_adjoint);
       view.stack = stack.get();
     }
   }

@@ -111,16 +111,14 @@ void unpack_gradient(const StackLayout& s, const T* packed, T* flat) {
 template <typename T>
 struct PackedStack {
   StackLayout layout;
-  Buffer<T> plain, transposed;
+  Buffer<T> plain, adjoint;
 
-  PackedStack(const EdgeLayout& a, const T* flat, bool with_transposed)
-      : layout(a), plain(pack_stack<T, false>(layout, flat)) {
-    if (with_transposed) transposed = pack_stack<T, true>(layout, flat);
+  PackedStack(StackLayout layout_, const T* flat, bool with_adjoint)
+      : layout(std::move(layout_)), plain(pack_stack<T, false>(layout, flat)) {
+    if (with_adjoint) adjoint = pack_stack<T, true>(layout, flat);
   }
-  const T* matrix(int64_t i, int64_t m, int64_t f) const { return plain.get() + layout.matrix(i, m, f); }
-  const T* matrix_t(int64_t i, int64_t m, int64_t f) const { return transposed.get() + layout.matrix(i, m, f); }
   const T* gate(int64_t i, int64_t f) const { return plain.get() + layout.gate(i, f); }
-  const T* gate_t(int64_t i, int64_t f) const { return transposed.get() + layout.gate(i, f); }
+  const T* gate_t(int64_t i, int64_t f) const { return adjoint.get() + layout.gate(i, f); }
 };
 
 }  // namespace dpa4

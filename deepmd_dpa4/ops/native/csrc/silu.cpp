@@ -59,8 +59,7 @@ Tensor silu_backward_cpu(const Tensor& gradient, const Tensor& x_) {
     using T = scalar_t;
     elementwise<T, 2, 1>({g.const_data_ptr<T>(), x.const_data_ptr<T>()}, {out.mutable_data_ptr<T>()}, x.numel(),
                          [](const Pack<T>* in, Pack<T>* y) {
-                           const Pack<T> s = sigmoid<T>(in[1]);
-                           y[0] = in[0] * s * (T(1) + in[1] * (T(1) - s));
+                           y[0] = in[0] * silu_slope<T>(in[1], sigmoid<T>(in[1]));
                          });
   });
   return out;
@@ -75,9 +74,9 @@ Pair silu_double_backward_cpu(const Tensor& along, const Tensor& gradient, const
     elementwise<T, 3, 2>({v.const_data_ptr<T>(), g.const_data_ptr<T>(), x.const_data_ptr<T>()},
                          {by_g.mutable_data_ptr<T>(), by_x.mutable_data_ptr<T>()}, x.numel(),
                          [](const Pack<T>* in, Pack<T>* y) {
-                           const Pack<T> s = sigmoid<T>(in[2]), rest = T(1) - s;
-                           y[0] = in[0] * s * (T(1) + in[2] * rest);
-                           y[1] = in[0] * in[1] * s * rest * (T(2) + in[2] * (rest - s));
+                           const Pack<T> s = sigmoid<T>(in[2]);
+                           y[0] = in[0] * silu_slope<T>(in[2], s);
+                           y[1] = in[0] * in[1] * silu_curvature<T>(in[2], s);
                          });
   });
   return {by_g, by_x};

@@ -112,4 +112,15 @@ inline Pack<T> sigmoid(Pack<T> x) {
   return T(1) / (T(1) + exponential<T>(-x));
 }
 
+// First and second derivative of x sigmoid(x), with s = sigmoid(x).
+template <typename T>
+inline Pack<T> silu_slope(Pack<T> x, Pack<T> s) {
+  return s * (T(1) + x * (T(1) - s));
+}
+
+template <typename T>
+inline Pack<T> silu_curvature(Pack<T> x, Pack<T> s) {
+  return s * (T(1) - s) * (T(2) + x * (T(1) - T(2) * s));
+}
+
 }  // namespace dpa4
