@@ -17,6 +17,7 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kRows = 96;         // of A in one task
 constexpr int64_t kDepth = 256;       // rows of B in one pass
+constexpr int64_t kKept = 4096;       // rows of B that are copied at once, a multiple of the depth
 constexpr int64_t kFewest = 1 << 17;  // multiplications that are worth a thread
 
 struct Sizes {
@@ -36,46 +37,53 @@ struct Matrices {
   }
 };
 
-// Rows of B as the tile kernel wants them: contiguous and whole vectors long. Copied where they are not.
+// Rows of B as the tile kernel wants them: contiguous and whole vectors long. Copied where they are not, and then kept
+// for the next rows of A.
 template <typename T>
 class RightRows {
  public:
-  RightRows(const Matrices<T>& source, int64_t columns)
+  RightRows(const Matrices<T>& source, int64_t rows, int64_t columns)
       : source_(source), columns_(columns), whole_(source.column == 1 && columns % Simd<T>::width == 0) {
-    if (!whole_) copy_ = allocate<T>(kDepth * padded<T>(columns));
+    if (!whole_) copy_ = allocate<T>(std::min(rows, kKept) * padded<T>(columns));
   }
 
   int64_t stride() const { return whole_ ? source_.row : padded<T>(columns_); }
 
-  const T* get(int64_t b, int64_t begin, int64_t count) {
-    const Operand<T> first = source_.from(b, begin, 0);
-    if (whole_) return first.data;
-    if (first.data != copied_) {
-      for (int64_t k = 0; k < count; ++k) {
-        const T* from = first.data + k * first.row;
-        T* to = copy_.get() + k * stride();
-        for (int64_t j = 0; j < columns_; ++j) to[j] = from[j * first.column];
-        std::fill(to + columns_, to + stride(), T(0));
-      }
-      copied_ = first.data;
-    }
-    return copy_.get();
+  // Row k of matrix b, followed by as many as one pass takes; no row from `end` on is needed.
+  const T* from(int64_t b, int64_t k, int64_t end) {
+    if (whole_) return source_.from(b, k, 0).data;
+    const T* matrix = source_.from(b, 0, 0).data;
+    if (matrix != matrix_ || k < first_ || k >= last_) copy(matrix, k, std::min(k + kKept, end));
+    return copy_.get() + (k - first_) * stride();
   }
 
  private:
+  void copy(const T* matrix, int64_t first, int64_t last) {
+    matrix_ = matrix;
+    first_ = first;
+    last_ = last;
+    for (int64_t k = first; k < last; ++k) {
+      const T* from = matrix + k * source_.row;
+      T* to = copy_.get() + (k - first) * stride();
+      for (int64_t j = 0; j < columns_; ++j) to[j] = from[j * source_.column];
+      std::fill(to + columns_, to + stride(), T(0));
+    }
+  }
+
   Matrices<T> source_;
   int64_t columns_;
   bool whole_;
   Buffer<T> copy_;
-  const T* copied_ = nullptr;
+  const T* matrix_ = nullptr;
+  int64_t first_ = 0, last_ = 0;
 };
 
 // Blocks of rows of A times rows of B, for one thread.
 template <typename T>
 class RowProduct {
  public:
-  RowProduct(const Matrices<T>& a, const Matrices<T>& b, int64_t columns)
-      : a_(a), right_(b, columns), columns_(columns), width_(padded<T>(columns)) {
+  RowProduct(const Matrices<T>& a, const Matrices<T>& b, int64_t inner, int64_t columns)
+      : a_(a), right_(b, inner, columns), columns_(columns), width_(padded<T>(columns)) {
     if (width_ != columns_) wide_ = allocate<T>(kRows * width_);
   }
 
@@ -84,7 +92,7 @@ class RowProduct {
     T* out = wide_ ? wide_.get() : c;
     for (int64_t k = begin; k < end; k += kDepth) {
       const int64_t depth = std::min(kDepth, end - k);
-      const T* right = right_.get(b, k, depth);
+      const T* right = right_.from(b, k, end);
       if (k == begin)
         gemm<T, false>(rows, width_, depth, a_.from(b, first, k), right, right_.stride(), out, width_);
       else
@@ -107,7 +115,7 @@ void multiply(const Sizes& s, const Matrices<T>& a, const Matrices<T>& b, int64_
   const int64_t blocks = (s.M + kRows - 1) / kRows;
   const int64_t work = std::max<int64_t>(1, std::min(kRows, s.M) * s.N * (s.K / parts));
   in_parts(parts * s.batch * blocks, kFewest / work, [&](int64_t begin, int64_t end) {
-    RowProduct<T> product(a, b, s.N);
+    RowProduct<T> product(a, b, s.K, s.N);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t block = task % blocks, matrix = task / blocks % s.batch, part = task / blocks / s.batch;
       const int64_t first = block * kRows, rows = std::min(kRows, s.M - first);
