@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.commands import build, convert, data, dimer, eos, freeze, info, init, parity, plot, run
-from deepmd_dpa4.ops.native.build import BuildError
+from deepmd_dpa4.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (BuildError, OSError, ValueError) as error:
+    except (UserError, OSError, ValueError) as error:
         print(f"dpa4: error: {error}", file=sys.stderr)
         return 1
     return 0

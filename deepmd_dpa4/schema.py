@@ -19,6 +19,8 @@ from dargs import Argument, Variant
 from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, FittingConfig
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
+from deepmd_dpa4.detection import claim_checkpoints
+from deepmd_dpa4.errors import shorten_errors
 from deepmd_dpa4.takeover import wanted
 
 log = logging.getLogger("deepmd.dpa4")
@@ -222,5 +224,7 @@ def _plain(value: Any) -> Any:
 if wanted():
     try:
         install()
+        claim_checkpoints()
+        shorten_errors()
     except Exception as error:  # an exception here would break every command of DeePMD-kit
         log.warning("deepmd-dpa4 could not extend the input schema of DeePMD-kit: %s", error)

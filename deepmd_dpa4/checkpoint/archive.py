@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.errors import UserError
+
 SLACK = 64 * 2**20
 """Bytes by which the entries of an archive may exceed its size: torch does not compress what it writes."""
 
 CHECKPOINT, SCRIPT, COMPILED = "checkpoint", "TorchScript", "compiled"
 
 
-class FileError(ValueError):
+class FileError(UserError, ValueError):
     """A file cannot be read; the message names it and says what is wrong."""
 
 

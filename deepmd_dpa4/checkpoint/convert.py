@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.checkpoint.archive import FileError
+from deepmd_dpa4.checkpoint.fit import fit, listed
 from deepmd_dpa4.checkpoint.layout import DESCRIPTOR, Layout, layout
 from deepmd_dpa4.checkpoint.normalize import OFFICIAL, PLUGIN, normalize, shared_sections
 from deepmd_dpa4.checkpoint.options import Section
@@ -195,31 +196,25 @@ def _precision(tensors: Mapping[str, Tensor]) -> torch.dtype:
 def _completed(path: Path, tensors: Mapping[str, Tensor], wanted: Layout) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of a layout, in its terms complete, and what was added and left out."""
     shapes = wanted.parameters | wanted.statistics
+    known = {*shapes, *wanted.derived, *filter(is_factor, tensors)}
+    compared = fit(tensors, known, DESCRIPTOR)
     missing = [name for name in shapes if name not in tensors]
     if missing:
-        raise FileError(f"{path} does not fit its options: it lacks {_listed(missing)}")
+        raise FileError(f"{path} does not fit its options: it lacks {listed(missing)}")
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise FileError(
                 f"{path} does not fit its options: {name} has the shape {tuple(tensors[name].shape)}, not {shape}"
             )
-    known = {*shapes, *wanted.derived, *filter(is_factor, tensors)}
-    foreign = [name for name in tensors if name not in known]
-    other = [name for name in foreign if not name.startswith(DESCRIPTOR)]
-    if other:
-        raise FileError(f"{path} does not fit its options: it also holds {_listed(other)}")
+    if compared.foreign:
+        raise FileError(f"{path} does not fit its options: it also holds {listed(compared.foreign)}")
     kept = {name: value for name, value in tensors.items() if name in known}
     added = {name: value for name, value in wanted.derived.items() if _differs(kept.get(name), value)}
     notes = [f"{len(added)} tables are added"] if added else []
-    if foreign:
-        # older versions of DeePMD-kit stored tables that follow from the options
-        notes.append(f"{len(foreign)} tensors that are not of this model are left out: {_listed(foreign)}")
+    if compared.stale:
+        notes.append(f"{len(compared.stale)} tensors that are no parameters are left out: {listed(compared.stale)}")
     return kept | added, notes
 
 
 def _differs(found: Tensor | None, table: Tensor) -> bool:
     return found is None or found.shape != table.shape
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from deepmd_dpa4.checkpoint import fit
 from deepmd_dpa4.checkpoint.tables import is_table
 
 BUFFERS = (
@@ -42,9 +43,15 @@ class Count:
     fitting: int
 
 
-def is_parameter(name: str) -> bool:
-    """Whether a tensor of a checkpoint is trained; by its name, since a checkpoint does not tell."""
-    return not is_table(name) and not name.endswith(BUFFERS)
+def is_parameter(name: str, ours: bool = False) -> bool:
+    """Whether a tensor of a checkpoint is trained; by its name, since a checkpoint does not tell.
+
+    ``ours`` says that the model has no option but those of this package, whose parameters are all known.
+    """
+    if is_table(name) or name.endswith(BUFFERS):
+        return False
+    _, inside, rest = name.partition(".descriptor.")
+    return not (ours and inside) or fit.is_parameter(rest)
 
 
 def count(sizes: Mapping[str, int]) -> Count:
@@ -54,13 +61,13 @@ def count(sizes: Mapping[str, int]) -> Count:
     return Count(sum(sizes.values()), descriptor, fitting)
 
 
-def unique(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters by name, those that share memory once, by the first of their names."""
+def unique(tensors: Mapping[str, Tensor], ours: bool) -> dict[str, Tensor]:
+    """Parameters by name, those that share memory once, by the first of their names; see :func:`is_parameter`."""
     seen: set[tuple[int, int]] = set()
     found = {}
     for name, value in tensors.items():
         where = (value.untyped_storage().data_ptr(), int(value.storage_offset()))
-        if is_parameter(name) and (value.numel() == 0 or where not in seen):
+        if value.is_floating_point() and is_parameter(name, ours) and (value.numel() == 0 or where not in seen):
             seen.add(where)
             found[name] = value
     return found

@@ -76,6 +76,11 @@ def is_dpa4(params: Mapping[str, Any]) -> bool:
     return str(params.get("type", "")).lower() in MODEL_NAMES
 
 
+def runs_here(params: Mapping[str, Any], tensors: Iterable[str]) -> bool:
+    """Tell whether this package builds a model: one of DPA4 without options that only official has."""
+    return is_dpa4(params) and not read_options(params, tensors).official_only
+
+
 def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> ModelOptions:
     """Sort the options of a ``model`` section.
 

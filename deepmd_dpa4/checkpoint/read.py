@@ -1,6 +1,7 @@
 """Checkpoints, ``.pt``: tensors and options, read without running what a pickle asks for."""
 
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.checkpoint.architecture import DPA4, architecture
 from deepmd_dpa4.checkpoint.archive import CHECKPOINT, FileError, open_archive
+from deepmd_dpa4.checkpoint.dialect import is_exportable, translated
 from deepmd_dpa4.checkpoint.params import check_params
 
 SINGLE = "Default"
@@ -84,6 +87,39 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return interpret(path, content)
 
 
+def read_params(path: Path) -> dict[str, Any]:
+    """Read the ``model`` section that a checkpoint was trained with; weights are mapped into memory where they can be.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileError
+        If it is no checkpoint of DeePMD-kit, cut short or damaged, or asks for something else than weights.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"`FILE` is {path} but there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # whatever a crafted or broken pickle leads to
+        reason = _reason(error) if zipfile.is_zipfile(path) else "is not a file of torch, or cut short"
+        raise FileError(f"{path} {reason}") from error
+    return _params(path, content)
+
+
+def _params(path: Path, content: Any) -> dict[str, Any]:
+    """The ``model`` section in what was loaded from a file."""
+    if not isinstance(content, dict):
+        raise FileError(f"{path} holds a {type(content).__name__} but a checkpoint holds a dictionary")
+    state = content.get("model", content)
+    extra = state.get(STATE) if isinstance(state, dict) else None
+    params = extra.get("model_params") if isinstance(extra, dict) else None
+    if not isinstance(params, dict):
+        raise FileError(f"{path} is not a checkpoint of DeePMD-kit: it has no `model/{STATE}/model_params`")
+    check_params(path, params)
+    return params
+
+
 def _reason(error: Exception) -> str:
     """One line for what torch says in many."""
     text = str(error)
@@ -97,17 +133,14 @@ def _reason(error: Exception) -> str:
 
 def interpret(path: Path, content: Any) -> Checkpoint:
     """What was loaded from a file, as a checkpoint; raises :class:`FileError` unless it has the form of one."""
-    if not isinstance(content, dict):
-        raise FileError(f"{path} holds a {type(content).__name__} but a checkpoint holds a dictionary")
+    params = _params(path, content)
     state = content.get("model", content)
-    extra = state.get(STATE) if isinstance(state, dict) else None
-    params = extra.get("model_params") if isinstance(extra, dict) else None
-    if not isinstance(extra, dict) or not isinstance(params, dict):
-        raise FileError(f"{path} is not a checkpoint of DeePMD-kit: it has no `model/{STATE}/model_params`")
-    check_params(path, params)
+    extra = state[STATE]
     tensors = {key: value for key, value in state.items() if key != STATE}
     for key, value in tensors.items():
         _check_tensor(path, key, value)
+    if is_exportable(tensors) and all(architecture(branch) == DPA4 for branch in _branches(params)):
+        tensors = translated(tensors)
     found = Checkpoint(
         path=path,
         tensors=tensors,
@@ -133,6 +166,10 @@ def _section(path: Path, value: Any, name: str) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise FileError(f"{path} is not a checkpoint of DeePMD-kit: {name} is a {type(value).__name__}")
     return value
+
+
+def _branches(params: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(params["model_dict"].values()) if "model_dict" in params else [params]
 
 
 def _check_branches(found: Checkpoint) -> None:

@@ -10,14 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
+from deepmd_dpa4.checkpoint.architecture import DPA4, architecture, dp, freeze_command
 from deepmd_dpa4.checkpoint.archive import COMPILED, SCRIPT, Archive, FileError, open_archive
 from deepmd_dpa4.checkpoint.count import Count, count, unique
 from deepmd_dpa4.checkpoint.layout import layout
 from deepmd_dpa4.checkpoint.normalize import flattened, is_bridged_composition
-from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, read_options
+from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, named, read_options, runs_here
 from deepmd_dpa4.checkpoint.params import check_params
 from deepmd_dpa4.checkpoint.read import SINGLE, Checkpoint, read_checkpoint
 from deepmd_dpa4.checkpoint.script import Script, read_script, read_tensor
+from deepmd_dpa4.checkpoint.weights import weights_of
 from deepmd_dpa4.config import ConfigError
 
 Summary = dict[str, Any]
@@ -42,8 +44,9 @@ def summarize(path: Path) -> Summary:
         ``file``, ``bytes``, ``kind``, ``versions`` (of the programs that wrote it, where it tells), ``parameters``
         (shared ones once), ``training`` (of a checkpoint), ``frozen`` (``kernels`` and ``device`` of a frozen file),
         ``metadata`` (of a compiled file), ``uses`` and ``branches``; a branch has
-        ``type``, ``type_map``, ``runs_in``, ``official_only``, ``unknown``, ``changed``, ``options``, ``parameters``,
-        ``shared`` (with which branches), ``bias`` in eV for each type, and more. What a file does not tell is null.
+        ``architecture``, ``type``, ``type_map``, ``runs_in``, ``official_only``, ``unknown``, ``changed`` (null for
+        other architectures than DPA4), ``options``, ``parameters``, ``shared`` (with which branches), ``bias`` in eV
+        for each type, and more. What a file does not tell is null.
 
     Raises
     ------
@@ -65,20 +68,21 @@ def summarize(path: Path) -> Summary:
 
 def describe(checkpoint: Checkpoint) -> Summary:
     """All of :func:`summarize` but what concerns the file."""
-    parameters = unique(checkpoint.tensors)
+    ours = {name: runs_here(params, checkpoint.branch_tensors(name)) for name, params in checkpoint.branches.items()}
+    parameters = unique(checkpoint.tensors, all(ours.values()))
     branches = {}
     for name, params in checkpoint.branches.items():
         tensors = checkpoint.branch_tensors(name)
-        own = unique(tensors)
+        own = unique(tensors, ours[name])
         bias = tensors.get("atomic_model.out_bias")
         branches[name] = _branch(params, tensors, {key: value.numel() for key, value in own.items()}) | {
-            "shared": _shared(checkpoint, name),
+            "shared": _shared(checkpoint, name, ours[name]),
             "bias": _bias(params["type_map"], bias),
             "rules": _number(tensors.get("atomic_model.descriptor.version_tensor")),
             "min_distance": _number(tensors.get("min_nbor_dist")),
             "dtype": _dtype(own.values()),
         }
-    ema = checkpoint.ema
+    ema, weights = checkpoint.ema, weights_of(checkpoint)
     return {
         "versions": {PLUGIN: _written_by(checkpoint), OFFICIAL: None, "torch": None},
         "parameters": asdict(count({key: value.numel() for key, value in parameters.items()})),
@@ -87,12 +91,14 @@ def describe(checkpoint: Checkpoint) -> Summary:
             "lr": checkpoint.train_infos.get("lr"),
             "ema_decay": ema.get("decay") if ema else None,
             "ema": ema is not None,
+            "averaged": weights.averaged,
+            "warning": weights.warning,
             "optimizer": checkpoint.optimizer is not None,
         },
         "frozen": None,
         "metadata": {},
         "branches": branches,
-        "uses": _usesdescribe(checkpoint),
+        "uses": _uses(checkpoint),
     }
 
 
@@ -148,6 +154,7 @@ def _branch(params: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Mappin
     if is_bridged_composition(params):
         params = flattened(params)
     base = {
+        "architecture": architecture(params),
         "type": params.get("type"),
         "type_map": params["type_map"],
         "trained_on": (params.get("info") or {}).get("observed_type"),
@@ -155,7 +162,14 @@ def _branch(params: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Mappin
         "parameters": asdict(count(sizes)) if sizes else asdict(Count(0, 0, 0)),
     }
     if not is_dpa4(params):
-        return base | {"runs_in": OFFICIAL, "official_only": [], "unknown": [], "changed": {}, "options": {}}
+        sections = {where: params.get(where) or {} for where in ("descriptor", "fitting_net")}
+        return base | {
+            "runs_in": OFFICIAL,
+            "official_only": [],
+            "unknown": [],
+            "changed": None,
+            "options": {where: named(section) for where, section in sections.items()},
+        }
     options = read_options(params, tensors)
     return base | {
         "runs_in": OFFICIAL if options.official_only else PLUGIN,
@@ -178,26 +192,26 @@ def _parsed(archive: Archive, text: str) -> Any:
 
 def _parameter_names(params: Mapping[str, Any], script: Script) -> set[str]:
     """Names of trained tensors; a network that was kept fixed in training is told from its options only."""
-    if is_dpa4(params) and not read_options(params, script.tensors).official_only:
+    if runs_here(params, script.tensors):
         with contextlib.suppress(ConfigError):
             numbers = sum(tensor.count for tensor in script.tensors.values())
             return set(layout(params, numbers).parameters)
     return {name for name, tensor in script.tensors.items() if tensor.trainable}
 
 
-def _shared(checkpoint: Checkpoint, branch: str) -> dict[str, list[str]]:
+def _shared(checkpoint: Checkpoint, branch: str, ours: bool) -> dict[str, list[str]]:
     """For each part of the network, the other branches that have the same one: all its parameters in one memory."""
     found = {}
     for part in ("descriptor", "fitting_net"):
-        own = _memory(checkpoint, branch, part)
-        others = [name for name in checkpoint.branches if name != branch and own & _memory(checkpoint, name, part)]
+        memory = {name: _memory(checkpoint, name, part, ours) for name in checkpoint.branches}
+        others = [name for name in memory if name != branch and memory[branch] & memory[name]]
         if others:
             found[part] = others
     return found
 
 
-def _memory(checkpoint: Checkpoint, branch: str, part: str) -> set[int]:
-    tensors = unique(checkpoint.branch_tensors(branch))
+def _memory(checkpoint: Checkpoint, branch: str, part: str, ours: bool) -> set[int]:
+    tensors = unique(checkpoint.branch_tensors(branch), ours)
     return {value.untyped_storage().data_ptr() for name, value in tensors.items() if f".{part}." in name}
 
 
@@ -216,8 +230,9 @@ def _number(value: Tensor | None) -> float | None:
 
 
 def _dtype(tensors: Any) -> str | None:
-    """Precision of the network."""
-    return next((str(tensor.dtype).removeprefix("torch.") for tensor in tensors), None)
+    """Precision of the network; a model may hold integers too."""
+    names = (str(tensor.dtype).removeprefix("torch.") for tensor in tensors)
+    return next((name for name in names if "float" in name), None)
 
 
 def _written_by(checkpoint: Checkpoint) -> str | None:
@@ -226,15 +241,18 @@ def _written_by(checkpoint: Checkpoint) -> str | None:
     return next((str(info[SIGNATURE]) for info in infos if SIGNATURE in info), None)
 
 
-def _usesdescribe(checkpoint: Checkpoint) -> list[str]:
+def _uses(checkpoint: Checkpoint) -> list[str]:
+    """Commands that take the checkpoint."""
     head = " --head BRANCH" if checkpoint.multi_task else ""
     branch = " --model-branch BRANCH" if checkpoint.multi_task else ""
-    restart = "dp --pt train INPUT --restart FILE"
+    dpa4 = all(architecture(params) == DPA4 for params in checkpoint.branches.values())
+    start = dp(checkpoint.tensors)
+    restart = f"{start} train INPUT --restart FILE"
     if checkpoint.optimizer is None:
-        restart = "dp --pt train INPUT --init-model FILE: weights only, no optimizer state"
+        restart = f"{start} train INPUT --init-model FILE: weights only, no optimizer state"
     return [
         restart,
-        f"dp --pt train INPUT --finetune FILE{branch}",
-        f"dp --pt test -m FILE{head} -s DATA",
-        f"dpa4 freeze FILE -o model.pth{head}",
+        f"{start} train INPUT --finetune FILE{branch}",
+        f"{start} test -m FILE{head} -s DATA",
+        f"dpa4 freeze FILE -o model.pth{head}" if dpa4 else freeze_command("FILE", checkpoint.tensors) + head,
     ]

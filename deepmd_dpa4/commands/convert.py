@@ -48,6 +48,7 @@ def run(options: Namespace) -> None:
     ValueError
         If the output is the input, or the predictions differ.
     """
+    from deepmd_dpa4.checkpoint.architecture import require_dpa4
     from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
     from deepmd_dpa4.checkpoint.read import read_checkpoint
 
@@ -56,7 +57,9 @@ def run(options: Namespace) -> None:
         raise ValueError(f"`--output` is {options.output} but must end in .pt")
     if options.output.exists() and options.output.samefile(options.file):
         raise ValueError(f"`--output` is {options.output}, which is also the checkpoint to read")
-    result = convert(read_checkpoint(options.file), wanted)
+    checkpoint = read_checkpoint(options.file)
+    require_dpa4(checkpoint)
+    result = convert(checkpoint, wanted)
     write(result.checkpoint, options.output)
     for note in result.notes:
         print(note, file=sys.stderr)

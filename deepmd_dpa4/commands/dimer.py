@@ -60,5 +60,10 @@ def run(options: Namespace) -> None:
     if curve.minimum is None:
         print("no bound minimum in this range")
     else:
-        print(f"minimum: {curve.minimum[1]:.4f} eV at {curve.minimum[0]:.3f} A")
+        print(f"bound minimum: {curve.minimum[1]:.4f} eV at {curve.minimum[0]:.3f} A")
+    if curve.hole is not None:
+        print(
+            f"hole: {curve.hole[1]:.4g} eV at {curve.hole[0]:.3f} A, where the nuclei repel each other: atoms that get "
+            f"closer than {curve.core:.2f} A collapse. Zone bridging (bridging_method) replaces this part by ZBL"
+        )
     print(options.output)

@@ -41,6 +41,10 @@ def run(options: Namespace) -> None:
         If the checkpoint does not exist.
     """
     checkpoint = newest(options.checkpoint)
+    from deepmd_dpa4.checkpoint.architecture import require_dpa4
+    from deepmd_dpa4.checkpoint.read import read_checkpoint
+
+    require_dpa4(read_checkpoint(checkpoint))
     log = logging.getLogger("deepmd.dpa4")
     log.setLevel(logging.INFO)
     from deepmd_dpa4.host.freeze import freeze
@@ -52,6 +56,8 @@ def run(options: Namespace) -> None:
 def newest(path: Path) -> Path:
     """A checkpoint, or in a folder the one that its file ``checkpoint`` names."""
     if path.is_dir():
+        if not (path / "checkpoint").is_file():
+            raise FileNotFoundError(f"`checkpoint` is {path} but this folder holds no training: no file `checkpoint`")
         path = path / (path / "checkpoint").read_text(encoding="utf-8").strip()
     if not path.exists():
         raise FileNotFoundError(f"`checkpoint` is {path} but there is no such file")

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.checkpoint.elements import SMALLEST_BIAS
+
 Row = tuple[str, str]
 
 
@@ -99,11 +101,16 @@ def _training(training: Mapping[str, Any]) -> Iterator[Row]:
         rate = "" if training["lr"] is None else f", learning rate {training['lr']:.3g}"
         yield "training", f"{training['step'] + 1} steps{rate}"
     averaged = f"averaged weights, decay {training['ema_decay']}" if training["ema"] else "no averaged weights"
+    if training["averaged"]:
+        averaged = "these are averaged weights"
     yield "state", ("optimizer" if training["optimizer"] else "no optimizer state") + f", {averaged}"
+    if training["warning"]:
+        yield "warning", training["warning"]
 
 
 def _branch(branch: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
-    yield "model", f"{branch['type']}, runs in {_implementation(branch)}"
+    other = "" if branch["changed"] is not None else f", descriptor {branch['architecture']}, which is not DPA4"
+    yield "model", f"{branch['type']}{other}, runs in {_implementation(branch)}"
     for name in branch["unknown"]:
         yield "unknown", f"`{name}`: neither implementation has this option"
     yield "elements", " ".join(map(str, branch["type_map"]))
@@ -118,11 +125,14 @@ def _branch(branch: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
     if branch["rules"] is not None:
         yield "rules", f"version {branch['rules']:g}"
     if branch["bias"]:
-        yield "bias / eV", ", ".join(f"{element} {value:.6g}" for element, value in branch["bias"].items())
+        known = {element: value for element, value in branch["bias"].items() if abs(value) > SMALLEST_BIAS}
+        yield "bias / eV", ", ".join(f"{element} {value:.6g}" for element, value in known.items()) or "none"
     if all_options:
         for section, values in branch["options"].items():
             for key, value in values.items():
                 yield f"{section}/{key}", _short(value)
+    elif branch["changed"] is None:
+        yield "options", "listed by --options"
     else:
         yield "options", "" if branch["changed"] else "all defaults"
         for key, value in branch["changed"].items():

@@ -1,5 +1,6 @@
 """What subcommands that draw a model have in common."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -44,4 +45,9 @@ def open_model(options: Namespace) -> Any:
     check_output(options.output)
     from deepmd_dpa4.host.evaluate import Evaluator
 
-    return Evaluator(options.model, options.head)
+    evaluator = Evaluator(options.model, options.head)
+    if evaluator.weights is not None:
+        print(f"model: {evaluator.weights.text}", file=sys.stderr)
+        if evaluator.weights.warning is not None:
+            print(f"warning: {evaluator.weights.warning}", file=sys.stderr)
+    return evaluator

@@ -1,4 +1,4 @@
-"""Symbols of the chemical elements."""
+"""Symbols and covalent radii of the chemical elements."""
 
 ELEMENTS = (  # noqa: SIM905  (a list of 118 strings would fill a page)
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
@@ -7,3 +7,19 @@ ELEMENTS = (  # noqa: SIM905  (a list of 118 strings would fill a page)
     "Ts Og"
 ).split()
 """In the order of the atomic number, from 1 on."""
+
+_RADII = (  # noqa: SIM905
+    "0.31 0.28 1.28 0.96 0.84 0.76 0.71 0.66 0.57 0.58 1.66 1.41 1.21 1.11 1.07 1.05 1.02 1.06 2.03 1.76 1.70 1.60 "
+    "1.53 1.39 1.39 1.32 1.26 1.24 1.32 1.22 1.22 1.20 1.19 1.20 1.20 1.16 2.20 1.95 1.90 1.75 1.64 1.54 1.47 1.46 "
+    "1.42 1.39 1.45 1.44 1.42 1.39 1.39 1.38 1.39 1.40 2.44 2.15 2.07 2.04 2.03 2.01 1.99 1.98 1.98 1.96 1.94 1.92 "
+    "1.92 1.89 1.90 1.87 1.87 1.75 1.70 1.62 1.51 1.44 1.41 1.36 1.36 1.32 1.45 1.46 1.48 1.40 1.50 1.50 2.60 2.21 "
+    "2.15 2.06 2.00 1.96 1.90 1.87 1.80 1.69"
+).split()
+COVALENT_RADII = {symbol: float(radius) for symbol, radius in zip(ELEMENTS, _RADII, strict=False)}
+"""In Angstrom, of H to Cm; Cordero et al., Dalton Trans. 2832 (2008), low spin for Mn, Fe and Co."""
+
+
+def contact(first: str, second: str) -> float | None:
+    """Sum of the covalent radii of two elements in Angstrom; None if one of them has none."""
+    radii = [COVALENT_RADII.get(symbol) for symbol in (first, second)]
+    return None if None in radii else sum(radius for radius in radii if radius is not None)

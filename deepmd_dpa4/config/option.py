@@ -3,13 +3,15 @@
 from dataclasses import field
 from typing import Any
 
+from deepmd_dpa4.errors import UserError
+
 
 def option(default: Any, doc: str) -> Any:
     """Declare a documented option of a frozen dataclass; mutable defaults are given as tuples."""
     return field(default=default, metadata={"doc": doc})
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """An option has a value that is not allowed; the message names the option, the value and the rule."""
 
 

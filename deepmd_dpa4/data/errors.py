@@ -2,8 +2,10 @@
 
 from importlib.util import find_spec
 
+from deepmd_dpa4.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError, ValueError):
     """Data or an option about it that cannot be used; the message names the file or option, and what is allowed."""
 
 

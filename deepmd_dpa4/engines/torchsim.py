@@ -63,6 +63,7 @@ class DPA4Model(ModelInterface):
         self._compute_forces, self._compute_stress = compute_forces, compute_stress
         self.rcut, self.charged = evaluator.rcut, evaluator.widths["charge_spin"] > 0
         self.potential, self.type_map = evaluator.method.model, evaluator.type_map
+        self.untrained = evaluator.untrained
         numbers = {symbol: number for number, symbol in enumerate(ELEMENTS, start=1)}
         type_of_number = torch.full([len(ELEMENTS) + 1], -1, dtype=torch.int64)
         for index, symbol in enumerate(self.type_map):
@@ -136,6 +137,7 @@ class DPA4Model(ModelInterface):
         if bool((atype < 0).any()):
             symbol = ELEMENTS[int(state.atomic_numbers[atype < 0][0]) - 1]
             raise ValueError(f"the state has an atom {symbol!r} but must have those of the model: {self.type_map}")
+        self.untrained.warn_of_types(atype.cpu())
         sizes = torch.bincount(state.system_idx, minlength=state.cell.shape[0]).tolist()
         periodic = _periodic(state).tolist()
         return [

@@ -9,6 +9,7 @@ import deepmd.pt.model.model as host_models
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.checkpoint.options import SIGNATURE
+from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import parse_group
@@ -62,11 +63,18 @@ def build_model(model_params: dict[str, Any]) -> Any:
 
 
 def sign(config: dict[str, Any]) -> None:
-    """Note our version in the sections of a training input that we build models of: its checkpoints keep it."""
-    model = config["model"]
+    """Note in the sections of a training input that we build models of what its checkpoints should keep.
+
+    These are our version, and the decay of averaged weights, which the files that hold such weights do not tell.
+    """
+    model, training = config["model"], config.get("training", {})
     for section in model.get("model_dict", {"": model}).values():
         if str(section.get("type")) in (*OFFICIAL_NAMES, NEUTRAL):
-            section.setdefault("info", {})[SIGNATURE] = __version__
+            info = section.setdefault("info", {})
+            info[SIGNATURE] = __version__
+            info.pop(DECAY, None)
+            if training.get("enable_ema"):
+                info[DECAY] = float(training.get("ema_decay", DEFAULT_DECAY))
 
 
 def _official(model_params: dict[str, Any], reason: str) -> Any:

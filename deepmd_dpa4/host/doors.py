@@ -67,15 +67,20 @@ def door_of_python(path: Path) -> Door:
     potential = DeepPot(str(path))
 
     def evaluate(structure: Trial) -> Prediction:
-        coord = np.asfortranarray(structure.coord[None])
-        cell = None if structure.cell is None else structure.cell.reshape(1, 9)
-        names = ("fparam", "aparam", "charge_spin")
-        values = {name: getattr(structure, name) for name in names}
-        conditions = {name: value[None] for name, value in values.items() if value is not None}
-        energy, forces, virial = potential.eval(coord, cell, structure.types.tolist(), **conditions)[:3]
+        energy, forces, virial = evaluated(potential, structure)
         return prediction(torch.tensor(energy), torch.tensor(forces), torch.tensor(virial))
 
     return evaluate
+
+
+def evaluated(potential: DeepPot, structure: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energy, forces and virial of one structure by an open file, eV and Angstrom."""
+    coord = np.asfortranarray(structure.coord[None])
+    cell = None if structure.cell is None else structure.cell.reshape(1, 9)
+    values = {name: getattr(structure, name) for name in ("fparam", "aparam", "charge_spin")}
+    conditions = {name: value[None] for name, value in values.items() if value is not None}
+    energy, forces, virial = potential.eval(coord, cell, structure.types.tolist(), **conditions)[:3]
+    return energy, forces, virial
 
 
 def doors_of_compiled(path: Path, rcut: float) -> dict[str, Door]:

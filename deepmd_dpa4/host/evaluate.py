@@ -1,5 +1,7 @@
 """Many structures in one call: a file of a model, and structures of any sizes, compositions and periodicities."""
 
+import pickle
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,16 @@ import torch
 from deepmd.infer import DeepPot
 from deepmd.pt.utils.env import DEVICE
 
+from deepmd_dpa4.checkpoint.archive import FileError
+from deepmd_dpa4.checkpoint.read import read_checkpoint, read_params
+from deepmd_dpa4.checkpoint.weights import weights_of
 from deepmd_dpa4.config.descriptor import CommonConfig
+from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.host.by_frame import ByFrame
 from deepmd_dpa4.host.by_graph import ByGraph
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN
 from deepmd_dpa4.host.structure import CONDITIONS, Prediction, Structure
+from deepmd_dpa4.host.untrained import untrained_of
 
 SUFFIXES = (".pt", ".pth", ".pt2")
 
@@ -53,6 +60,8 @@ class Evaluator:
             self.method = ByFrame(self.potential)
         else:
             raise ValueError(f"`device` is {device!r} but must be {DEVICE.type!r} for {self.path}")
+        self.weights = weights_of(read_checkpoint(self.path)) if self.path.suffix == ".pt" else None
+        self.untrained = untrained_of(str(self.path), self.potential)
         self.widths = {
             "fparam": int(self.potential.get_dim_fparam()),
             "aparam": int(self.potential.get_dim_aparam()),
@@ -109,6 +118,7 @@ class Evaluator:
     def _types(self, number: int, structure: Structure) -> np.ndarray:
         """Types of the atoms of a structure, after a check of what depends on the model."""
         known = {name: index for index, name in enumerate(self.type_map)}
+        self.untrained.warn(structure.symbols)
         for symbol in structure.symbols:
             if symbol not in known:
                 raise ValueError(
@@ -138,14 +148,39 @@ def open_potential(path: Path, head: str | None) -> DeepPot:
         raise ValueError(f"`model` is '{path}' but must end in one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise FileNotFoundError(f"`model` is '{path}' but there is no such file")
-    try:
-        potential = DeepPot(str(path), head=head)
-    except AssertionError as error:
-        # how DeePMD-kit reports a missing or an unknown head
-        raise ValueError(f"`head` is {head!r} for '{path}': {error}") from error
-    if head is not None and not getattr(potential.deep_eval, "multi_task", False):
+    if path.suffix == ".pt":
+        check_head(path, head)
+    elif head is not None:
         raise ValueError(f"`head` is {head!r} but must be None for '{path}', which holds one model")
-    return potential
+    try:
+        return DeepPot(str(path), head=head)
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise FileError(f"{path} cannot be opened: {str(error).strip().splitlines()[-1]}") from error
+
+
+def check_head(path: Path, head: str | None) -> None:
+    """Check that a checkpoint can be read and has the branch that is asked for.
+
+    Raises
+    ------
+    FileError
+        As :func:`deepmd_dpa4.checkpoint.read.read_params`.
+    ValueError
+        If ``head`` names no branch, or is missing where there are several.
+    """
+    branches = read_params(path).get("model_dict")
+    if branches is None:
+        if head is not None:
+            raise ValueError(f"`head` is {head!r} but must be None for '{path}', which holds one model")
+        return
+    names = list(branches)
+    aliases = [alias for branch in branches.values() for alias in branch.get("model_branch_alias") or []]
+    if head is None and "Default" not in [*names, *aliases]:
+        raise ValueError(f"`head` is None but must be one of {', '.join(names)}, the branches of '{path}'")
+    if head is not None and head.lower() not in [name.lower() for name in [*names, *aliases]]:
+        raise ValueError(f"`head` is {head!r} but must be one of {', '.join(names)}, the branches of '{path}'")
 
 
 def _graph_model(potential: DeepPot) -> torch.nn.Module | None:

@@ -14,7 +14,8 @@ from deepmd.pt.entrypoints import main as host_main
 from deepmd.pt.infer.inference import Tester
 from deepmd.pt.utils.env import DEVICE
 
-from deepmd_dpa4.checkpoint.read import read_checkpoint
+from deepmd_dpa4.checkpoint.read import read_checkpoint, read_params
+from deepmd_dpa4.checkpoint.weights import weights_of
 from deepmd_dpa4.config.option import require_one_of
 from deepmd_dpa4.export.archive import ROOT, rearrange
 from deepmd_dpa4.host.about import ENTRY, KERNELS, about
@@ -79,6 +80,8 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     if ours and "" not in branches and head not in branches:
         raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
     compiled = by_suffix and path.suffix == COMPILED
+    if ours:
+        say_weights(Path(model))
     if kernels == "native":
         demand_native("--kernels")
     with overriding("plain"):
@@ -99,10 +102,18 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
             _host_freeze(model=model, output=output, head=head)
 
 
+def say_weights(model: Path) -> None:
+    """Say in the log which file, step and weights are frozen, and warn of an average that still holds the start."""
+    weights = weights_of(read_checkpoint(model))
+    log.info("Freezing %s", weights.text)
+    if weights.warning is not None:
+        log.warning(weights.warning)
+
+
 def branch_types(model: str) -> dict[str, str]:
     """Type of the model of each branch of a checkpoint; the name of the only one is empty."""
-    checkpoint = read_checkpoint(Path(model))
-    branches = checkpoint.branches if checkpoint.multi_task else {"": checkpoint.params}
+    params = read_params(Path(model))
+    branches = params.get("model_dict") or {"": params}
     return {name: str(branch.get("type")) for name, branch in branches.items()}
 
 
@@ -112,13 +123,16 @@ def freeze_script(tester: Any, path: Path, native: bool) -> None:
     with replacing(path) as partial:
         save_script(tester, partial, native)
         check(partial, path, reference, tester.modifier is not None)
-    log.info("Saved frozen model to %s", path)
+    log_saved(path, tester.model)
     log.info(*(_about_native() if native else _ABOUT_PLAIN))
 
 
 def save_script(tester: Any, path: Path, native: bool) -> None:
     """Write the TorchScript form of a loaded checkpoint, with the data modifier if there is one."""
     set_native(tester.model, native)
+    untrained = tester.model.untrained_elements()
+    tester.model.untrained = [name if name in untrained else "" for name in tester.model.get_type_map()]
+    tester.model.elements_unchecked = len(untrained) > 0
     extra_files: dict[str, Any] = {"data_modifier.pth": "", ENTRY: json.dumps(about(tester.model, portable=True))}
     if tester.modifier is not None:
         buffer = io.BytesIO()
@@ -137,7 +151,7 @@ def freeze_compiled(tester: Any, path: Path, model: str, head: str | None) -> No
         _host_freeze(model=model, output=str(written), head=head)
         rearrange(written, partial, {ENTRY: json.dumps(about(tester.model, portable=False))})
         check(partial, path, reference)
-    log.info("Saved frozen model to %s", path)
+    log_saved(path, tester.model)
     log.info(_ABOUT_COMPILED, DEVICE.type, torch.__version__)
     if DEVICE.type == "cpu":
         log.info(_COMPILED_ON_CPU)
@@ -193,6 +207,14 @@ def check(file: Path, name: Path, reference: Reference, modified: bool = False) 
         ", ".join(doors),
         difference,
     )
+
+
+def log_saved(path: Path, model: ModelDPA4) -> None:
+    """Say what was written and which elements it had no training data with."""
+    log.info("Saved frozen model to %s", path)
+    untrained, everything = model.untrained_elements(), len(model.get_type_map())
+    if untrained:
+        log.info("%d of its %d elements had no training data: %s", len(untrained), everything, " ".join(untrained))
 
 
 _WHAT_TO_DO = (

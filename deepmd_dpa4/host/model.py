@@ -1,6 +1,8 @@
 """The DPA4 energy model of DeePMD-kit: every input becomes edges, then one forward path."""
 
+import json
 import logging
+import warnings
 from typing import Any, Final
 
 import torch
@@ -8,6 +10,7 @@ from deepmd.pt.model.model.dp_model import DPModelCommon
 from deepmd.pt.model.model.make_model import make_model
 from torch import Tensor
 
+from deepmd_dpa4.checkpoint.elements import trained_types, untrained_elements
 from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.config.model import ExecutionConfig
 from deepmd_dpa4.export.trace import ExportMethods
@@ -20,7 +23,7 @@ from deepmd_dpa4.host.graphs import GraphMethods
 from deepmd_dpa4.host.losses import check_loss
 from deepmd_dpa4.host.low_rank import fold_on_loading
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
-from deepmd_dpa4.host.state import store_nuclei, strict_loading
+from deepmd_dpa4.host.state import both_dialects, store_nuclei, strict_loading
 from deepmd_dpa4.host.statistics import bias_table
 from deepmd_dpa4.ops.select import set_native
 
@@ -43,6 +46,8 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
 
     model_type = "ener"
     native: Final[bool] = False
+    elements_unchecked: bool
+    untrained: list[str]
 
     def __init__(
         self,
@@ -57,7 +62,9 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         _HostModel.__init__(self, *args, **kwargs)
         execution = execution or ExecutionConfig()
         self.enable_tf32 = execution.enable_tf32
+        self.elements_unchecked, self.untrained = False, [""] * len(self.get_type_map())
         self.edge_schema = model_type_name.lower() in EDGE_SCHEMA_TYPES
+        both_dialects(self)
         fold_on_loading(self)
         strict_loading(self)
         store_nuclei(self, self.nuclear_charges)
@@ -71,6 +78,20 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         from deepmd_dpa4.host.build import build_model
 
         return build_model(model_params)
+
+    @torch.jit.unused
+    def trained_types(self) -> list[int]:
+        """Types that the training data held, as far as the model tells."""
+        return trained_types(*self._training())
+
+    @torch.jit.unused
+    def untrained_elements(self) -> list[str]:
+        """Elements of the type map that the training data lacked."""
+        return untrained_elements(*self._training())
+
+    @torch.jit.unused
+    def _training(self) -> tuple[dict[str, Any], list[float]]:
+        return json.loads(self.model_def_script), self.get_out_bias().flatten().tolist()
 
     @torch.jit.unused
     def nuclear_charges(self) -> Tensor | None:
@@ -144,6 +165,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
             (frames, 9), ``mask`` (frames, atoms) and on request ``atom_virial`` (frames, atoms, 9).
         """
         frames, atoms = atype.shape
+        self.warn_of_elements(atype)
         graph, scatter = self.graph_of(coord.view(frames, atoms, 3), atype, box)
         result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin, do_atomic_virial, True)
         predicted = {
@@ -158,6 +180,25 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         if self.recording():
             self.record(self.forward_embedding(coord, atype, box, fparam, aparam, charge_spin))
         return predicted
+
+    def warn_of_elements(self, atype: Tensor) -> None:
+        """Warn of elements without training data, in the first evaluation of a frozen file.
+
+        ``untrained`` holds their names, and an empty text for each other type.
+        """
+        if self.elements_unchecked and atype.numel() > 0:
+            self.elements_unchecked = False
+            found: list[str] = []
+            types: list[int] = torch.unique(atype).tolist()
+            for index in types:
+                if index >= 0 and self.untrained[index] != "":
+                    found.append(self.untrained[index])
+            if len(found) > 0:
+                warnings.warn(  # noqa: B028  (TorchScript knows no level)
+                    "the model had no training data with "
+                    + ", ".join(found)
+                    + ": what it predicts for structures that hold it is meaningless"
+                )
 
     @torch.jit.unused
     def set_matmul_precision(self, device: torch.device) -> None:
@@ -184,6 +225,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         communication tables ``comm_dict``. Neighbours beyond the cutoff are dropped, none is truncated.
         """
         descriptor = self.atomic_model.descriptor
+        self.warn_of_elements(extended_atype)
         frames = nlist.shape[0]
         coord = extended_coord.view(frames, -1, 3)
         graph, scatter = from_table(
@@ -246,6 +288,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
             DeePMD-kit's internal names.
         """
         frames = atype.shape[0]
+        self.warn_of_elements(atype)
         edges: Tensor | None = None
         if torch.jit.is_scripting():
             check_types(atype, self.atomic_model.descriptor.ntypes)

@@ -3,31 +3,29 @@
 Each side runs in a process of its own, because a process decides once which implementation owns the name ``dpa4``.
 """
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
+import torch
 
 from deepmd_dpa4.checkpoint.convert import Conversion
+from deepmd_dpa4.checkpoint.elements import trained_types
 from deepmd_dpa4.checkpoint.normalize import OFFICIAL
-from deepmd_dpa4.checkpoint.read import read_checkpoint
+from deepmd_dpa4.checkpoint.read import Checkpoint, read_checkpoint
 from deepmd_dpa4.host import official
 from deepmd_dpa4.host.naming import NEUTRAL
+from deepmd_dpa4.host.trial import Trial, displaced, random_trial
+from deepmd_dpa4.host.verify import STEP, Allowance
 from deepmd_dpa4.takeover import OFF, SWITCH
 
 QUANTITIES = {"energy": "eV", "forces": "eV/Angstrom", "virial": "eV"}
-LIMITS = {"float64": 1e-9}
-"""Allowed difference relative to the largest value, by precision; rounding of float32 is the other case."""
-LIMIT = 1e-4
-ATOMS, STRUCTURES = 10, 4
-CLOSEST = 1.1
+ATOMS = (11, 13, 15, 17)
+"""Numbers of atoms of the structures, which are periodic in turn."""
 
 Predictions = list[dict[str, np.ndarray]]
 
@@ -65,63 +63,50 @@ def report(source: Path, target: Path, wanted: Conversion) -> None:
     original = target if wanted.averaged else source
     neutral = any(params.get("type") == NEUTRAL for params in read_checkpoint(original).branches.values())
     differing = []
-    for name, params in checkpoint.branches.items():
+    for name in checkpoint.branches:
         head = name if checkpoint.multi_task else None
         other_head = head if wanted.averaged else head or wanted.branch
         sides = (Side(original, other_head, not by_official and not neutral), Side(target, head, by_official))
-        inputs = structures(params)
-        rows = differences(*(predict(side, inputs) for side in sides))
-        limit = LIMITS.get(params["descriptor"].get("precision", "float32"), LIMIT)
+        inputs = structures(checkpoint, name)
+        moved = [displaced(structure, STEP) for structure in inputs]
+        original_side, target_side = sides
+        predictions = predict(original_side, [*inputs, *moved])
+        one, answers, other = predictions[: len(inputs)], predictions[len(inputs) :], predict(target_side, inputs)
         branch = f", branch {name}" if head else ""
         compared = " and ".join(f"{side.path} by {side.name}" for side in sides)
         print(f"{compared}{branch}, {len(inputs)} random structures:")
-        for quantity, (largest, absolute) in rows.items():
-            print(f"  {quantity:7} up to {largest:10.4g}, difference {absolute:8.1e} {QUANTITIES[quantity]}")
-            if not absolute <= limit * largest:
-                differing.append(quantity)
+        for quantity, unit in QUANTITIES.items():
+            largest = max(float(np.abs(entry[quantity]).max()) for entry in one)
+            allowed = Allowance(largest, differences(one, answers)[quantity], precision(checkpoint, name))
+            off = differences(one, other)[quantity]
+            print(f"  {quantity:7} up to {largest:10.4g}, difference {off:8.1e} {unit}")
+            if not off <= allowed.value:
+                differing.append(f"the {quantity} of {original}: off by {off:.3g} {unit}, {allowed.reason(unit)}")
     if differing:
-        raise ValueError(f"{target} does not predict the {differing[0]} of {original}, see the differences above")
+        raise ValueError(f"{target} does not predict {differing[0]}")
 
 
-def structures(params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Random structures for a model: two in a skewed cell, two without; with the conditions that it takes."""
-    generator = np.random.default_rng(1)
-    names = [str(name) for name in params["type_map"]]
-    seen = (params.get("info") or {}).get("observed_type") or names
-    types = [index for index, name in enumerate(names) if name in seen] or list(range(len(names)))
+def structures(checkpoint: Checkpoint, branch: str) -> list[Trial]:
+    """Draw random structures of the elements that a branch was trained for, with the conditions that it takes."""
+    params = checkpoint.branches[branch]
+    bias = checkpoint.branch_tensors(branch)["atomic_model.out_bias"].flatten().tolist()
     fitting, descriptor = params["fitting_net"], params["descriptor"]
-    found = []
-    for index in range(STRUCTURES):
-        cell = 6.5 * np.eye(3) + np.tril(generator.uniform(-1, 1, (3, 3)), -1)
-        entry: dict[str, Any] = {
-            "coord": _positions(generator, cell).tolist(),
-            "cell": cell.tolist() if index % 2 == 0 else None,
-            "types": generator.choice(types, ATOMS).tolist(),
-        }
-        if fitting.get("numb_fparam"):
-            entry["fparam"] = generator.uniform(0, 1, fitting["numb_fparam"]).tolist()
-        if fitting.get("numb_aparam"):
-            entry["aparam"] = generator.uniform(0, 1, (ATOMS, fitting["numb_aparam"])).tolist()
-        if descriptor.get("add_chg_spin_ebd"):
-            entry["charge_spin"] = [float(index % 2), 1.0 + index % 2]
-        found.append(entry)
-    return found
+    charged = 2 if descriptor.get("add_chg_spin_ebd") else 0
+    conditions = (fitting.get("numb_fparam") or 0, fitting.get("numb_aparam") or 0, charged)
+    types = trained_types(params, bias)
+    return [
+        random_trial(atoms, np.random.default_rng(atoms).permutation(types).tolist(), index % 2 == 0, atoms, conditions)
+        for index, atoms in enumerate(ATOMS)
+    ]
 
 
-def _positions(generator: np.random.Generator, cell: np.ndarray) -> np.ndarray:
-    """Random positions in a cell, none too close to another or its images."""
-    shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T @ cell
-    placed: list[np.ndarray] = []
-    while len(placed) < ATOMS:
-        trial = generator.uniform(0, 1, 3) @ cell
-        images = [np.linalg.norm(trial - other + shifts, axis=1).min() for other in placed]
-        if not images or min(images) > CLOSEST:
-            placed.append(trial)
-    return np.array(placed)
+def precision(checkpoint: Checkpoint, branch: str) -> torch.dtype:
+    """Precision of the network of a branch."""
+    return checkpoint.branch_tensors(branch)["atomic_model.descriptor.radial_basis.adam_freqs"].dtype
 
 
-def predict(side: Side, inputs: list[dict[str, Any]]) -> Predictions:
-    """Predictions in a process of the implementation that is asked for.
+def predict(side: Side, inputs: list[Trial]) -> Predictions:
+    """Predict structures in a process of the implementation that is asked for.
 
     Raises
     ------
@@ -129,8 +114,8 @@ def predict(side: Side, inputs: list[dict[str, Any]]) -> Predictions:
         If it fails; with the last line that it printed.
     """
     with TemporaryDirectory() as folder:
-        given, result = Path(folder) / "structures.json", Path(folder) / "predictions.npz"
-        given.write_text(json.dumps(inputs), encoding="utf-8")
+        given, result = Path(folder) / "structures.npz", Path(folder) / "predictions.npz"
+        np.savez(given, **packed(inputs))  # type: ignore[arg-type]
         command = [sys.executable, "-m", __name__, str(side.path), side.head or "", str(given), str(result)]
         environment = {**os.environ, SWITCH: OFF if side.by_official else ""}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -141,13 +126,29 @@ def predict(side: Side, inputs: list[dict[str, Any]]) -> Predictions:
             return [{name: arrays[f"{name}{index}"] for name in QUANTITIES} for index in range(len(inputs))]
 
 
-def differences(one: Predictions, other: Predictions) -> dict[str, tuple[float, float]]:
-    """Largest value and largest difference of each quantity."""
+def packed(inputs: list[Trial]) -> dict[str, np.ndarray]:
+    """Arrays of structures, each by its name and the number of the structure."""
     return {
-        name: (
-            max(float(np.abs(entry[name]).max()) for entry in one),
-            max(float(np.abs(a[name] - b[name]).max()) for a, b in zip(one, other, strict=True)),
-        )
+        f"{item.name}{index}": value
+        for index, structure in enumerate(inputs)
+        for item in fields(Trial)
+        if (value := getattr(structure, item.name)) is not None
+    }
+
+
+def unpacked(arrays: dict[str, np.ndarray]) -> list[Trial]:
+    """Undo :func:`packed`."""
+    count = sum(name.startswith("coord") for name in arrays)
+    return [
+        Trial(**{item.name: arrays.get(f"{item.name}{index}") for item in fields(Trial)})  # type: ignore[arg-type]
+        for index in range(count)
+    ]
+
+
+def differences(one: Predictions, other: Predictions) -> dict[str, float]:
+    """Largest difference of each quantity."""
+    return {
+        name: max(float(np.abs(a[name] - b[name]).max()) for a, b in zip(one, other, strict=True))
         for name in QUANTITIES
     }
 
@@ -156,16 +157,16 @@ def evaluate(path: str, head: str, given: str, result: str) -> None:
     """Evaluate the structures of a file and write the predictions, in this process."""
     from deepmd.infer import DeepPot
 
+    from deepmd_dpa4.host.doors import evaluated
+
     potential = DeepPot(path, head=head or None)
-    arrays: dict[str, np.ndarray] = {}
-    for index, entry in enumerate(json.loads(Path(given).read_text(encoding="utf-8"))):
-        conditions = {
-            key: np.array(entry[key]).reshape(1, -1) for key in entry if key not in ("coord", "cell", "types")
-        }
-        cell = None if entry["cell"] is None else np.array(entry["cell"]).reshape(1, 9)
-        outputs = potential.eval(np.array(entry["coord"]).reshape(1, -1), cell, entry["types"], **conditions)
-        arrays |= {f"{name}{index}": value for name, value in zip(QUANTITIES, outputs[:3], strict=True)}
-    np.savez(result, **arrays)  # type: ignore[arg-type]
+    with np.load(given) as arrays:
+        inputs = unpacked(dict(arrays))
+    found: dict[str, np.ndarray] = {}
+    for index, structure in enumerate(inputs):
+        outputs = evaluated(potential, structure)
+        found |= {f"{name}{index}": value for name, value in zip(QUANTITIES, outputs, strict=True)}
+    np.savez(result, **found)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

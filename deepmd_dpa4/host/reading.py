@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import torch
-
+from deepmd_dpa4.checkpoint.archive import FileError
+from deepmd_dpa4.checkpoint.read import read_params
 from deepmd_dpa4.host.naming import NEUTRAL, OFFICIAL_NAMES
+from deepmd_dpa4.host.untrained import untrained_of
 from deepmd_dpa4.ops.native.load import load
 
 UNKNOWN = "Unknown builtin op: dpa4::"
@@ -50,6 +52,8 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
 def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
     """Make the constructor of DeePMD-kit's ``DeepEval`` run checkpoints that hold our classes without TorchScript.
 
+    It also notes which elements our models had no training data with.
+
     Parameters
     ----------
     construct : callable
@@ -63,17 +67,24 @@ def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(construct)
     def construct_unscripted(self: Any, model_file: Any, *args: Any, **kwargs: Any) -> None:
-        if str(model_file).endswith(".pt") and mentions_ours(model_params(model_file)):
+        if str(model_file).endswith(".pt") and holds_ours(Path(model_file)):
             kwargs["no_jit"] = True
         construct(self, model_file, *args, **kwargs)
+        model = self.dp.model["Default"]
+        if hasattr(model, "forward_systems"):
+            self.untrained = untrained_of(str(model_file), self)
+            # a frozen model would say it a second time
+            model.elements_unchecked = False
 
     return construct_unscripted
 
 
-def model_params(checkpoint: Any) -> Any:
-    """The ``model`` section that a checkpoint was trained with; its weights are not read."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return state.get("model", state).get("_extra_state", {}).get("model_params", {})
+def holds_ours(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint holds a model of ours; what is wrong with an unreadable one is left to DeePMD-kit."""
+    try:
+        return mentions_ours(read_params(checkpoint))
+    except (OSError, FileError):
+        return False
 
 
 def mentions_ours(section: Any) -> bool:

@@ -117,13 +117,16 @@ def rebind_reading() -> None:
 def rebind_inference() -> None:
     """``DeepEval`` scripts a model before it loads the weights, and a scripted model does not check what it loads.
 
-    DeePMD-kit 3.2 makes an exception for the name dpa4; ours is for all models with our classes.
+    DeePMD-kit 3.2 makes an exception for the name dpa4; ours is for all models with our classes. Elements without
+    training data are told where structures come in.
     """
     from deepmd.pt.infer.deep_eval import DeepEval
 
     from deepmd_dpa4.host.reading import unscripted
+    from deepmd_dpa4.host.untrained import warning_on_evaluation
 
     DeepEval.__init__ = unscripted(DeepEval.__init__)
+    DeepEval.eval = warning_on_evaluation(DeepEval.eval)
 
 
 def register() -> None:

@@ -1,18 +1,29 @@
 """Checkpoint keys: those of the official implementation, loaded strictly on every path."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deepmd_dpa4.checkpoint.dialect import is_exportable, translated
+from deepmd_dpa4.checkpoint.fit import MismatchError, fit, listed
+from deepmd_dpa4.checkpoint.layout import DESCRIPTOR
 from deepmd_dpa4.checkpoint.tables import NUCLEI, is_table
-from deepmd_dpa4.descriptor.network import Network
+from deepmd_dpa4.descriptor.network import VERSION, Network
+
+log = logging.getLogger("deepmd.dpa4")
 
 
 def lenient_tables(network: Network) -> None:
     """Let ``network`` load with or without index tables, and follow the version of what it loads."""
     network.register_load_state_dict_pre_hook(_settle_tables)
+
+
+def both_dialects(model: nn.Module) -> None:
+    """Let ``model`` load checkpoints of DeePMD-kit's backend ``pt-expt`` too."""
+    model.register_load_state_dict_pre_hook(_translate)
 
 
 def strict_loading(model: nn.Module) -> None:
@@ -34,10 +45,23 @@ def store_nuclei(model: nn.Module, charge: Callable[[], Tensor | None]) -> None:
     model.register_state_dict_post_hook(add)
 
 
+def _translate(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    own = {key: value for key, value in state.items() if key.startswith(prefix)}
+    if is_exportable(own):
+        for key in own:
+            del state[key]
+        state.update(translated(own))
+
+
 def _settle_tables(network: Network, state: dict[str, Any], prefix: str, *_: Any) -> None:
     # checkpoints from before versions were recorded follow the oldest rules
-    version = state.setdefault(prefix + "version_tensor", torch.tensor(1.0, dtype=torch.float64))
-    network.set_version(float(version))
+    version = float(state.setdefault(prefix + "version_tensor", torch.tensor(1.0, dtype=torch.float64)))
+    if version > VERSION:
+        raise MismatchError(
+            f"`version_tensor` of the checkpoint is {version:g} but must be at most {VERSION:g}: it follows rules of a "
+            "newer DPA4, which this deepmd-dpa4 does not know"
+        )
+    network.set_version(version)
     buffers = dict(network.named_buffers())
     stored = network.state_dict()
     own_tables = {name for name in buffers if is_table(name) and name in stored}
@@ -47,6 +71,16 @@ def _settle_tables(network: Network, state: dict[str, Any], prefix: str, *_: Any
             del state[key]
     for name in own_tables:
         state[prefix + name] = buffers[name]
+    _drop_stale(stored, state, prefix)
+
+
+def _drop_stale(stored: Mapping[str, Any], state: dict[str, Any], prefix: str) -> None:
+    names = [key[len(prefix) :] for key in state if key.startswith(prefix)]
+    stale = fit(names, stored, "").stale
+    for name in stale:
+        del state[prefix + name]
+    if stale:
+        log.info("left out %d tensors of the checkpoint that are no parameters of DPA4: %s", len(stale), listed(stale))
 
 
 def _check_state(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -54,12 +88,16 @@ def _check_state(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) 
     expected = {key for key in stored if not _optional(key)}
     transient = {name for name, _ in model.named_buffers()} - expected
     found = {key[len(prefix) :] for key in state if key.startswith(prefix)}
-    missing = sorted(expected - found - {NUCLEI})
-    unexpected = sorted(key for key in found - expected - transient if not _optional(key))
-    if missing or unexpected:
-        raise RuntimeError(
-            "the checkpoint does not fit this DPA4 model\n"
-            f"  missing keys: {', '.join(missing) or 'none'}\n  unexpected keys: {', '.join(unexpected) or 'none'}"
+    # nuclear charges follow from the elements, so a checkpoint may lack them
+    given = {key for key in found - transient if not _optional(key)} | (expected & {NUCLEI})
+    compared = fit(given, expected, DESCRIPTOR)
+    if compared.missing or compared.foreign:
+        raise MismatchError(
+            "the checkpoint does not fit this DPA4 model. An input has to repeat the options of the network that "
+            "`dpa4 info CHECKPOINT` shows, or take them by `--use-pretrain-script`; a checkpoint that does not fit its "
+            "own options is damaged\n"
+            f"  missing keys: {', '.join(compared.missing) or 'none'}\n"
+            f"  unexpected keys: {', '.join(compared.foreign) or 'none'}"
         )
     for name in transient & found:
         if name not in stored:

@@ -1,6 +1,7 @@
 """Random structures on which a frozen file is compared with its checkpoint, and their tables as LAMMPS makes them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,9 +41,9 @@ class Table:
 
 
 def random_trial(
-    atoms: int, ntypes: int, periodic: bool, seed: int, conditions: tuple[int, int, int] = (0, 0, 0)
+    atoms: int, types: Sequence[int], periodic: bool, seed: int, conditions: tuple[int, int, int] = (0, 0, 0)
 ) -> Trial:
-    """Atoms on random sites of a skewed grid, each displaced, of all types if there are enough atoms.
+    """Place atoms on random sites of a skewed grid, each displaced, of all ``types`` if there are enough atoms.
 
     ``conditions`` are the numbers of frame parameters, of parameters of each atom, and of charge and spin together.
     """
@@ -52,16 +53,22 @@ def random_trial(
     grid = np.stack(np.meshgrid(*[np.arange(sites)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     chosen = grid[rng.permutation(len(grid))[:atoms]]
     coord = chosen @ axes + rng.uniform(-JITTER, JITTER, (atoms, 3))
-    types = rng.permutation(np.arange(atoms) % ntypes)
+    kinds = rng.permutation(np.asarray(types)[np.arange(atoms) % len(types)])
     frame, atom, charged = conditions
     return Trial(
         coord,
-        types,
+        kinds,
         sites * axes if periodic else None,
         rng.uniform(size=frame) if frame else None,
         rng.uniform(size=(atoms, atom)) if atom else None,
         np.array(CHARGE_SPIN) if charged else None,
     )
+
+
+def displaced(structure: Trial, length: float) -> Trial:
+    """Move every atom by ``length``, in Angstrom, in a random direction."""
+    step = np.random.default_rng(3).normal(size=structure.coord.shape)
+    return replace(structure, coord=structure.coord + length * step / np.linalg.norm(step, axis=1, keepdims=True))
 
 
 def neighbor_table(structure: Trial, cutoff: float) -> Table:

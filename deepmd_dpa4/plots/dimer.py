@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from deepmd_dpa4.config.elements import contact
 from deepmd_dpa4.config.option import ConfigError
 from deepmd_dpa4.data.errors import DataError
 from deepmd_dpa4.graph.edges import Graph
@@ -15,6 +16,11 @@ from deepmd_dpa4.host.evaluate import Evaluator
 from deepmd_dpa4.host.structure import Structure
 from deepmd_dpa4.model.zbl import ZBL
 from deepmd_dpa4.plots.style import COLOURS, REFERENCE, picture
+
+CORE = 0.6
+"""Fraction of the sum of the covalent radii inside which the nuclei repel each other."""
+HOLE = 0.05
+"""Energy in eV by which the core has to lie below the rest to count as a hole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,29 @@ class PairCurve:
     """-dE/dr, eV/Angstrom: positive pushes apart."""
 
     @property
+    def core(self) -> float:
+        """Distance in Angstrom below which no pair is bound: 0.6 times the sum of the covalent radii, else 0."""
+        return CORE * (contact(*self.pair) or 0.0)
+
+    @property
     def minimum(self) -> tuple[float, float] | None:
-        """Distance and energy of the deepest point, if the curve has one inside its range."""
-        lowest = int(self.energy.argmin())
-        inside = 0 < lowest < len(self.energy) - 1 and self.energy[lowest] < 0
-        return (float(self.distance[lowest]), float(self.energy[lowest])) if inside else None
+        """Distance and energy of the deepest bound minimum outside the core; None if there is none."""
+        energy = self.energy
+        inner = (energy[1:-1] <= energy[:-2]) & (energy[1:-1] < energy[2:]) & (energy[1:-1] < 0)
+        found = np.flatnonzero(inner & (self.distance[1:-1] >= self.core)) + 1
+        return self._point(found[energy[found].argmin()]) if len(found) else None
+
+    @property
+    def hole(self) -> tuple[float, float] | None:
+        """Distance and energy of the lowest point inside the core, if it lies below all outside; else None."""
+        inside = self.distance < self.core
+        if not inside.any() or inside.all():
+            return None
+        lowest = int(np.where(inside, self.energy, np.inf).argmin())
+        return self._point(lowest) if self.energy[lowest] < self.energy[~inside].min() - HOLE else None
+
+    def _point(self, index: int) -> tuple[float, float]:
+        return float(self.distance[index]), float(self.energy[index])
 
 
 def model_curve(

@@ -1,9 +1,12 @@
 """The published training, section by section of an input; what a section is for is told in its ``_comment``."""
 
+import math
 from typing import Any
 
 STEPS = {"energy": 2_000_000, "multitask": 1_000_000, "finetune": 50_000}
 """Training steps of each task, unless the user says otherwise."""
+EMA_DECAY, LARGEST_SHARE = 0.999, 0.01
+"""Published decay of the average of the weights, and the part of the initial weights that may remain at the end."""
 FINETUNE_LR = 1e-4
 """Learning rate of a fine-tuning: about a quarter of that of a training."""
 
@@ -58,6 +61,11 @@ def loss(virial: bool) -> dict[str, Any]:
     }
 
 
+def ema_decay(steps: int) -> float:
+    """Decay of the average of the weights, low enough for the start to fade within ``steps``."""
+    return min(EMA_DECAY, math.floor(1e4 * LARGEST_SHARE ** (1 / steps)) / 1e4)
+
+
 def training(steps: int, seed: int, branches: int = 1) -> dict[str, Any]:
     """Everything of the section but the data: gradient clipping, averaged weights, and when something is written.
 
@@ -65,12 +73,13 @@ def training(steps: int, seed: int, branches: int = 1) -> dict[str, Any]:
     DeePMD-kit 3.2 would leave out all validation errors, and end with a division by zero at the first line before
     which a branch had no step.
     """
+    lower = "" if ema_decay(steps) == EMA_DECAY else f"; decay below the published {EMA_DECAY} for few steps"
     return {
-        "_comment": "published: gradients clipped at 5, averages of the weights (EMA) in checkpoints of their own",
+        "_comment": f"published: gradients clipped at 5, averages of the weights (EMA) in their own checkpoints{lower}",
         "numb_steps": steps,
         "gradient_max_norm": 5.0,
         "enable_ema": True,
-        "ema_decay": 0.999,
+        "ema_decay": ema_decay(steps),
         "disp_freq": min(1000, max(1, steps // 100)),
         **({"disp_avg": True} if branches == 1 else {}),
         "save_freq": min(2000, max(1, steps // 10)),

@@ -12,6 +12,7 @@ from deepmd_dpa4.host.structure import Prediction, Structure
 class EmtEvaluator:
     type_map = ["Cu", "Al"]
     rcut = 5.0
+    weights = None
 
     def __init__(self, model: object = None, head: str | None = None) -> None:
         self.widths = {"fparam": 0, "aparam": 0, "charge_spin": 0}

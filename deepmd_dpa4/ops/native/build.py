@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
+from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.ops.native import compiler as toolchain
 from deepmd_dpa4.ops.native.compiler import Compiler, find_compiler
 
@@ -22,7 +23,7 @@ OBJECTS = "objects"
 Report = Callable[[str], None]
 
 
-class BuildError(RuntimeError):
+class BuildError(UserError, RuntimeError):
     """The native kernels cannot be compiled here; the message says why and names the log, if there is one."""
 
 
