@@ -13,7 +13,7 @@ from torch import Tensor
 _FITTING = re.compile(r"\.fitting_net\.nets\.(?:_module_|_)?networks\.(\d+)\.")
 _HIDDEN = re.compile(r"\.hidden_layers\.(\d+)\.(w|b)$")
 _LINEAR = {"w": "matrix", "b": "bias"}
-_DERIVED = ".emask.type_mask"
+_DERIVED = ".type_mask"
 _CONSTANT = "atomic_model.dens_force_rmsd"
 
 

@@ -22,7 +22,7 @@ def broken(request: pytest.FixtureRequest, trained: Run, tmp_path_factory: pytes
         key = next(name for name in state if name.startswith(START + "fitting_net.") and state[name].dim() == 2)
         del state[key]
     else:
-        key = START + "descriptor.blocks.7.extra.weight"
+        key = START + "descriptor.blocks.7.so2_conv.pre_focus_mix.weight"
         state[key] = torch.zeros(2, 2)
     path = tmp_path_factory.mktemp("broken") / f"{request.param}.pt"
     torch.save(content, path)
