@@ -87,7 +87,8 @@ def conditions(record: Record) -> str:
     """Machine and settings in one line."""
     machine, settings = record.data["machine"], record.data["settings"]
     versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "deepmd-kit", "deepmd-dpa4"))
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
+    instructions = f" ({machine['instructions']})" if "instructions" in machine else ""
+    where = machine["gpu"] or f"{machine['cpu']}{instructions}, {machine['threads']} threads"
     parts = [where, versions, f"kernels: {settings['kernels']}"]
     parts += [f"{key}: {' '.join(settings[key])}" for key in ("set", "official environment") if settings[key]]
     parts += ["allocator settings"] if settings["allocator"] else []

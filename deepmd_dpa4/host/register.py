@@ -63,21 +63,26 @@ def rebind_freeze() -> None:
 def rebind_training() -> None:
     """A loss of type ``dens`` needs a head that only the official model has, and models are built before losses.
 
-    The input of the training is also where checkpoints get the version of this package from.
+    The input of the training is also where checkpoints get the version of this package from. The trainer fails on
+    checkpoints without the state of an optimizer.
 
     ``train`` looks ``get_trainer`` up in its module; the complete input passes through it.
     """
     import deepmd.pt.entrypoints.main as host_main
 
     from deepmd_dpa4.host import build, losses, low_rank
+    from deepmd_dpa4.host.resume import resumable
 
     host_get_trainer = host_main.get_trainer
 
-    def get_trainer(config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def get_trainer(
+        config: dict[str, Any], init_model: str | None = None, restart_model: str | None = None, *args: Any, **more: Any
+    ) -> Any:
         losses.settle(config)
         low_rank.check_host(config)
         build.sign(config)
-        trainer = host_get_trainer(config, *args, **kwargs)
+        with resumable(init_model) as init_model, resumable(restart_model) as restart_model:
+            trainer = host_get_trainer(config, init_model, restart_model, *args, **more)
         low_rank.check_branches(trainer, config)
         return trainer
 

@@ -15,7 +15,7 @@ import torch
 from tests.host.commands import BIN, ROOT, call, dp
 
 FOLDER = ROOT / "benchmarks"
-HELPERS = ("commands", "compare", "systems", "worker")
+HELPERS = ("commands", "compare", "crystals", "systems", "worker")
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
 ROUNDING = 1e-4
 

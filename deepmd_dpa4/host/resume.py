@@ -1,0 +1,40 @@
+"""Checkpoints that a training goes on from."""
+
+import logging
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from deepmd_dpa4.host.reading import holds_ours
+
+log = logging.getLogger("deepmd.dpa4")
+
+
+@contextmanager
+def resumable(checkpoint: str | None) -> Iterator[str | None]:
+    """Path of a checkpoint in a form that DeePMD-kit's trainer reads.
+
+    The trainer fails on files that hold weights under ``model`` and no ``optimizer``, as released models and averaged
+    weights do; it takes the bare weights, with a fresh optimizer.
+
+    Parameters
+    ----------
+    checkpoint : str, optional
+        File that ``--restart`` or ``--init-model`` names.
+    """
+    if checkpoint is None or not holds_ours(Path(checkpoint)):
+        yield checkpoint
+        return
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(checkpoint))
+    if "model" not in content or "optimizer" in content:
+        yield checkpoint
+        return
+    log.info("%s holds no state of the optimizer, which starts afresh", checkpoint)
+    with tempfile.TemporaryDirectory(prefix="dpa4-") as folder:
+        bare = Path(folder) / Path(checkpoint).name
+        torch.save(content["model"], bare)
+        yield str(bare)
