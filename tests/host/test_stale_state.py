@@ -100,6 +100,19 @@ def test_training(stale: Path, data: Data, option: str, tmp_path: Path) -> None:
     assert difference(found, predict(stale, data.frames).force) < SINGLE
 
 
+@pytest.mark.parametrize("option", ["--restart", "--init-model", "--finetune"])
+def test_weights_without_an_optimizer(stale: Path, data: Data, option: str, tmp_path: Path) -> None:
+    """As released models are stored, and files of averaged weights."""
+    weights = tmp_path / "weights.pt"
+    torch.save({"model": torch.load(stale, weights_only=True)["model"]}, weights)
+    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, steps=61, rate=1e-25)
+    content["learning_rate"] |= inputs.VANISHING
+    printed = dp("train", inputs.write(tmp_path, content), option, weights, "--skip-neighbor-stat", folder=tmp_path)
+    assert ("holds no state of the optimizer, which starts afresh" in printed) == (option != "--finetune")
+    found = predict(tmp_path / "model.ckpt.pt", data.frames).force
+    assert difference(found, predict(stale, data.frames).force) < SINGLE
+
+
 def test_change_bias_and_descriptors(stale: Path, trained: Run, data: Data, tmp_path: Path) -> None:
     dp("change-bias", stale, "-b", "1", "2", "-o", tmp_path / "shifted.pt", folder=tmp_path)
     shifted = predict(tmp_path / "shifted.pt", data.frames)
