@@ -32,14 +32,14 @@ grow(1)
 print("one step was fine", flush=True)
 if lmp.extract_setting("world_rank") == 0:
     pages = int(open("/proc/self/statm").read().split()[0])
-    limit = pages * resource.getpagesize() + 400_000_000
+    limit = pages * resource.getpagesize() + 250_000_000
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 grow({FACTOR})
 print("it went on")
 """
 
 
-@pytest.mark.parametrize(("kernels", "ranks", "factor"), [("plain", 1, 14), ("native", 1, 14), ("native", 2, 18)])
+@pytest.mark.parametrize(("kernels", "ranks", "factor"), [("plain", 1, 18), ("native", 1, 18), ("native", 2, 18)])
 def test_lammps_stops(trained: Run, kernels: str, ranks: int, factor: int, tmp_path: Path) -> None:
     """Of two ranks one has too little memory, while the other waits for its features."""
     if not (BIN / "lmp").exists():
