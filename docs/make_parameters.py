@@ -62,7 +62,7 @@ def sections() -> Iterator[tuple[str, list[type]]]:
 def summary(group: type) -> str:
     """First line of the documentation of a group, without its reference and full stop."""
     first = (group.__doc__ or "").splitlines()[0]
-    return re.sub(r"\s*\(specification [^)]*\)", "", first).rstrip(".")
+    return re.sub(r"\s*\(theory [^)]*\)", "", first).rstrip(".")
 
 
 def table(group: type) -> str:

@@ -59,7 +59,7 @@ def index_tables(config: DescriptorConfig, dtype: torch.dtype) -> dict[str, Tens
 
 
 def m_major(lmax: int, mmax: int) -> list[tuple[int, int]]:
-    """The kept (l, m) with, for each m > 0, all degrees of -m before all of +m (specification 1.3)."""
+    """The kept (l, m) with, for each m > 0, all degrees of -m before all of +m (theory 1.3)."""
     rows = [(l, 0) for l in range(lmax + 1)]
     for m in range(1, mmax + 1):
         rows += [(l, sign * m) for sign in (-1, 1) for l in range(m, lmax + 1)]

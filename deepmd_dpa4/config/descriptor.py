@@ -1,6 +1,6 @@
 """Options of the descriptor, grouped by the part of the network that reads them.
 
-Option names and defaults are those of DeePMD-kit 3.2.0 (specification 9.1); a flat input section is turned into
+Option names and defaults are those of DeePMD-kit 3.2.0 (theory 9.1); a flat input section is turned into
 these groups by :func:`deepmd_dpa4.config.parse.parse_descriptor`.
 """
 
@@ -15,7 +15,7 @@ PRECISIONS = ("float32", "float64", "default", "half", "float16", "bfloat16", "s
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryConfig:
-    """Edges, envelopes and the radial basis (specification 2)."""
+    """Edges, envelopes and the radial basis (theory 2)."""
 
     sel: int | tuple[int, ...] | str = option(
         256,
@@ -54,7 +54,7 @@ class GeometryConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig:
-    """First node state (specification 2.7, 3)."""
+    """First node state (theory 2.7, 3)."""
 
     channels: int = option(64, "Number of channels C of the node features.")
     use_env_seed: bool = option(
@@ -75,7 +75,7 @@ class EmbeddingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageConfig:
-    """The EMFA SO(2) convolution (specification 4)."""
+    """The EMFA SO(2) convolution (theory 4)."""
 
     lmax: int = option(3, "Highest degree l of the features.")
     mmax: int | None = option(1, "Highest order |m| mixed in the edge frame; null means `lmax`.")
@@ -144,7 +144,7 @@ class MessageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
-    """Products of fields on S2 and SO(3) grids (specification 5.4, 5.5)."""
+    """Products of fields on S2 and SO(3) grids (theory 5.4, 5.5)."""
 
     kmax: int = option(1, "Highest Wigner frame |k| of the SO(3) grids; at most the degree of the block.")
     grid_mlp: bool | tuple[bool, ...] = option(
@@ -187,7 +187,7 @@ class GridConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForwardConfig:
-    """Feed-forward networks and read-out (specification 5.3, 6.1)."""
+    """Feed-forward networks and read-out (theory 5.3, 6.1)."""
 
     ffn_neurons: int = option(0, "Hidden width; 0 = 8/3 (gated) or 4 times `channels`, rounded up to a multiple of 32.")
     ffn_so3_grid: bool = option(False, "SO(3) grid product as nonlinearity; overrides `s2_activation[1]`.")

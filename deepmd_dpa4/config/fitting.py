@@ -1,4 +1,4 @@
-"""Options of the energy fitting network (specification 6.2)."""
+"""Options of the energy fitting network (theory 6.2)."""
 
 from dataclasses import dataclass
 

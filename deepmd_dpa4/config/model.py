@@ -9,7 +9,7 @@ KERNELS = ("auto", "plain", "native")
 
 @dataclass(frozen=True, kw_only=True)
 class BridgingConfig:
-    """Zone bridging to a screened nuclear repulsion at short range (specification 7)."""
+    """Zone bridging to a screened nuclear repulsion at short range (theory 7)."""
 
     bridging_method: str = option("none", "Short-range potential: `none` or `zbl`.")
     bridging_r_inner: float = option(0.5, "Distance in Angstrom below which the network sees a frozen distance.")
@@ -53,7 +53,7 @@ class ExecutionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LowRankConfig:
-    """Fine-tuning by low-rank updates of the weights of the backbone (specification 8)."""
+    """Fine-tuning by low-rank updates of the weights of the backbone (theory 8)."""
 
     rank: int = option(8, "Rank r of the update of each weight.")
     alpha: float | None = option(None, "Updates are scaled by alpha / r; null stands for alpha = r.")

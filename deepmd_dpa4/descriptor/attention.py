@@ -1,4 +1,4 @@
-"""Envelope-gated attention of a receiver over its edges (specification 4.8).
+"""Envelope-gated attention of a receiver over its edges (theory 4.8).
 
 The weights live under the keys of the convolution, so this file holds functions of them.
 """

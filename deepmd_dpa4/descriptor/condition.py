@@ -1,4 +1,4 @@
-"""How edge condition and radial features reach the blocks (specification 2.5, 3.3)."""
+"""How edge condition and radial features reach the blocks (theory 2.5, 3.3)."""
 
 from typing import NamedTuple
 

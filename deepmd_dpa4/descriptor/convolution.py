@@ -1,4 +1,4 @@
-"""The EMFA convolution: edge-conditioned product, multi-focus streams, envelope-gated attention (specification 4)."""
+"""The EMFA convolution: edge-conditioned product, multi-focus streams, envelope-gated attention (theory 4)."""
 
 import torch
 from torch import Tensor, nn
@@ -188,7 +188,7 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         return readout.reshape(-1, readout.shape[readout.dim() - 1])
 
     def edge_weight(self, senders: Tensor, context: EdgeContext) -> Tensor:
-        """Weight of each edge in the sum of its receiver, (E, F, H) or (E, 1, 1) (specification 4.8)."""
+        """Weight of each edge in the sum of its receiver, (E, F, H) or (E, 1, 1) (theory 4.8)."""
         if self.attn_output_gate_norm is not None:
             return self.attention(senders[:, 0].reshape(-1, self.streams, self.stream_width), context)
         weight, source_gate = context.geometry.weight, context.source_gate

@@ -1,4 +1,4 @@
-r"""Edge-dependent mixing of degrees in the edge frame (specification 4.3).
+r"""Edge-dependent mixing of degrees in the edge frame (theory 4.3).
 
 A kernel :math:`k_e` mixes the degrees that share an order m, the same for +m and -m, which keeps SO(2)
 equivariance; channels are mixed only through a basis :math:`\beta` of low rank:

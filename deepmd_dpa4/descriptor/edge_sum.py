@@ -135,7 +135,7 @@ class EdgeSumMethods:
         return scale.index_select(1, self.degree_of_row)
 
     def edge_product(self, senders: Tensor, rotation: Tensor, context: EdgeContext) -> Tensor:
-        """Sender features in the edge frames times the edge condition, (E, rows, Cw) (specification 4.3)."""
+        """Sender features in the edge frames times the edge condition, (E, rows, Cw) (theory 4.3)."""
         sender = context.graph.sender
         mixer = self.radial_degree_mixer
         if mixer is None:
@@ -150,7 +150,7 @@ class EdgeSumMethods:
         return rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
 
     def focus_share(self, local: Tensor) -> Tensor | None:
-        """Weights of the focus streams of each edge against each other, (E, F, 1) (specification 4.6).
+        """Weights of the focus streams of each edge against each other, (E, F, 1) (theory 4.6).
 
         They are read from the scalars before the SO(2) layers and act after them.
         """

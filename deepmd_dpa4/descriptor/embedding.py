@@ -1,4 +1,4 @@
-"""First node state: types, local environment, geometry (specification 3)."""
+"""First node state: types, local environment, geometry (theory 3)."""
 
 import math
 
@@ -19,7 +19,7 @@ FILM_STRENGTH = math.log(0.01)
 
 
 class EnvironmentSeed(nn.Module):
-    r"""Invariants of the local environment matrix (specification 3.1).
+    r"""Invariants of the local environment matrix (theory 3.1).
 
     With :math:`m_e = (s, s\,v/r)`, :math:`s = w/r`, and an embedding :math:`g_e` of distance and types:
     :math:`A_i = n_i \sum_e m_e \otimes g_e`, and the result is :math:`(A_i^T A_i[:, :a])\,W`, (N, 2C).
@@ -75,7 +75,7 @@ class EnvironmentSeed(nn.Module):
 
 
 class GeometricEmbedding(nn.Module):
-    r"""Rows l >= 1 of the first state, :math:`n_i \sum_e S_{lm}(u_e)\,rad_e[l,c]` (specification 3.2).
+    r"""Rows l >= 1 of the first state, :math:`n_i \sum_e S_{lm}(u_e)\,rad_e[l,c]` (theory 3.2).
 
     The radial output matrix is applied after the sum over edges, once per degree.
     """

@@ -1,4 +1,4 @@
-"""Which parameters of a network a low-rank fine-tuning trains (specification 8)."""
+"""Which parameters of a network a low-rank fine-tuning trains (theory 8)."""
 
 import re
 

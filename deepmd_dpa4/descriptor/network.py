@@ -167,7 +167,7 @@ class Network(nn.Module):
         geometry = state.geometry
         radial_weight: Tensor | None = geometry.weight if self.weighted_radial else None
         condition = EdgeCondition(state.hidden, self.radial_embedding.output_matrix(), radial_weight, types)
-        # n_i of specification 2.6
+        # n_i of theory 2.6
         normalizer = torch.rsqrt(state.degree + self.degree_offset)
         context = EdgeContext(graph, geometry, condition, normalizer, state.source_gate)
         return context, self.initial_state(state, context)
@@ -189,7 +189,7 @@ class Network(nn.Module):
         return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision(device))
 
     def type_features(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
-        """T of all nodes, (M, C) (specification 2.7)."""
+        """T of all nodes, (M, C) (theory 2.7)."""
         types = self.type_embedding(graph.node_type)
         if self.charge_spin_embedding is not None:
             if charge_spin is None:

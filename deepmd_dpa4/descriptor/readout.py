@@ -1,4 +1,4 @@
-"""Read-out: l > 0 folded into invariants (specification 6.1)."""
+"""Read-out: l > 0 folded into invariants (theory 6.1)."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Source gate of zone bridging (specification 7.2)."""
+"""Source gate of zone bridging (theory 7.2)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Task condition of a shared fitting network (specification 6.2)."""
+"""Task condition of a shared fitting network (theory 6.2)."""
 
 import math
 

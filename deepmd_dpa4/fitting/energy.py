@@ -1,4 +1,4 @@
-"""Energy fitting network ``dpa4_ener`` (specification 6.2)."""
+"""Energy fitting network ``dpa4_ener`` (theory 6.2)."""
 
 import torch
 from torch import Tensor, nn

@@ -10,7 +10,7 @@ class CutoffEnvelope(nn.Module):
     r"""C3 envelope :math:`\mathrm{env}_p(r) = u^4 \sum_{k<p} \binom{k+3}{3} x^k`, u = 1 - x = clamp(1 - r/rcut, 0, 1).
 
     It is 1 at r = 0, and its value and three derivatives vanish at ``rcut`` (Angstrom); beyond it is exactly 0.
-    Distances of any shape in, the same shape out. Source: specification 2.2.
+    Distances of any shape in, the same shape out. Source: theory 2.2.
     """
 
     def __init__(self, rcut: float, exponent: int) -> None:
@@ -29,7 +29,7 @@ class CutoffEnvelope(nn.Module):
 
 
 class InnerClamp(nn.Module):
-    r"""Freeze distances below ``r_inner`` and let sources with a frozen neighbour fall silent (specification 7.1, 7.2).
+    r"""Freeze distances below ``r_inner`` and let sources with a frozen neighbour fall silent (theory 7.1, 7.2).
 
     With :math:`t = (r - r_1)/(r_2 - r_1)` clamped to [0, 1] the seen distance is
     :math:`\tilde r = r_1 + (r_2 - r_1)(20t^4 - 45t^5 + 36t^6 - 10t^7)` below :math:`r_2` and r above (three continuous

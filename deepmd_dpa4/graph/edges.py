@@ -55,7 +55,7 @@ class EdgeGeometry(NamedTuple):
 
 
 class EdgeFeatures(nn.Module):
-    """Edge vectors to :class:`EdgeGeometry` (specification 1.5, 2.1, 2.2, 3.1, 7.1).
+    """Edge vectors to :class:`EdgeGeometry` (theory 1.5, 2.1, 2.2, 3.1, 7.1).
 
     Parameters
     ----------

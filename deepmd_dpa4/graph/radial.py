@@ -1,4 +1,4 @@
-"""Radial bases (specification 2.3)."""
+"""Radial bases (theory 2.3)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Forces and virial from one gradient with respect to the edge vectors (specification 6.3)."""
+"""Forces and virial from one gradient with respect to the edge vectors (theory 6.3)."""
 
 import torch
 from torch import Tensor

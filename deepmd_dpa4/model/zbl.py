@@ -1,4 +1,4 @@
-"""Ziegler-Biersack-Littmark repulsion of screened nuclei (specification 7.3)."""
+"""Ziegler-Biersack-Littmark repulsion of screened nuclei (theory 7.3)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""S2 grid product as activation of edge features (specification 4.5, 5.4)."""
+"""S2 grid product as activation of edge features (theory 4.5, 5.4)."""
 
 import torch
 from torch import Tensor

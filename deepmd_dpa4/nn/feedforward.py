@@ -1,4 +1,4 @@
-"""Node-wise feed-forward network (specification 5.3)."""
+"""Node-wise feed-forward network (theory 5.3)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Gated activation of equivariant features (specification 5.2)."""
+"""Gated activation of equivariant features (theory 5.2)."""
 
 import torch
 from torch import Tensor, nn

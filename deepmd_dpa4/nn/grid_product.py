@@ -1,4 +1,4 @@
-"""Products of two fields through an S2 or SO(3) grid, with a scalar path (specification 5.4)."""
+"""Products of two fields through an S2 or SO(3) grid, with a scalar path (theory 5.4)."""
 
 import math
 
@@ -112,7 +112,7 @@ class GridTables(GridProduct):
 
 
 class GridOperation(nn.Module):
-    """Weights around the product on the grid: ``mlp`` or ``branch`` (specification 5.4, table "Grid operation")."""
+    """Weights around the product on the grid: ``mlp`` or ``branch`` (theory 5.4, table "Grid operation")."""
 
     def __init__(self, kind: str, self_mode: bool, width: int, branches: int, init: Initializer) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class FrameLinear(nn.Module):
 
 
 class MessageNodeProduct(GridNet):
-    """Product of the summed message with the node features on an SO(3) grid (specification 4.9).
+    """Product of the summed message with the node features on an SO(3) grid (theory 4.9).
 
     Query and context (D, N, F * W) with F streams; the result (D, N, F * W) is to be added to the query.
     """

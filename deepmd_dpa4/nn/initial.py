@@ -1,4 +1,4 @@
-"""Initial weights (specification 9.2). Every function returns a new parameter of the given shape."""
+"""Initial weights (theory 9.2). Every function returns a new parameter of the given shape."""
 
 import math
 

@@ -51,7 +51,7 @@ class SO3Linear(nn.Module):
     """One matrix per degree, shared by all m: (D, N, C_in) -> (D, N, C_out).
 
     ``weight`` is (L + 1, C_in, C_out); the optional bias acts on (0, 0). :meth:`adapt` adds a low-rank update to the
-    weight, whose factors are ``A_by_l`` and ``B_by_l``. Source: specification 5.3.
+    weight, whose factors are ``A_by_l`` and ``B_by_l``. Source: theory 5.3.
     """
 
     expand_index: Tensor

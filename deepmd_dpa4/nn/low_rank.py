@@ -1,4 +1,4 @@
-r"""Low-rank updates of frozen weights in fine-tuning (specification 8).
+r"""Low-rank updates of frozen weights in fine-tuning (theory 8).
 
 A weight W of shape (..., in, out) is used as
 

@@ -1,4 +1,4 @@
-"""Normalisation of equivariant and of scalar features (specification 5.1)."""
+"""Normalisation of equivariant and of scalar features (theory 5.1)."""
 
 import torch
 from torch import Tensor, nn

@@ -9,7 +9,7 @@ from deepmd_dpa4.nn.norm import ScalarRMSNorm
 
 
 class RadialMLP(nn.Module):
-    r"""Hidden layers :math:`h \leftarrow \mathrm{act}(\mathrm{norm}(hW))` of the radial network (specification 2.5).
+    r"""Hidden layers :math:`h \leftarrow \mathrm{act}(\mathrm{norm}(hW))` of the radial network (theory 2.5).
 
     The last matrix, :meth:`output_matrix`, is not applied here: everything that reads the radial
     features is linear in them, so the readers fold it into their own weights and the product over all edges, degrees

@@ -1,4 +1,4 @@
-"""Linear map in the edge frame that commutes with rotations about the edge (specification 4.5)."""
+"""Linear map in the edge frame that commutes with rotations about the edge (theory 4.5)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Tables over atom types, and the charge/spin condition of a frame (specification 2.7)."""
+"""Tables over atom types, and the charge/spin condition of a frame (theory 2.7)."""
 
 import torch
 from torch import Tensor, nn

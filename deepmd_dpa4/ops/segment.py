@@ -35,7 +35,7 @@ def envelope_softmax(
     .. math:: \alpha_e = \frac{w_e^2 g_e e^{\ell_e}}{z + \sum_{e' \to i} w_{e'}^2 g_{e'} e^{\ell_{e'}}}
 
     evaluated relative to the largest of :math:`\ln z` and :math:`\ell + 2\ln w` of each receiver, so that an empty
-    neighbourhood needs no special case (specification 4.8).
+    neighbourhood needs no special case (theory 4.8).
 
     Parameters
     ----------

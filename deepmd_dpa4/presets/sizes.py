@@ -1,4 +1,4 @@
-"""The published networks (specification 9.3)."""
+"""The published networks (theory 9.3)."""
 
 import copy
 import math
@@ -65,7 +65,7 @@ class Size:
         """Number of trainable parameters of descriptor and fitting net.
 
         A type has a row of C in one table and of C/4 in another. Several branches that share all weights are told apart
-        by FiLM (specification 6.2), whose number is added.
+        by FiLM (theory 6.2), whose number is added.
         """
         channels = self.options["channels"]
         rows = (channels + channels // 4) * (len(ELEMENTS) - types)

@@ -1,6 +1,6 @@
 r"""Edge frames: a rotation that turns the direction of an edge to +z.
 
-Any frame with :math:`R_e u = \hat z` gives the same energies, forces and parameter gradients (specification 1.5), so
+Any frame with :math:`R_e u = \hat z` gives the same energies, forces and parameter gradients (theory 1.5), so
 the two closed forms that are regular at one pole each are switched hard at the equator.
 """
 

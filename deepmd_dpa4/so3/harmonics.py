@@ -3,7 +3,7 @@ r"""Real spherical harmonics of the two bases, and the map that raises the degre
 :math:`Y^\circ_{lm}` are the textbook real harmonics without Condon-Shortley phase, with
 :math:`\sum_m Y^\circ_{lm}(u)^2 = 1` on the unit sphere. The backbone basis is
 :math:`S_{lm}(x,y,z) = Y^\circ_{lm}(-x,y,z)`, the basis of the S2 grids :math:`G_{lm}(x,y,z) = Y^\circ_{lm}(z,x,y)`
-(specification 1.2).
+(theory 1.2).
 """
 
 import math

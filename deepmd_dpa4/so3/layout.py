@@ -3,7 +3,7 @@
 *Packed* order is l = 0..L and, inside a degree, m = -l..l: row ``p = l**2 + l + m``. The *edge* order groups
 the coefficients of an edge frame by |m|: first m = 0 with l = 0..L; then for m = 1..M and l = m..L the pair
 (l, -m), (l, +m). A group is thus one contiguous block on which an SO(2)-equivariant map is one matrix.
-Source: specification 1.2, 1.3.
+Source: theory 1.2, 1.3.
 """
 
 
@@ -37,12 +37,12 @@ def edge_rows(lmax: int, mmax: int) -> list[tuple[int, int]]:
 
 
 def inverse_rotation_rescale(lmax: int, mmax: int) -> list[float]:
-    r"""Factor :math:`\kappa_l = \sqrt{(2l+1)/(2M+1)}` for l > M, else 1, of each packed row (specification 1.6)."""
+    r"""Factor :math:`\kappa_l = \sqrt{(2l+1)/(2M+1)}` for l > M, else 1, of each packed row (theory 1.6)."""
     return [((2 * degree + 1) / (2 * mmax + 1)) ** 0.5 if degree > mmax else 1.0 for degree in packed_degrees(lmax)]
 
 
 def frame_orders(kmax: int) -> list[int]:
-    """Frame order 0, -1, +1, -2, +2, ... of an SO(3) grid net (specification 5.4)."""
+    """Frame order 0, -1, +1, -2, +2, ... of an SO(3) grid net (theory 5.4)."""
     return [0] + [sign * order for order in range(1, kmax + 1) for sign in (-1, 1)]
 
 

@@ -2,7 +2,7 @@ r"""Tables of the S2 and SO(3) grids.
 
 A grid operation is a product of two band-limited fields followed by projection on the band. The rules below
 integrate such products exactly, so the operation is a fixed trilinear coupling, independent of the points, and
-commutes with rotations to rounding (specification 5.5). All tables are built in fp64.
+commutes with rotations to rounding (theory 5.5). All tables are built in fp64.
 """
 
 import math

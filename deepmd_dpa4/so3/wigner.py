@@ -8,7 +8,7 @@ row m = 0 is :math:`S_l(u)`. Polarising the symmetric multilinear form behind :m
 with the projection :math:`\Pi_l` of :func:`deepmd_dpa4.so3.harmonics.degree_raising`. Because n is a null vector,
 :math:`t^{(m)}_l` transforms as the component m, and its real and imaginary parts are the rows +m and -m up to a
 constant, which is read off at R = 1. All of it is polynomial in R: smooth at the poles, differentiable to any order.
-Specification 1.4; the derivation replaces the quaternion polynomials of the reference.
+Theory 1.4; the derivation replaces the quaternion polynomials of the reference.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Numbers of trainable parameters of the published models (specification 9.2, 9.3)."""
+"""Numbers of trainable parameters of the published models (theory 9.2, 9.3)."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Printed values of harmonics, frames, rotation matrices, envelopes and the basis (specification 14)."""
+"""Printed values of harmonics, frames, rotation matrices, envelopes and the basis (theory 10)."""
 
 import math
 
@@ -16,7 +16,7 @@ PRINTED = 0.5e-10
 
 
 def blended_quaternion(vector: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
-    """Quaternion of the smooth edge frame (specification 1.5)."""
+    """Quaternion of the smooth edge frame (theory 1.5)."""
 
     def normalised(q: torch.Tensor) -> torch.Tensor:
         return q / torch.sqrt((q * q).sum() + eps * eps)

@@ -1,4 +1,4 @@
-"""Energies, forces and virials of five models with weights given by a formula (specification 14)."""
+"""Energies, forces and virials of five models with weights given by a formula (theory 10)."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""The quadrature rules integrate what the grid products need exactly (specification 5.5)."""
+"""The quadrature rules integrate what the grid products need exactly (theory 5.5)."""
 
 import math
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def golden_weight(name: str, parameter: Tensor) -> Tensor:
-    """Value of the parameter with full name ``name`` by the recipe of specification 14."""
+    """Value of the parameter with full name ``name`` by the recipe of theory 10."""
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "adam_freqs":
         return parameter.detach().clone()
