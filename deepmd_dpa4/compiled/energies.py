@@ -1,15 +1,14 @@
 """Energies of a potential by compiled code."""
 
 import logging
-from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from deepmd_dpa4.compiled.lower import CompileError, Lowering, inductor
-from deepmd_dpa4.compiled.segment import Segment, Stage, UnsuitableSizes
-from deepmd_dpa4.compiled.stages import BLOCK_AXES, EDGES_STAGE, ENERGIES_STAGE, NODES_STAGE, Edges, run_block
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.compiled.segment import Segment, UnsuitableSizes
+from deepmd_dpa4.compiled.unit import EAGER, Unit, units_of
+from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.model.potential import PotentialMethods
 
 log = logging.getLogger("deepmd.dpa4")
@@ -19,13 +18,13 @@ MOST_EDGES = 2**19
 
 
 class CompiledEnergies:
-    r"""What :meth:`deepmd_dpa4.model.potential.PotentialMethods.energies_of` runs instead of plain torch.
+    r"""Drives the stages of a potential by compiled code.
 
-    Edges, first node state, each block, and read-out with fitting are stages of their own. For each there is code for
+    Edges, first node state, each block, and read-out with fitting are units of their own. For each there is code for
     its value y(x), for the pullback :math:`\bar y^T \partial y/\partial x`, and for the derivative of the pullback,
-    which training on forces needs. The last two recompute what they need, so that between forward and backward a stage
+    which training on forces needs. The last two recompute what they need, so that between forward and backward a unit
     keeps its inputs alone. Numbers of nodes and edges are symbols: nothing is compiled again when they change. Weights
-    are inputs, and stages that compute the same share their code.
+    are inputs, and units that compute the same share their code.
 
     Parameters
     ----------
@@ -45,26 +44,19 @@ class CompiledEnergies:
     def __reduce__(self) -> tuple[Any, ...]:
         return CompiledEnergies, (self.lowering,)
 
-    def __call__(
-        self,
-        potential: PotentialMethods,
-        graph: Graph,
-        fparam: Tensor | None,
-        aparam: Tensor | None,
-        charge_spin: Tensor | None,
-    ) -> Tensor | None:
-        """Energies of the atoms, (N,) float64 in eV; None where plain torch has to do it.
+    def __call__(self, potential: PotentialMethods, graph: Graph, values: dict[str, Tensor]) -> Tensor | None:
+        """Evaluate the energies of the atoms, (N,) float64 in eV; None where plain torch has to do it.
 
         That is the case for graphs with ghosts of other ranks, for the evaluation of large systems, which goes in
         tiles, for sizes that the code does not serve (less than two nodes or edges, and what the compiler requires
         besides), and after compilation has failed once, which a warning tells.
         """
-        if self.failed or graph.exchange is not None or graph.n_owned != graph.node_type.shape[0]:
+        if self.failed or graph.exchange is not None or graph.ends.n_receivers != graph.node_type.shape[0]:
             return None
-        if not potential.training and graph.receiver.shape[0] > MOST_EDGES:
+        if not potential.training and len(graph.vector) > MOST_EDGES:
             return None
         try:
-            energy = self.run(potential, graph, potential.of_atoms(fparam, graph), aparam, charge_spin)
+            return self.run(potential, graph, values)
         except UnsuitableSizes:
             self._tell_sizes(graph)
             return None
@@ -75,49 +67,33 @@ class CompiledEnergies:
             log.warning("compilation failed, the model runs without it: %s: %s", type(cause).__name__, reason)
             log.debug("compilation failed", exc_info=error)
             return None
-        if potential.zbl is not None:
-            energy = energy + potential.repulsion(graph)
-        return energy
 
     def _tell_sizes(self, graph: Graph) -> None:
         if not self._told_sizes:
             self._told_sizes = True
-            nodes, edges = graph.node_type.shape[0], graph.receiver.shape[0]
+            nodes, edges = len(graph.node_type), len(graph.vector)
             log.info("compiled code does not serve %d atoms with %d edges: such systems run without it", nodes, edges)
 
-    def run(
-        self,
-        potential: PotentialMethods,
-        graph: Graph,
-        fparam: Tensor | None,
-        aparam: Tensor | None,
-        charge_spin: Tensor | None,
-    ) -> Tensor:
-        """All stages; conditions (N, .) are those of atoms."""
-        network = potential.descriptor
-        nodes, edges = graph.node_type.shape[0], graph.receiver.shape[0]
-        roll = network.random_roll(graph.vector)
-        types = network.type_features(graph, charge_spin)
+    def run(self, potential: PotentialMethods, graph: Graph, values: dict[str, Tensor]) -> Tensor:
+        """Run all units."""
+        sizes = len(graph.node_type), len(graph.vector)
         structure = _structure(potential)
+        for position, unit in enumerate(units_of(potential.stages(graph.vector, True))):
+            if unit.name == EAGER:
+                for stage in unit.stages:
+                    values.update(potential.run_stage(stage, graph, values))
+            else:
+                segment = self._segment(unit, (position, structure))
+                made = segment(potential, sizes, *unit.arguments(graph, values))
+                values.update((name, value) for name, value in zip(unit.results, made) if value is not None)
+        return values["energy"]
 
-        def segment(stage: Stage, name: Any) -> Any:
-            key = name, structure
-            if key not in self._segments:
-                self._segments[key] = Segment(stage, self.lowering)
-            return partial(self._segments[key], potential, (nodes, edges))
-
-        ends = graph.sender, graph.receiver
-        state = Edges(*segment(EDGES_STAGE, "edges")(graph.vector, roll, graph.node_type, *ends))
-        first = segment(NODES_STAGE, "nodes")
-        x, normalizer = first(state.degree, state.environment, state.moments, types)
-        for index in range(len(network.blocks)):
-            stage = Stage(partial(run_block, index=index), **BLOCK_AXES)
-            geometry = state.weight, state.rotation, state.hidden, normalizer, state.source_gate
-            (x,) = segment(stage, index)(x, *geometry, types, *ends)
-        (energy,) = segment(ENERGIES_STAGE, "energies")(x, graph.node_type, fparam, aparam)
-        return energy
+    def _segment(self, unit: Unit, key: Any) -> Segment:
+        if key not in self._segments:
+            self._segments[key] = Segment(unit, self.lowering)
+        return self._segments[key]
 
 
 def _structure(potential: Any) -> tuple[Any, ...]:
-    """What loading a checkpoint or adding low-rank adapters changes in a potential that has been traced."""
+    """List what loading a checkpoint or adding low-rank adapters changes in a potential that has been traced."""
     return potential.descriptor.weighted_radial, tuple(name for name, _ in potential.named_parameters())

@@ -1,6 +1,5 @@
-"""One stage of a potential, traced, compiled and run."""
+"""One unit of a potential, traced, compiled and run."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -12,6 +11,7 @@ from deepmd_dpa4.compiled.executable import Pattern, executable
 from deepmd_dpa4.compiled.function import Call
 from deepmd_dpa4.compiled.lower import CompileError, Lowering
 from deepmd_dpa4.compiled.trace import Program, Spec, program_of, spec_of
+from deepmd_dpa4.compiled.unit import Unit
 
 Optionals = tuple[Tensor | None, ...]
 
@@ -21,28 +21,8 @@ class UnsuitableSizes(Exception):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A part of a potential as a function of tensors.
-
-    Attributes
-    ----------
-    function : Callable
-        Potential, numbers of nodes and edges, and the tensors of ``moving`` and ``fixed``, to a tuple; both may
-        have None where a potential has no such part.
-    moving : tuple[str, ...]
-        Axes, as in :func:`deepmd_dpa4.compiled.trace.spec_of`, of inputs that may depend on the edge vectors.
-    fixed : tuple[str, ...]
-        Axes of the others.
-    """
-
-    function: Callable[..., Optionals]
-    moving: tuple[str, ...]
-    fixed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Bound:
-    """A stage traced for one potential: its program, and where the inputs of the program come from."""
+    """A unit traced for one potential: its program, and where the inputs of the program come from."""
 
     program: Program
     arguments: tuple[int, ...]
@@ -57,14 +37,14 @@ class Bound:
 
 
 class Segment:
-    """Runs a stage; traced again for other types, devices and modes of training, but not for other sizes."""
+    """Runs a unit; traced again for other types, devices and modes of training, but not for other sizes."""
 
-    def __init__(self, stage: Stage, lowering: Lowering) -> None:
-        self.stage, self.lowering = stage, lowering
+    def __init__(self, unit: Unit, lowering: Lowering) -> None:
+        self.unit, self.lowering = unit, lowering
         self._bound: dict[Any, Bound] = {}
 
     def __call__(self, potential: Any, sizes: tuple[int, int], *arguments: Tensor | None) -> Optionals:
-        """Outputs of the stage.
+        """Compute the results of the unit.
 
         Raises
         ------
@@ -85,37 +65,36 @@ class Segment:
         return tuple(next(outputs) if present else None for present in bound.present)
 
     def _find(self, potential: Any, arguments: Optionals) -> Bound:
-        axes = self.stage.moving + self.stage.fixed
         specs = tuple(
             None if tensor is None else spec_of(tensor, letters)
-            for tensor, letters in zip(arguments, axes, strict=True)
+            for tensor, letters in zip(arguments, self.unit.axes, strict=True)
         )
         key = potential.training, specs
         if key not in self._bound:
             try:
-                self._bound[key] = bind(self.stage, potential, specs)
+                self._bound[key] = bind(self.unit, potential, specs)
             except Exception as error:
                 raise CompileError from error
         return self._bound[key]
 
 
 class _Root(nn.Module):
-    """Stage of a potential as a module, so that its weights can be exchanged."""
+    """Unit of a potential as a module, so that its weights can be exchanged."""
 
-    def __init__(self, stage: Stage, potential: nn.Module) -> None:
+    def __init__(self, unit: Unit, potential: nn.Module) -> None:
         super().__init__()
-        self.stage, self.potential = stage, potential
+        self.unit, self.potential = unit, potential
 
     def forward(self, *arguments: Any) -> Optionals:
-        return self.stage.function(self.potential, *arguments)
+        return self.unit(self.potential, *arguments)
 
 
-def bind(stage: Stage, potential: Any, specs: tuple[Spec | None, ...]) -> Bound:
-    """Trace a stage with the weights of the potential as inputs, and keep those it uses."""
+def bind(unit: Unit, potential: Any, specs: tuple[Spec | None, ...]) -> Bound:
+    """Trace a unit with the weights of the potential as inputs, and keep those it uses."""
     weights = dict(potential.named_parameters()) | dict(potential.named_buffers())
     names = list(weights)
     given = [index for index, spec in enumerate(specs) if spec is not None]
-    root = _Root(stage, potential)
+    root = _Root(unit, potential)
     present: tuple[bool, ...] = ()
 
     def function(nodes: int, edges: int, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -132,5 +111,5 @@ def bind(stage: Stage, potential: Any, specs: tuple[Spec | None, ...]) -> Bound:
     program, used = program_of(function, [spec for spec in specs if spec is not None] + of_weights)
     arguments = tuple(given[index] for index in used if index < len(given))
     used_weights = tuple(names[index - len(given)] for index in used if index >= len(given))
-    n_moving = sum(index < len(stage.moving) for index in arguments)
+    n_moving = sum(index < len(unit.moving) for index in arguments)
     return Bound(program, arguments, used_weights, present, n_moving)

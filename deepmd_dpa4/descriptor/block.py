@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.descriptor.condition import EdgeContext
 from deepmd_dpa4.descriptor.convolution import SO2Convolution
 from deepmd_dpa4.nn.feedforward import FeedForward, GridFeedForward, automatic_width
 from deepmd_dpa4.nn.initial import Initializer
@@ -15,7 +14,7 @@ MESSAGE_NORM_DELTA = 1.0
 
 
 def build_feed_forward(config: DescriptorConfig, lmax: int, init: Initializer) -> nn.Module:
-    """Feed-forward network of a block of degree ``lmax``."""
+    """Build the feed-forward network of a block of degree ``lmax``."""
     options, grid, common = config.feed_forward, config.grid, config.common
     channels, bias = config.embedding.channels, common.mlp_bias
     on_grid = options.ffn_so3_grid or grid.s2_activation[1]
@@ -62,30 +61,13 @@ class Block(nn.Module):
         # only the scalars of the last block are read, and without a norm behind it its last network can skip the rest
         self.scalar_output = last and config.feed_forward.so3_readout == "none" and not post_ffn
 
-    def forward(self, x: Tensor, context: EdgeContext) -> Tensor:
-        x = x[: self.size]
-        wide = self.widen(x)
-        return self.update(x, wide, self.sum_edges(wide, context), context.normalizer)
-
     def widen(self, x: Tensor) -> Tensor:
-        """Node features that the edges read, (D, N, Cw)."""
-        return self.so2_conv.pre_focus_mix(self.pre_so2_norm(x))
-
-    def sum_edges(self, wide: Tensor, context: EdgeContext) -> Tensor:
-        """Weighted sums over the edges of each receiver, (N, D, Cw)."""
-        return self.so2_conv.sum_edges(wide, context)
-
-    def spread(self, wide: Tensor, context: EdgeContext) -> Tensor:
-        """Widened features of all nodes, ghosts of other ranks included, (M, D, Cw)."""
-        return self.so2_conv.senders(wide, context.graph)
-
-    def sum_senders(self, senders: Tensor, context: EdgeContext) -> Tensor:
-        """Sums over edges (N, D, Cw) of the widened features of all nodes (M, D, Cw)."""
-        return self.so2_conv.sum_senders(senders, context)
+        """Compute the node features that the edges read, (D, N, Cw)."""
+        return self.so2_conv.pre_focus_mix(self.pre_so2_norm(x[: self.size]))
 
     def update(self, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor) -> Tensor:
-        """Next node features from the sums over edges (N, D, Cw); acts on each node alone."""
-        x = x + self.post_so2_norm(self.so2_conv.finish(summed, wide, normalizer))
+        """Compute the next node features from the sums over edges (N, D, Cw); acts on each node alone."""
+        x = x[: self.size] + self.post_so2_norm(self.so2_conv.finish(summed, wide, normalizer))
         remaining = len(self.ffns)
         for pre_norm, ffn, post_norm in zip(self.pre_ffn_norms, self.ffns, self.post_ffn_norms):
             remaining -= 1
@@ -94,8 +76,3 @@ class Block(nn.Module):
             else:
                 x = x + post_norm(ffn(pre_norm(x)))
         return x
-
-
-def is_covered(block: nn.Module) -> bool:
-    """Whether the edge part of a block has a native implementation."""
-    return block.so2_conv.covered  # type: ignore[union-attr, return-value]

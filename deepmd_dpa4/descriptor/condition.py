@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from deepmd_dpa4.graph.edges import EdgeGeometry, Graph
+from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.ops.pairs import Pairs
 from deepmd_dpa4.ops.product import Product
 
@@ -27,35 +27,19 @@ class EdgeCondition(NamedTuple):
     """t of all nodes, (M, C)."""
 
 
-class EdgeState(NamedTuple):
-    """What follows from the edges before any node feature exists."""
-
-    geometry: EdgeGeometry
-    """Weights and rotations of the edges."""
-    hidden: Tensor
-    """Last hidden radial features, (E, width)."""
-    source_gate: Tensor | None
-    """Gate of the sender of each edge, (E,); None without zone bridging."""
-    degree: Tensor
-    """Sum of the squared edge weights of the owned nodes, (N,)."""
-    environment: Tensor | None
-    """Sums of the environment seed, (N, 4, e)."""
-    moments: Tensor | None
-    """Sums of the geometric embedding, (N, D - 1, width)."""
-
-
 class EdgeContext(NamedTuple):
-    """What every block knows besides the node features."""
+    """What the sum over the edges of a block reads besides node features."""
 
-    graph: Graph
-    """Nodes and edges."""
-    geometry: EdgeGeometry
-    """Distances, weights and rotations of the edges."""
+    ends: Ends
+    """Nodes of the edges."""
+    weight: Tensor
+    """Edge weight w, (E,)."""
+    rotation: Tensor
+    """Rows of D, edge order, (E, rows, D); without their zeros, (E, nnz), for a block whose messages one operation
+    forms."""
     condition: EdgeCondition
     """Edge condition."""
-    normalizer: Tensor
-    """Degree normaliser n of the owned nodes, (N,)."""
-    source_gate: Tensor | None
+    gate: Tensor | None
     """Gate of the sender of each edge, (E,); None without zone bridging."""
 
 
@@ -68,7 +52,7 @@ class ConditionReader(nn.Module):
         self.product = Product()
 
     def read(self, context: EdgeContext, readout: Tensor, degrees: int) -> Tensor:
-        """Linear image of the edge condition.
+        """Read a linear image of the edge condition.
 
         Parameters
         ----------
@@ -84,7 +68,7 @@ class ConditionReader(nn.Module):
         Tensor
             (E, K).
         """
-        graph, condition = context.graph, context.condition
+        ends, condition = context.ends, context.condition
         channels = condition.type_feature.shape[1]
         radial_map = condition.output_matrix[:, : degrees * channels] @ readout
         radial = self.product(condition.hidden, radial_map)
@@ -92,11 +76,11 @@ class ConditionReader(nn.Module):
         if weight is not None:
             radial = radial * weight.unsqueeze(1)
         at_node = condition.type_feature @ readout.view(degrees, channels, readout.shape[1]).sum(dim=0)
-        return radial + self.pairs.sum_of_ends(at_node, graph.receiver, graph.sender)
+        return radial + self.pairs.sum_of_ends(at_node, ends.receiver, ends.sender)
 
     def read_degrees(self, context: EdgeContext, project: Tensor, degrees: int) -> Tensor:
-        """The edge condition of each degree through one map ``project`` (C, K): (E, degrees, K)."""
-        graph, condition = context.graph, context.condition
+        """Read the edge condition of each degree through one map ``project`` (C, K): (E, degrees, K)."""
+        ends, condition = context.ends, context.condition
         channels = condition.type_feature.shape[1]
         width = condition.hidden.shape[1]
         maps = condition.output_matrix[:, : degrees * channels].reshape(width, degrees, channels) @ project
@@ -104,5 +88,5 @@ class ConditionReader(nn.Module):
         weight = condition.weight
         if weight is not None:
             radial = radial * weight[:, None, None]
-        at_ends = self.pairs.sum_of_ends(condition.type_feature @ project, graph.receiver, graph.sender)
+        at_ends = self.pairs.sum_of_ends(condition.type_feature @ project, ends.receiver, ends.sender)
         return radial + at_ends.unsqueeze(1)

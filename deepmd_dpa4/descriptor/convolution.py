@@ -9,7 +9,7 @@ from deepmd_dpa4.descriptor.attention import HeadScores, stream_linear
 from deepmd_dpa4.descriptor.condition import ConditionReader, EdgeContext
 from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
 from deepmd_dpa4.descriptor.edge_sum import EdgeSumMethods
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
 from deepmd_dpa4.nn.gate import EdgeGate
 from deepmd_dpa4.nn.grid_product import MessageNodeProduct
@@ -17,8 +17,9 @@ from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import SO3Linear, WeightLinear
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
 from deepmd_dpa4.nn.so2_linear import SO2Linear
-from deepmd_dpa4.ops.exchange import fill_ghosts
-from deepmd_dpa4.ops.segment import envelope_softmax, native_envelope_softmax
+from deepmd_dpa4.ops.edge_message import EdgeMessage
+from deepmd_dpa4.ops.halo import fill_ghosts
+from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
 from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_degrees
 
 # Share of the focus weights that is spread evenly over the streams.
@@ -28,8 +29,9 @@ FOCUS_SMOOTHING = 0.02
 class SO2Convolution(EdgeSumMethods, nn.Module):
     """One message-passing step in the edge frames: node features (D, N, C) to messages (D, N, C).
 
-    In three parts, because the first and the last act on each node alone: ``pre_focus_mix`` widens the node features,
-    :meth:`sum_edges` forms the messages of the edges and sums them, :meth:`finish` turns the sums into messages.
+    In parts, because the first and the last act on each node alone: ``pre_focus_mix`` widens the node features,
+    :meth:`senders` copies them to where edges read them, :meth:`sum_edges` forms the messages of the edges and sums
+    them, :meth:`finish` turns the sums into messages.
 
     Parameters
     ----------
@@ -43,10 +45,6 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         Source of weights.
     """
 
-    __constants__ = ["covered", "native"]
-    native: bool = False
-    covered: bool
-    operator_shape: list[int]
     row: Tensor
     degree_of_row: Tensor
     kappa: Tensor
@@ -65,13 +63,13 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         self.in_frame = self.layers > 0 or message.radial_so2_mode != "none"
         self.whole = (lmax, mmax) == (top_lmax, top_mmax)
         self.condition, self.scores = ConditionReader(), HeadScores(max(self.heads, 1))
+        self.softmax, self.edge_message = EnvelopeSoftmax(), EdgeMessage(config, lmax, mmax)
         self._build_tables(top_lmax, top_mmax, init.dtype)
         self._build_stack(config, init)
         self._build_attention(init)
         self._build_focus(common.edge_norm, bias, init)
         self._build_edge_product(config, init)
         self._build_node_product(config, init)
-        self.describe_to_operator(config, top_mmax, init.dtype)
         self.pre_focus_mix = SO3Linear(lmax, channels, self.width, bias, init)
         self.post_focus_mix = SO3Linear(lmax, self.width, channels, bias, init, zero=True)
 
@@ -144,12 +142,8 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
             else None
         )
 
-    def sum_edges(self, wide: Tensor, context: EdgeContext) -> Tensor:
-        """Weighted sum over the edges of each receiver, (N, D, Cw), of the widened node features (D, N, Cw)."""
-        return self.sum_senders(self.senders(wide, context.graph), context)
-
     def senders(self, wide: Tensor, graph: Graph) -> Tensor:
-        """Features that the edges read: those of all nodes, ghosts of other ranks included, (M, D, Cw)."""
+        """Copy the features (D, N, Cw) to all nodes that the edges read, ghosts of other ranks included: (M, D, Cw)."""
         senders = wide.transpose(0, 1).contiguous()
         exchange = graph.exchange
         if exchange is not None:
@@ -157,47 +151,47 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
             senders = flat.view(-1, self.size, self.width)
         return senders
 
-    def sum_senders(self, senders: Tensor, context: EdgeContext) -> Tensor:
-        """Weighted sum over the edges of each receiver, (N, D, Cw), of the features of all nodes (M, D, Cw)."""
+    def sum_edges(self, senders: Tensor, context: EdgeContext) -> Tensor:
+        """Sum over the edges of each receiver, (N, D, Cw), from the features of all nodes (M, D, Cw)."""
         weight = self.edge_weight(senders, context)
-        if self.native and self.covered and not senders.is_cuda:
-            return self.native_sum(senders, weight, context)
+        if self.edge_message.serves(senders):
+            return self.sum_in_one(senders, weight, context)
         return self.plain_sum(senders, weight, context)
 
     def finish(self, summed: Tensor, wide: Tensor, normalizer: Tensor) -> Tensor:
-        """Messages (D, N, C) from the sums over edges; acts on each node alone."""
+        """Turn the sums over edges into messages (D, N, C); acts on each node alone."""
         message = self.scale_sum(summed, wide[0], normalizer).transpose(0, 1) * self.kappa[:, None, None]
         if self.message_node_grid_product is not None:
             message = message + self.message_node_grid_product(message, wide)
         return self.post_focus_mix(message)
 
     def degree_map(self) -> Tensor:
-        """Map from the edge condition (channels C) to one degree of r (width Cw)."""
+        """Map the edge condition (channels C) to one degree of r (width Cw)."""
         if self.radial_hidden_proj is not None:
             return self.radial_hidden_proj.weight
         return torch.eye(self.channels, dtype=self.kappa.dtype, device=self.kappa.device)
 
     def scalar_condition(self, readout: Tensor, context: EdgeContext) -> Tensor:
-        """Linear image of r[0], ``readout`` (Cw, K): (E, K)."""
+        """Read a linear image of r[0], ``readout`` (Cw, K): (E, K)."""
         return self.condition.read(context, self.project(readout), 1)
 
     def project(self, readout: Tensor) -> Tensor:
-        """A map from one or several degrees of r, (..., Cw, K), as a map from the edge condition, flattened rows."""
+        """Turn a map from one or several degrees of r, (..., Cw, K), into one from the edge condition, rows flattened."""
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
         return readout.reshape(-1, readout.shape[readout.dim() - 1])
 
     def edge_weight(self, senders: Tensor, context: EdgeContext) -> Tensor:
-        """Weight of each edge in the sum of its receiver, (E, F, H) or (E, 1, 1) (theory 4.8)."""
+        """Weigh each edge in the sum of its receiver, (E, F, H) or (E, 1, 1) (theory 4.8)."""
         if self.attn_output_gate_norm is not None:
             return self.attention(senders[:, 0].reshape(-1, self.streams, self.stream_width), context)
-        weight, source_gate = context.geometry.weight, context.source_gate
-        if source_gate is not None:
-            weight = weight * source_gate
+        weight, gate = context.weight, context.gate
+        if gate is not None:
+            weight = weight * gate
         return weight[:, None, None]
 
     def scale_sum(self, summed: Tensor, scalars: Tensor, normalizer: Tensor) -> Tensor:
-        """Output gates of the attention heads, or the degree normaliser without attention: (N, D, Cw)."""
+        """Apply the output gates of the attention heads, or the degree normaliser without attention: (N, D, Cw)."""
         if self.attn_output_gate_norm is None:
             return summed * normalizer[:, None, None]
         nodes = summed.shape[0]
@@ -207,21 +201,18 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         return (summed.view(shape) * gate[:, None, :, :, None]).flatten(2)
 
     def attention(self, scalars: Tensor, context: EdgeContext) -> Tensor:
-        """Attention weights of the edges, (E, F, H), from the scalars of all nodes (M, F, Cf)."""
+        """Compute the attention weights of the edges, (E, F, H), from the scalars of all nodes (M, F, Cf)."""
         assert self.attn_qk_norm is not None and self.attn_q_proj is not None and self.attn_k_proj is not None
         assert self.adamw_attn_logit_w is not None and self.adamw_attn_z_bias_raw is not None
-        graph, weight = context.graph, context.geometry.weight
+        ends, weight = context.ends, context.weight
         normed = self.attn_qk_norm(scalars)
-        query = stream_linear(normed[: graph.n_owned], self.attn_q_proj.weight)
+        query = stream_linear(normed[: ends.n_receivers], self.attn_q_proj.weight)
         key = stream_linear(normed, self.attn_k_proj.weight)
-        scores = self.scores(query, key, graph.receiver, graph.sender)
+        scores = self.scores(query, key, ends.receiver, ends.sender)
         same_stream = torch.eye(self.streams, dtype=weight.dtype, device=weight.device)
         readout = self.adamw_attn_logit_w.transpose(0, 1).unsqueeze(2) * same_stream[:, None, :, None]
         bias = self.scalar_condition(readout.reshape(self.width, -1), context)
         null_mass = functional.softplus(self.adamw_attn_z_bias_raw) + self.eps
         logits = scores + bias.view(-1, self.streams, self.heads)
         logits = logits.to(weight.dtype)
-        source_gate = context.source_gate
-        if self.native and not weight.is_cuda and source_gate is None:
-            return native_envelope_softmax(logits, weight, null_mass, graph.receiver, graph.n_owned)
-        return envelope_softmax(logits, weight, source_gate, null_mass, graph.receiver, graph.n_owned)
+        return self.softmax(logits, weight, context.gate, null_mass, ends.receiver, ends.n_receivers)

@@ -1,6 +1,6 @@
 """The edge part of a convolution: features of senders in the edge frames, mixed, turned back, summed (4.3 to 4.8).
 
-Two implementations: plain torch, which defines the meaning and serves every option, and one native operator.
+Plain torch, which defines the meaning and serves every option, or one operation, :mod:`deepmd_dpa4.ops.edge_message`.
 """
 
 from typing import TYPE_CHECKING
@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.descriptor.condition import ConditionReader, EdgeContext
 from deepmd_dpa4.descriptor.degree_mixer import DegreeMixer
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.nn.linear import WeightLinear
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
 from deepmd_dpa4.nn.so2_linear import join_orders, split_orders
+from deepmd_dpa4.ops.edge_message import EdgeMessage
 from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
 from deepmd_dpa4.ops.segment import segment_sum
 
-# What the native operator is written for; other networks run in plain torch.
-LARGEST_DEGREE, MOST_STREAMS, MOST_HEADS = 5, 8, 8
-
-
 class EdgeSumMethods:
-    """Both implementations, as methods of :class:`deepmd_dpa4.descriptor.convolution.SO2Convolution`."""
+    """Both ways, as methods of :class:`deepmd_dpa4.descriptor.convolution.SO2Convolution`."""
 
     # TorchScript reads the annotations of a class, so these exist for the type checker alone.
     if TYPE_CHECKING:
@@ -38,12 +34,11 @@ class EdgeSumMethods:
         smoothing: float
         in_frame: bool
         whole: bool
-        covered: bool
-        operator_shape: list[int]
         row: Tensor
         degree_of_row: Tensor
         kappa: Tensor
         condition: ConditionReader
+        edge_message: EdgeMessage
         so2_linears: nn.ModuleList
         non_linearities: nn.ModuleList
         radial_degree_mixer: DegreeMixer | None
@@ -56,28 +51,8 @@ class EdgeSumMethods:
         def project(self, readout: Tensor) -> Tensor: ...
         def scalar_condition(self, readout: Tensor, context: EdgeContext) -> Tensor: ...
 
-    def describe_to_operator(self, config: DescriptorConfig, top_mmax: int, dtype: torch.dtype) -> None:
-        """What the native operator has to know, and whether it covers these options."""
-        mixer, common = self.radial_degree_mixer, config.common
-        rank = 0 if mixer is None else mixer.copies
-        normed = int(self.focus_compete_norm is not None)
-        sizes = [self.lmax, self.mmax, top_mmax, self.streams, max(self.heads, 1), self.layers, rank, normed]
-        self.operator_shape = sizes
-        self.covered = (
-            1 <= self.lmax <= LARGEST_DEGREE
-            and self.layers > 0
-            and self.streams <= MOST_STREAMS
-            and self.heads <= MOST_HEADS
-            and common.activation_function.lower() == "silu"
-            and not common.mlp_bias
-            and not config.grid.s2_activation[0]
-            and not (mixer is not None and mixer.per_channel)
-            and dtype in (torch.float32, torch.float64)
-        )
-
-    def native_sum(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
-        """Edge features formed, mixed, turned back and summed per receiver by one operator: (N, D, Cw)."""
-        graph = context.graph
+    def sum_in_one(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
+        """Form, mix, turn back and sum the edge features by one operation: (N, D, Cw)."""
         mixer = self.radial_degree_mixer
         if mixer is None:
             features = senders
@@ -85,21 +60,11 @@ class EdgeSumMethods:
         else:
             features = mixer.sender_features(senders)
             kernels = self.condition.read(context, self.project(mixer.readout()), self.lmax + 1)
-        return torch.ops.dpa4.edge_message(
-            features,
-            context.geometry.compact,
-            kernels,
-            weight.expand(-1, self.streams, -1),
-            self.flat_stack(),
-            self.focus_readout(),
-            graph.sender,
-            graph.receiver,
-            graph.n_owned,
-            self.operator_shape,
-        )
+        stack, focus = self.flat_stack(), self.focus_readout()
+        return self.edge_message(features, context.rotation, kernels, weight, stack, focus, context.ends)
 
     def flat_stack(self) -> Tensor:
-        """All weights of the SO(2) layers in one vector, as checkpoints have them: each layer, then its gates."""
+        """Join all weights of the SO(2) layers in one vector, as checkpoints have them: each layer, then its gates."""
         parts: list[Tensor] = []
         for linear, activation in zip(self.so2_linears, self.non_linearities):
             parts += [weight.flatten() for weight in linear.weights()]  # type: ignore[operator]
@@ -109,7 +74,7 @@ class EdgeSumMethods:
         return torch.cat(parts)
 
     def focus_readout(self) -> Tensor | None:
-        """Weights that read the scores of the streams from their scalars, (F, Cf)."""
+        """Fold the weights that read the scores of the streams from their scalars, (F, Cf)."""
         if self.adamw_focus_compete_w is None:
             return None
         readout = self.adamw_focus_compete_w.t()
@@ -118,8 +83,8 @@ class EdgeSumMethods:
         return readout
 
     def plain_sum(self, senders: Tensor, weight: Tensor, context: EdgeContext) -> Tensor:
-        """The same in plain torch, which defines what the operator computes."""
-        rotation = context.geometry.rotation
+        """Do the same in plain torch, which defines what the operation computes."""
+        rotation = context.rotation
         if not self.whole:
             rotation = rotation.index_select(1, self.row)[:, :, : self.size]
         local = self.edge_product(senders, rotation, context)
@@ -127,16 +92,16 @@ class EdgeSumMethods:
         local = self.mix(local, context)
         if share is not None:
             weight = weight * share
-        return self.weighted_sum(local, weight, rotation, context.graph)
+        return self.weighted_sum(local, weight, rotation, context.ends)
 
     def degree_condition(self, context: EdgeContext) -> Tensor:
-        """Edge condition r for each row of the edge features, (E, rows, Cw)."""
+        """Spread the edge condition r over the rows of the edge features, (E, rows, Cw)."""
         scale = self.condition.read_degrees(context, self.degree_map(), self.lmax + 1)
         return scale.index_select(1, self.degree_of_row)
 
     def edge_product(self, senders: Tensor, rotation: Tensor, context: EdgeContext) -> Tensor:
-        """Sender features in the edge frames times the edge condition, (E, rows, Cw) (theory 4.3)."""
-        sender = context.graph.sender
+        """Multiply sender features in the edge frames with the edge condition, (E, rows, Cw) (theory 4.3)."""
+        sender = context.ends.sender
         mixer = self.radial_degree_mixer
         if mixer is None:
             if self.in_frame:
@@ -150,7 +115,7 @@ class EdgeSumMethods:
         return rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
 
     def focus_share(self, local: Tensor) -> Tensor | None:
-        """Weights of the focus streams of each edge against each other, (E, F, 1) (theory 4.6).
+        """Weigh the focus streams of each edge against each other, (E, F, 1) (theory 4.6).
 
         They are read from the scalars before the SO(2) layers and act after them.
         """
@@ -166,7 +131,7 @@ class EdgeSumMethods:
         return share.unsqueeze(2)
 
     def mix(self, local: Tensor, context: EdgeContext) -> Tensor:
-        r"""Residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
+        r"""Apply the residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
         if self.layers == 0:
             return local
         groups = split_orders(local, self.lmax, self.mmax, self.streams)
@@ -182,23 +147,23 @@ class EdgeSumMethods:
         return join_orders(groups, self.stream_width)
 
     def bias_factor(self, layer: int, width: int, context: EdgeContext) -> Tensor | None:
-        """Factor r[0] w (F, E, width) that lets the bias of the first layer vanish with the edge."""
+        """Compute the factor r[0] w (F, E, width) that lets the bias of the first layer vanish with the edge."""
         if layer > 0 or self.so2_linears[0].bias0 is None:
             return None
         identity = torch.eye(self.width, dtype=self.kappa.dtype, device=self.kappa.device)
-        factor = self.scalar_condition(identity, context) * context.geometry.weight.unsqueeze(1)
+        factor = self.scalar_condition(identity, context) * context.weight.unsqueeze(1)
         factor = factor.view(-1, self.streams, self.stream_width).transpose(0, 1)
         return torch.cat([factor, factor], dim=2) if width > self.stream_width else factor
 
-    def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, graph: Graph) -> Tensor:
+    def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, ends: Ends) -> Tensor:
         """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""
         if weight.shape[1] * weight.shape[2] == 1:
             if not self.in_frame:
-                return segment_sum(local * weight, graph.receiver, graph.n_owned)
-            return rotate_back_sum(local, rotation * weight, graph.receiver, graph.n_owned)
+                return segment_sum(local * weight, ends.receiver, ends.n_receivers)
+            return rotate_back_sum(local, rotation * weight, ends.receiver, ends.n_receivers)
         shape = [local.shape[0], local.shape[1], weight.shape[1], weight.shape[2]]
         shape.append(self.width // (weight.shape[1] * weight.shape[2]))
         local = (local.view(shape) * weight[:, None, :, :, None]).flatten(2)
         if not self.in_frame:
-            return segment_sum(local, graph.receiver, graph.n_owned)
-        return rotate_back_sum(local, rotation, graph.receiver, graph.n_owned)
+            return segment_sum(local, ends.receiver, ends.n_receivers)
+        return rotate_back_sum(local, rotation, ends.receiver, ends.n_receivers)

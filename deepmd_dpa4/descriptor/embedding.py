@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Ends, Graph
 from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import MatrixLinear
 from deepmd_dpa4.nn.type_embedding import TypeEmbedding
+from deepmd_dpa4.ops.outer_sum import OuterSum
 from deepmd_dpa4.ops.product import Product
-from deepmd_dpa4.ops.segment import outer_sum
 from deepmd_dpa4.so3.layout import packed_degrees
 
 FILM_STRENGTH = math.log(0.01)
@@ -24,8 +24,6 @@ class EnvironmentSeed(nn.Module):
     With :math:`m_e = (s, s\,v/r)`, :math:`s = w/r`, and an embedding :math:`g_e` of distance and types:
     :math:`A_i = n_i \sum_e m_e \otimes g_e`, and the result is :math:`(A_i^T A_i[:, :a])\,W`, (N, 2C).
     """
-
-    native: torch.jit.Final[bool] = False
 
     def __init__(self, config: DescriptorConfig, ntypes: int, init: Initializer) -> None:
         super().__init__()
@@ -43,14 +41,12 @@ class EnvironmentSeed(nn.Module):
         self.output_proj = MatrixLinear(self.embed_width * self.axis, 2 * channels, False, init)
         nn.init.zeros_(self.output_proj.matrix)
         self.activation = Activation(config.common.activation_function)
-        self.product = Product()
+        self.product, self.outer_sum = Product(), OuterSum()
 
     def sum_edges(self, basis: Tensor, matrix: Tensor, graph: Graph) -> Tensor:
-        r""":math:`\sum_e m_e \otimes g_e` of the owned nodes, (N, 4, e); ``matrix`` (E, 4) holds m."""
-        embedded = self.embed(basis, graph)
-        if self.native and not basis.is_cuda:
-            return torch.ops.dpa4.outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
-        return outer_sum(matrix, embedded, graph.receiver, graph.n_owned)
+        r"""Sum :math:`m_e \otimes g_e` over the edges of owned nodes, (N, 4, e); ``matrix`` (E, 4) holds m."""
+        ends = graph.ends
+        return self.outer_sum(matrix, self.embed(basis, graph), ends.receiver, ends.n_receivers)
 
     def forward(self, environment: Tensor) -> Tensor:
         """Scale and shift (N, 2C) from the normalised sums A, (N, 4, e)."""
@@ -58,7 +54,7 @@ class EnvironmentSeed(nn.Module):
         return self.output_proj(invariants.flatten(1))
 
     def embed(self, basis: Tensor, graph: Graph) -> Tensor:
-        """g_e, (E, e). The second radial layer is folded into the first joint one, whose type part acts on nodes."""
+        """Compute g_e, (E, e). The second radial layer is folded into the first joint one, whose type part acts on nodes."""
         joint = self.g_layer1.matrix
         width = self.rbf_proj_layer2.matrix.shape[1]
         folded = self.rbf_proj_layer2.matrix @ joint[:width]
@@ -66,7 +62,7 @@ class EnvironmentSeed(nn.Module):
         types = self.env_type_embed(graph.node_type)
         of_sender = types @ joint[width : width + self.type_width]
         of_receiver = types @ joint[width + self.type_width :]
-        hidden = radial + of_sender.index_select(0, graph.sender) + of_receiver.index_select(0, graph.receiver)
+        hidden = radial + of_sender.index_select(0, graph.ends.sender) + of_receiver.index_select(0, graph.ends.receiver)
         if self.rbf_proj_layer2.bias is not None:
             hidden = hidden + self.rbf_proj_layer2.bias @ joint[:width]
         if self.g_layer1.bias is not None:
@@ -80,20 +76,17 @@ class GeometricEmbedding(nn.Module):
     The radial output matrix is applied after the sum over edges, once per degree.
     """
 
-    native: torch.jit.Final[bool] = False
     degree: Tensor
 
     def __init__(self, lmax: int) -> None:
         super().__init__()
         self.degrees = lmax + 1
-        self.product = Product()
+        self.product, self.outer_sum = Product(), OuterSum()
         self.register_buffer("degree", torch.tensor(packed_degrees(lmax)[1:]), persistent=False)
 
-    def sum_edges(self, zonal: Tensor, hidden: Tensor, graph: Graph) -> Tensor:
-        """Sums over the edges of the owned nodes before the radial matrix, (N, D - 1, width)."""
-        if self.native and not zonal.is_cuda:
-            return torch.ops.dpa4.outer_sum(zonal, hidden, graph.receiver, graph.n_owned)
-        return outer_sum(zonal, hidden, graph.receiver, graph.n_owned)
+    def sum_edges(self, zonal: Tensor, hidden: Tensor, ends: Ends) -> Tensor:
+        """Sum over the edges of the owned nodes, before the radial matrix: (N, D - 1, width)."""
+        return self.outer_sum(zonal, hidden, ends.receiver, ends.n_receivers)
 
     def forward(self, moments: Tensor, output_matrix: Tensor) -> Tensor:
         """Rows l >= 1 of the owned nodes, (D - 1, N, C), from the normalised sums (N, D - 1, width)."""

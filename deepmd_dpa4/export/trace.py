@@ -79,8 +79,10 @@ class ExportMethods:
             *tables: Tensor,
         ) -> dict[str, Tensor]:
             owned = self.graph_of_edges(extended_atype, edge_index, edge_vec, edge_mask)  # type: ignore[attr-defined]
-            graph = owned._replace(n_owned=atype.shape[1], exchange=dict(zip(TABLES, tables, strict=True)))
+            ends = owned.ends._replace(n_receivers=atype.shape[1])
+            graph = owned._replace(ends=ends, exchange=dict(zip(TABLES, tables, strict=True)))
             scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], extended_atype.shape[1])
-            return self.derive_common(graph, scatter, atype, fparam, aparam, charge_spin)  # type: ignore[attr-defined]
+            conditions = self.conditions(fparam, aparam, charge_spin, atype.shape[0], graph.vector)  # type: ignore[attr-defined]
+            return self.derive_common(graph, scatter, atype, conditions)  # type: ignore[attr-defined]
 
         return trace(lower, inputs)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from vesin_torch import NeighborList
 
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Ends, Graph
 
 # Two atoms closer than this (Angstrom) are one site counted twice, not a pair.
 COINCIDENT = 1e-5
@@ -125,7 +125,7 @@ def search(
     if not bool(keep.all()):
         sender, receiver, vector = sender[keep], receiver[keep], vector[keep]
     frame_of_node = torch.arange(frames, device=atype.device).repeat_interleave(atoms)
-    return Graph(node_type, frames * atoms, frame_of_node, sender, receiver, vector, None)
+    return Graph(node_type, frame_of_node, Ends(sender, receiver, frames * atoms), vector, None)
 
 
 def sort_edges(edges: Tensor, receiver: Tensor) -> Tensor:
@@ -223,14 +223,13 @@ def from_table(
     if exchange is not None:
         check_exchange(exchange, nall - nloc)
         frame = torch.zeros_like(types)
-        return Graph(types, nloc, frame, sender, receiver_node, vector, exchange), scatter
+        return Graph(types, frame, Ends(sender, receiver_node, nloc), vector, exchange), scatter
     if mapping is not None:
         owner = (mapping[:, :nall] + torch.arange(frames, device=table.device).unsqueeze(1) * nloc).flatten()
-        graph = Graph(owned_type, frames * nloc, frame, owner.index_select(0, sender), receiver_node, vector, None)
-        return graph, scatter
-    if nall > nloc:
+        sender = owner.index_select(0, sender)
+    elif nall > nloc:
         raise ValueError(
             "there are ghost atoms but neither their owners nor communication tables; "
             "in LAMMPS add `atom_modify map yes` before the box is created"
         )
-    return Graph(owned_type, frames * nloc, frame, sender, receiver_node, vector, None), scatter
+    return Graph(owned_type, frame, Ends(sender, receiver_node, frames * nloc), vector, None), scatter

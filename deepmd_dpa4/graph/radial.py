@@ -18,8 +18,7 @@ class BesselBasis(nn.Module):
         self.adam_freqs = nn.Parameter(frequencies.to(dtype).unsqueeze(0))
 
     def forward(self, distance: Tensor) -> Tensor:
-        r = distance.unsqueeze(1)
-        return torch.sin(self.adam_freqs * r) / r
+        return bessel_functions(distance, self.adam_freqs)
 
 
 class GaussianBasis(nn.Module):
@@ -34,3 +33,9 @@ class GaussianBasis(nn.Module):
     def forward(self, distance: Tensor) -> Tensor:
         scaled = (distance.unsqueeze(1) - self.adam_freqs) / self.width
         return torch.exp(-0.5 * scaled * scaled)
+
+
+def bessel_functions(distance: Tensor, frequencies: Tensor) -> Tensor:
+    r"""Evaluate :math:`\sin(\omega_n r)/r` for distances (E,) and frequencies (1, n_radial)."""
+    r = distance.unsqueeze(1)
+    return torch.sin(frequencies * r) / r

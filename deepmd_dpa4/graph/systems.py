@@ -1,42 +1,18 @@
 """Systems of different sizes, periodic in any of their directions, as one set of edges."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.graph.graph import Ends, Graph
 from deepmd_dpa4.graph.neighbors import search
-
-
-class System(NamedTuple):
-    """One system and its edges."""
-
-    atype: Tensor
-    """Types, (n,) int64."""
-    edge_index: Tensor
-    """Sender and receiver of each edge, (2, E), sorted by receiver."""
-    edge_vec: Tensor
-    """Edge vectors, (E, 3) float64, Angstrom."""
-
-
-class Batch(NamedTuple):
-    """Systems one after the other."""
-
-    atype: Tensor
-    """Type of each atom, (N,) int64."""
-    system: Tensor
-    """System of each atom, (N,) int64."""
-    edge_index: Tensor
-    """Sender and receiver of each edge, (2, E), sorted by receiver."""
-    edge_vec: Tensor
-    """Edge vectors, (E, 3) float64, Angstrom."""
 
 
 def find_edges(
     coord: Tensor, atype: Tensor, cell: Tensor | None, periodic: Sequence[bool], rcut: float, ntypes: int
-) -> System:
-    """All pairs of one system within the cutoff.
+) -> Graph:
+    """Find all pairs of one system within the cutoff.
 
     Parameters
     ----------
@@ -57,14 +33,12 @@ def find_edges(
         As :func:`full_cell` and :func:`~deepmd_dpa4.graph.neighbors.search`.
     """
     box = full_cell(coord, cell, periodic, rcut)
-    graph = search(
-        coord.unsqueeze(0), atype.unsqueeze(0), None if box is None else box.unsqueeze(0), rcut, ntypes, None
-    )
-    return System(atype, torch.stack([graph.sender, graph.receiver]), graph.vector)
+    cells = None if box is None else box.unsqueeze(0)
+    return search(coord.unsqueeze(0), atype.unsqueeze(0), cells, rcut, ntypes, None)
 
 
 def full_cell(coord: Tensor, cell: Tensor | None, periodic: Sequence[bool], rcut: float) -> Tensor | None:
-    """Cell, periodic in all directions, in which the same atoms interact.
+    """Extend a cell to one, periodic in all directions, in which the same atoms interact.
 
     Each direction without periodicity becomes one at right angles to all others and so long that no atom is within
     the cutoff of an image along it.
@@ -108,14 +82,16 @@ def full_cell(coord: Tensor, cell: Tensor | None, periodic: Sequence[bool], rcut
     return full
 
 
-def join(systems: Sequence[System]) -> Batch:
-    """Systems one after the other, atoms and edges renumbered."""
-    sizes = torch.tensor([len(system.atype) for system in systems])
+def join(systems: Sequence[Graph]) -> Graph:
+    """Put systems one after the other, atoms and edges renumbered; the frame of an atom is its system."""
+    sizes = torch.tensor([len(system.node_type) for system in systems])
     starts = (torch.cumsum(sizes, 0) - sizes).tolist()
-    atype = torch.cat([system.atype for system in systems])
-    owner = torch.arange(len(systems)).repeat_interleave(sizes).to(atype.device)
-    edge_index = torch.cat([system.edge_index + start for system, start in zip(systems, starts)], dim=1)
-    return Batch(atype, owner, edge_index, torch.cat([system.edge_vec for system in systems]))
+    node_type = torch.cat([system.node_type for system in systems])
+    frame = torch.arange(len(systems)).repeat_interleave(sizes).to(node_type.device)
+    sender = torch.cat([system.ends.sender + start for system, start in zip(systems, starts)])
+    receiver = torch.cat([system.ends.receiver + start for system, start in zip(systems, starts)])
+    vector = torch.cat([system.vector for system in systems])
+    return Graph(node_type, frame, Ends(sender, receiver, len(node_type)), vector, None)
 
 
 def _flags(periodic: Sequence[bool]) -> str:

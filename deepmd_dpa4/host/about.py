@@ -9,7 +9,7 @@ from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.ops.select import is_native
+from deepmd_dpa4.ops.backends import backend_of
 
 ENTRY = "dpa4.json"
 """Name of the entry in the archive."""
@@ -32,7 +32,7 @@ def about(model: ModelDPA4, portable: bool) -> dict[str, Any]:
         ``kernels``, ``precision``, ``device`` (``any`` or the kind it was compiled for), the versions of ``torch``,
         ``deepmd_kit`` and ``deepmd_dpa4`` that wrote it, ``type_map``, and ``model``, the section of the input.
     """
-    native = is_native(model)
+    native = backend_of(model) == "cpu"
     dtype = model.atomic_model.descriptor.radial_basis.adam_freqs.dtype
     device = "any" if portable and not native else DEVICE.type
     return {

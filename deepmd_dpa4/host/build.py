@@ -17,7 +17,7 @@ from deepmd_dpa4.host import official
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
-from deepmd_dpa4.host.kernels import use_compile, use_native
+from deepmd_dpa4.host.kernels import backend_for, use_compile
 from deepmd_dpa4.host.low_rank import LowRankPlan
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.host.naming import FITTING, NEUTRAL, NEUTRAL_FITTING, OFFICIAL_NAMES
@@ -109,7 +109,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     fitting = FittingDPA4(
         ntypes=len(type_map), dim_descrpt=descriptor.get_dim_out(), type_map=type_map, **fitting_section
     )
-    native = descriptor.has_native_precision() and use_native(execution.kernels)
+    backend = backend_for(execution.kernels) if descriptor.has_native_precision() else "plain"
     preset = host_models._convert_preset_out_bias_to_array(params.get("preset_out_bias"), type_map)
     return ModelDPA4(
         descriptor=descriptor,
@@ -122,8 +122,8 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
         preset_out_bias=preset,
         data_stat_protect=params.get("data_stat_protect", 1e-2),
         execution=execution,
-        native=native,
-        compiled=use_compile(execution.use_compile, native),
+        backend=backend,
+        compiled=use_compile(execution.use_compile, backend),
         model_type_name=str(params.get("type", NEUTRAL)),
     )
 

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.graph.systems import System, find_edges, join
+from deepmd_dpa4.graph.graph import Graph
+from deepmd_dpa4.graph.systems import find_edges, join
 from deepmd_dpa4.host.structure import Prediction, Structure, naming
-from deepmd_dpa4.model.sweep import TILE_EDGES
+from deepmd_dpa4.model.tiles import TILE_EDGES
 
 
 class ByGraph:
@@ -44,29 +45,29 @@ class ByGraph:
 
     def _batches(
         self, structures: dict[int, Structure], types: dict[int, np.ndarray]
-    ) -> Iterator[tuple[list[int], list[System]]]:
+    ) -> Iterator[tuple[list[int], list[Graph]]]:
         """Numbers of structures, and their edges."""
         numbers: list[int] = []
-        systems: list[System] = []
+        systems: list[Graph] = []
         edges = 0
         for number, structure in structures.items():
             with naming(number):
                 system = self._edges(structure, types[number])
-            if numbers and edges + len(system.edge_vec) > TILE_EDGES:
+            if numbers and edges + len(system.vector) > TILE_EDGES:
                 yield numbers, systems
                 numbers, systems, edges = [], [], 0
             numbers.append(number)
             systems.append(system)
-            edges += len(system.edge_vec)
+            edges += len(system.vector)
         yield numbers, systems
 
-    def _edges(self, structure: Structure, types: np.ndarray) -> System:
+    def _edges(self, structure: Structure, types: np.ndarray) -> Graph:
         coord, atype = self._tensor(structure.positions), torch.as_tensor(types, device=self.device)
         cell = None if structure.cell is None else self._tensor(structure.cell)
         return find_edges(coord, atype, cell, structure.periodic, self.rcut, self.ntypes)
 
     def _evaluate(
-        self, structures: Sequence[Structure], numbers: list[int], systems: list[System], atomic: bool
+        self, structures: Sequence[Structure], numbers: list[int], systems: list[Graph], atomic: bool
     ) -> dict[int, Prediction]:
         batch = join(systems)
         fparam, aparam, charge_spin = (
@@ -75,8 +76,9 @@ class ByGraph:
             else None
             for name, join_arrays in (("fparam", np.stack), ("aparam", np.concatenate), ("charge_spin", np.stack))
         )
+        edges = torch.stack([batch.ends.sender, batch.ends.receiver])
         result = self.model.forward_systems(
-            *(batch.atype, batch.system, len(systems), batch.edge_index, batch.edge_vec),
+            *(batch.node_type, batch.frame, len(systems), edges, batch.vector),
             *(fparam, aparam, charge_spin, atomic),
         )
         values = {name: value.cpu().numpy() for name, value in result.items()}

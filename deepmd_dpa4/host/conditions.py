@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from deepmd_dpa4.model.conditions import Conditions
+
 
 class ConditionMethods:
     """Mixed into :class:`deepmd_dpa4.host.model.ModelDPA4`."""
@@ -17,14 +19,14 @@ class ConditionMethods:
 
     def conditions(
         self, fparam: Tensor | None, aparam: Tensor | None, charge_spin: Tensor | None, frames: int, like: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Frame parameters (frames, .), atomic parameters (atoms, .), charge and spin (frames, 2), or defaults."""
+    ) -> Conditions:
+        """Collect the conditions of all frames and atoms, defaults where none are given."""
         fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, like)
         charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, like)
         atomic: Tensor | None = None
         if aparam is not None and self.get_dim_aparam() > 0:
             atomic = aparam.reshape(-1, self.get_dim_aparam())
-        return fparam, atomic, charge_spin
+        return Conditions(fparam, atomic, charge_spin)
 
     def frame_condition(self, given: Tensor | None, default: Tensor | None, frames: int, like: Tensor) -> Tensor | None:
         """A condition of every frame, (frames, width), or its default."""

@@ -27,7 +27,7 @@ from deepmd_dpa4.host.naming import NEUTRAL, OFFICIAL_NAMES
 from deepmd_dpa4.host.verify import Disagreement, Reference, reference_of, verify
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.guard import add_guard
-from deepmd_dpa4.ops.select import set_native
+from deepmd_dpa4.ops.backends import use_backend
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -129,7 +129,7 @@ def freeze_script(tester: Any, path: Path, native: bool) -> None:
 
 def save_script(tester: Any, path: Path, native: bool) -> None:
     """Write the TorchScript form of a loaded checkpoint, with the data modifier if there is one."""
-    set_native(tester.model, native)
+    use_backend(tester.model, "cpu" if native else "plain")
     untrained = tester.model.untrained_elements()
     tester.model.untrained = [name if name in untrained else "" for name in tester.model.get_type_map()]
     tester.model.elements_unchecked = len(untrained) > 0

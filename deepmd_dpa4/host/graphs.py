@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Ends, Graph
 from deepmd_dpa4.graph.neighbors import Scatter, check_geometry, from_table, search
 from deepmd_dpa4.host.compat import every_neighbor
 
@@ -32,7 +32,7 @@ class GraphMethods:
         descriptor = self.atomic_model.descriptor
         cell = None if box is None else box.view(-1, 3, 3)
         graph = search(coord, atype, cell, descriptor.rcut, descriptor.ntypes, descriptor.excluded)
-        return graph, Scatter(graph.sender, graph.receiver, graph.n_owned)
+        return graph, Scatter(graph.ends.sender, graph.ends.receiver, graph.ends.n_receivers)
 
     def graph_by_host(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
         """By the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""
@@ -44,7 +44,7 @@ class GraphMethods:
         graph, _ = from_table(
             extended, types, table, mapping, None, descriptor.rcut, descriptor.ntypes, descriptor.excluded
         )
-        return graph, Scatter(graph.sender, graph.receiver, frames * atoms)
+        return graph, Scatter(graph.ends.sender, graph.ends.receiver, frames * atoms)
 
     def graph_of_edges(self, atype: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_mask: Tensor) -> Graph:
         """Edges of a caller as a graph; edges that do not count get a length beyond the cutoff."""
@@ -57,4 +57,4 @@ class GraphMethods:
         counts = edge_mask.to(torch.bool) & ~excluded
         beyond = torch.full_like(edge_vec, 2.0 * descriptor.rcut)
         vector = torch.where(counts.unsqueeze(1), edge_vec, beyond).to(torch.float64)
-        return Graph(node_type, frames * nloc, frame, sender, receiver, vector, None)
+        return Graph(node_type, frame, Ends(sender, receiver, frames * nloc), vector, None)

@@ -15,32 +15,32 @@ log = logging.getLogger("deepmd.dpa4")
 _override: ContextVar[str | None] = ContextVar("kernels", default=None)
 
 
-def use_native(kernels: str) -> bool:
-    """Whether a model with this value of ``model/kernels`` uses native kernels; loads or compiles them if so.
+def backend_for(kernels: str) -> str:
+    """Choose the backend of a model with this value of ``model/kernels``; loads or compiles its library.
 
     Raises
     ------
     ConfigError
-        If they are demanded but cannot be had.
+        If native kernels are demanded but cannot be had.
     """
     kernels = _override.get() or kernels
     if kernels == "plain":
-        return False
+        return "plain"
     if DEVICE.type != "cpu":
         if kernels == "native":
             log.info("native kernels are for CPUs: this model runs plain ones on %s", DEVICE)
-        return False
+        return "plain"
     if kernels == "native":
         demand_native("model/kernels")
-    return load()
+    return "cpu" if load() else "plain"
 
 
-def use_compile(wanted: bool, native: bool) -> bool:
-    """Whether a model with this value of ``model/use_compile`` is compiled: on CUDA devices, and not to be frozen."""
+def use_compile(wanted: bool, backend: str) -> bool:
+    """Tell whether a model with this value of ``model/use_compile`` is compiled: on CUDA devices, not to be frozen."""
     if not wanted or _override.get() is not None:
         return False
     if DEVICE.type != "cuda":
-        instead = "native kernels" if native else "plain torch"
+        instead = "native kernels" if backend == "cpu" else "plain torch"
         log.info("`model/use_compile` is true: compiling does not pay on %s, this model runs %s", DEVICE, instead)
         return False
     return True

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from typing import Any, Final
+from typing import Any
 
 import torch
 from deepmd.pt.model.model.dp_model import DPModelCommon
@@ -14,7 +14,7 @@ from deepmd_dpa4.checkpoint.elements import trained_types, untrained_elements
 from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.config.model import ExecutionConfig
 from deepmd_dpa4.export.trace import ExportMethods
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, sort_edges
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
 from deepmd_dpa4.host.compat import ModelMethods
@@ -25,7 +25,8 @@ from deepmd_dpa4.host.low_rank import fold_on_loading
 from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import both_dialects, store_nuclei, strict_loading
 from deepmd_dpa4.host.statistics import bias_table
-from deepmd_dpa4.ops.select import set_native
+from deepmd_dpa4.model.conditions import Conditions
+from deepmd_dpa4.ops.backends import backend_of, use_backend
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -39,13 +40,12 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
 
     Parameters
     ----------
-    *args, execution, native, compiled, model_type_name
-        Of the atomic model; how to run; whether to use native kernels, which have to be loaded then; whether to
-        compile; the name that the model was asked for by.
+    *args, execution, backend, compiled, model_type_name
+        Of the atomic model; how to run; the implementation of operations, whose library has to be loaded then;
+        whether to compile; the name that the model was asked for by.
     """
 
     model_type = "ener"
-    native: Final[bool] = False
     elements_unchecked: bool
     untrained: list[str]
 
@@ -53,7 +53,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         self,
         *args: Any,
         execution: ExecutionConfig | None = None,
-        native: bool = False,
+        backend: str = "plain",
         compiled: bool = False,
         model_type_name: str = "dpa4",
         **kwargs: Any,
@@ -68,7 +68,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         fold_on_loading(self)
         strict_loading(self)
         store_nuclei(self, self.nuclear_charges)
-        set_native(self, native)
+        use_backend(self, backend)
         if compiled:
             self.atomic_model.compiled = CompiledEnergies()
 
@@ -167,16 +167,17 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         frames, atoms = atype.shape
         self.warn_of_elements(atype)
         graph, scatter = self.graph_of(coord.view(frames, atoms, 3), atype, box)
-        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin, do_atomic_virial, True)
+        conditions = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
+        result = self.atomic_model.derive(graph, scatter, frames, conditions, self.training, do_atomic_virial)
         predicted = {
-            "atom_energy": result["atom_energy"],
-            "energy": result["energy"],
-            "force": result["force"],
+            "atom_energy": result["atom_energy"].view(frames, atoms, 1),
+            "energy": result["energy"].unsqueeze(1),
+            "force": result["force"].view(frames, atoms, 3),
             "virial": result["virial"],
             "mask": (atype >= 0).to(torch.int32),
         }
         if do_atomic_virial:
-            predicted["atom_virial"] = result["atom_virial"]
+            predicted["atom_virial"] = result["atom_virial"].view(frames, atoms, 9)
         if self.recording():
             self.record(self.forward_embedding(coord, atype, box, fparam, aparam, charge_spin))
         return predicted
@@ -238,15 +239,17 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
             descriptor.ntypes,
             descriptor.excluded,
         )
-        result = self.derive(graph, scatter, frames, fparam, aparam, charge_spin, do_atomic_virial, True)
+        conditions = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
+        result = self.atomic_model.derive(graph, scatter, frames, conditions, self.training, do_atomic_virial)
+        nloc, nall = nlist.shape[1], coord.shape[1]
         predicted = {
-            "atom_energy": result["atom_energy"],
-            "energy": result["energy"],
-            "extended_force": result["force"],
+            "atom_energy": result["atom_energy"].view(frames, nloc, 1),
+            "energy": result["energy"].unsqueeze(1),
+            "extended_force": result["force"].view(frames, nall, 3),
             "virial": result["virial"],
         }
         if do_atomic_virial:
-            predicted["extended_virial"] = result["atom_virial"]
+            predicted["extended_virial"] = result["atom_virial"].view(frames, nall, 9)
         return predicted
 
     @torch.jit.export
@@ -293,7 +296,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         if torch.jit.is_scripting():
             check_types(atype, self.atomic_model.descriptor.ntypes)
             edges = sort_edges(edge_mask.to(torch.bool).nonzero().flatten(), edge_index[1])
-        elif self.native:
+        elif self.sorts_edges():
             # in a traced graph no size and no branch may depend on values
             edges = torch.argsort(edge_index[1], stable=True)
         if edges is not None:
@@ -303,7 +306,13 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         nall = coord.view(frames, -1, 3).shape[1]
         graph = self.graph_of_edges(atype, edge_index, edge_vec, edge_mask)
         scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], frames * nall)
-        return self.derive_common(graph, scatter, atype, fparam, aparam, charge_spin)
+        conditions = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
+        return self.derive_common(graph, scatter, atype, conditions)
+
+    @torch.jit.unused
+    def sorts_edges(self) -> bool:
+        """Tell whether operations want edges sorted by receiver."""
+        return backend_of(self) != "plain"
 
     @torch.jit.export
     def forward_systems(
@@ -336,52 +345,32 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         Returns
         -------
         dict[str, Tensor]
-            As :meth:`~deepmd_dpa4.model.potential.PotentialMethods.derive_systems`.
+            As :meth:`~deepmd_dpa4.model.potential.PotentialMethods.derive`.
         """
         every = torch.ones_like(edge_index[0], dtype=torch.bool)
         graph = self.graph_of_edges(atype.unsqueeze(0), edge_index, edge_vec, every)
-        graph = Graph(graph.node_type, graph.n_owned, system, graph.sender, graph.receiver, graph.vector, None)
-        fparam, aparam, charge_spin = self.conditions(fparam, aparam, charge_spin, systems, graph.vector)
-        return self.atomic_model.derive_systems(graph, systems, fparam, aparam, charge_spin, do_atomic_virial)
+        graph = Graph(graph.node_type, system, graph.ends, graph.vector, None)
+        scatter = Scatter(graph.ends.sender, graph.ends.receiver, graph.ends.n_receivers)
+        conditions = self.conditions(fparam, aparam, charge_spin, systems, graph.vector)
+        return self.atomic_model.derive(graph, scatter, systems, conditions, False, do_atomic_virial)
 
     def derive_common(
-        self,
-        graph: Graph,
-        scatter: Scatter,
-        atype: Tensor,
-        fparam: Tensor | None,
-        aparam: Tensor | None,
-        charge_spin: Tensor | None,
+        self, graph: Graph, scatter: Scatter, atype: Tensor, conditions: Conditions
     ) -> dict[str, Tensor]:
-        """Energy and derivatives under DeePMD-kit's internal names."""
+        """Evaluate energy and derivatives under DeePMD-kit's internal names."""
         # a traced graph must not depend on the number of edges of the sample it is traced with
-        sweep = torch.jit.is_scripting()
-        result = self.derive(graph, scatter, atype.shape[0], fparam, aparam, charge_spin, True, sweep)
+        tiled = torch.jit.is_scripting()
+        frames, atoms = atype.shape
+        result = self.atomic_model.derive(graph, scatter, frames, conditions, self.training, True, tiled)
+        receivers = scatter.n_atoms // frames
         return {
-            "energy": result["atom_energy"],
-            "energy_redu": result["energy"],
-            "energy_derv_r": result["force"].unsqueeze(2),
-            "energy_derv_c": result["atom_virial"].unsqueeze(2),
+            "energy": result["atom_energy"].view(frames, atoms, 1),
+            "energy_redu": result["energy"].unsqueeze(1),
+            "energy_derv_r": result["force"].view(frames, receivers, 1, 3),
+            "energy_derv_c": result["atom_virial"].view(frames, receivers, 1, 9),
             "energy_derv_c_redu": result["virial"].unsqueeze(1),
             "mask": (atype >= 0).to(torch.int32),
         }
-
-    def derive(
-        self,
-        graph: Graph,
-        scatter: Scatter,
-        frames: int,
-        fparam: Tensor | None,
-        aparam: Tensor | None,
-        charge_spin: Tensor | None,
-        atomic_virial: bool,
-        sweep: bool,
-    ) -> dict[str, Tensor]:
-        """Energy and derivatives, missing conditions filled with the defaults of the model."""
-        fparam, aparam, charge_spin = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
-        return self.atomic_model.derive(
-            graph, scatter, frames, fparam, aparam, charge_spin, self.training, atomic_virial, sweep
-        )
 
     @torch.jit.export
     def forward_embedding(
@@ -396,10 +385,11 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         """Descriptor, last hidden features and their sum over atoms, as ``dp eval-desc`` asks for them."""
         frames, atoms = atype.shape
         graph, _ = self.graph_of(coord.view(frames, atoms, 3), atype, box)
-        fparam, aparam, charge_spin = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
+        conditions = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
         with torch.no_grad():
-            _, features, hidden = self.atomic_model.atomic_energies(graph, fparam, aparam, charge_spin)
-        counted = self.atomic_model.counted.index_select(0, graph.node_type[: graph.n_owned])
+            values = self.atomic_model.predict(graph, conditions)
+        features, hidden = values["features"], values["last_hidden"]
+        counted = self.atomic_model.counted.index_select(0, graph.node_type[: graph.ends.n_receivers])
         hidden = hidden.view(frames, atoms, hidden.shape[1])
         pooled = (hidden * counted.view(frames, atoms, 1).to(hidden.dtype)).sum(dim=1)
         return {

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.config.option import ConfigError
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.ops.segment import segment_sum
 
 COULOMB = 14.3996
@@ -13,7 +13,7 @@ BOHR = 0.5291772109
 
 
 def atomic_numbers(type_map: list[str]) -> list[int]:
-    """Nuclear charges of element symbols.
+    """Look up the nuclear charges of element symbols.
 
     Raises
     ------
@@ -47,16 +47,16 @@ class ZBL(nn.Module):
         self.amplitude = [0.18175, 0.50986, 0.28022, 0.028171]
         self.decay = [3.1998, 0.94229, 0.4029, 0.20162]
 
-    def forward(self, graph: Graph, n_owned: int) -> Tensor:
-        """Energy of each owned atom, (N,) float64, in eV."""
-        distance = torch.sqrt((graph.vector * graph.vector).sum(dim=1))
+    def forward(self, node_type: Tensor, ends: Ends, vector: Tensor) -> Tensor:
+        """Compute the energy of each owned atom, (N,) float64, in eV, from edge vectors (E, 3) in Angstrom."""
+        distance = torch.sqrt((vector * vector).sum(dim=1))
         inside = distance < self.rcut
         distance = torch.where(inside, distance, torch.ones_like(distance))
-        charge = self.charge.index_select(0, graph.node_type)
-        z_i, z_j = charge.index_select(0, graph.receiver), charge.index_select(0, graph.sender)
+        charge = self.charge.index_select(0, node_type)
+        z_i, z_j = charge.index_select(0, ends.receiver), charge.index_select(0, ends.sender)
         reduced = distance * (z_i**0.23 + z_j**0.23) / self.screening_length
         screening = torch.zeros_like(distance)
         for amplitude, decay in zip(self.amplitude, self.decay):
             screening = screening + amplitude * torch.exp(-decay * reduced)
         pair = 0.5 * self.coulomb * z_i * z_j / distance * screening
-        return segment_sum(torch.where(inside, pair, torch.zeros_like(pair)), graph.receiver, n_owned)
+        return segment_sum(torch.where(inside, pair, torch.zeros_like(pair)), ends.receiver, ends.n_receivers)

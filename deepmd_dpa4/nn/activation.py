@@ -4,21 +4,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deepmd_dpa4.ops.silu import Silu
+
 
 class Activation(nn.Module):
     """Elementwise activation chosen by name; names are those of DeePMD-kit."""
 
-    native: torch.jit.Final[bool] = False
-
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name.lower()
+        self.silu = Silu()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.name == "silu":
-            if self.native and not x.is_cuda:
-                return torch.ops.dpa4.silu(x)
-            return functional.silu(x)
+            return self.silu(x)
         if self.name == "tanh":
             return torch.tanh(x)
         if self.name == "gelu" or self.name == "gelu_tf":

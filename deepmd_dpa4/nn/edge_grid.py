@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.nn.grid_product import GridNet, GridProduct
+from deepmd_dpa4.nn.grid_product import GridNet
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import pad_scalars
 from deepmd_dpa4.nn.so2_linear import join_orders, split_orders
+from deepmd_dpa4.ops.field_product import FieldProduct
 from deepmd_dpa4.so3.quadrature import s2_tables
 
 
@@ -23,7 +24,7 @@ class EdgeGridActivation(GridNet):
         self.add_operation("glu", True, 0, bias, init)
         self.lmax, self.mmax = lmax, mmax
         to_grid, from_grid = s2_tables(lmax, mmax, lebedev, edge_order=True, square=False)
-        self.grid = GridProduct(to_grid, from_grid, init.dtype)
+        self.multiply = FieldProduct(to_grid, from_grid, init.dtype)
 
     def forward(self, groups: list[Tensor]) -> list[Tensor]:
         width = self.width
@@ -33,7 +34,7 @@ class EdgeGridActivation(GridNet):
         halves = halves.reshape(2, n_rows, edges * self.streams, width)
         left, right = halves[0], halves[1]
         scalars = torch.cat([left[0], right[0]], dim=1)
-        product = self.grid.multiply(left, right, None)
+        product = self.multiply(left, right, None)
         y = torch.addcmul(pad_scalars(self.scalar_path(scalars), n_rows), product, self.gate(scalars))
         joined = y.view(n_rows, edges, self.streams * width).transpose(0, 1)
         return split_orders(joined, self.lmax, self.mmax, self.streams)

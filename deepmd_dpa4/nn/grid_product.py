@@ -9,57 +9,13 @@ from torch.nn import functional
 
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import WeightLinear, pad_scalars
-from deepmd_dpa4.ops.grid import couple_multiply, coupling_entries, grid_multiply, grid_multiply_scalar
+from deepmd_dpa4.ops.field_product import FieldProduct, grid_multiply_scalar
 from deepmd_dpa4.ops.product import Product
 from deepmd_dpa4.so3.layout import frame_orders, frame_rows
 from deepmd_dpa4.so3.quadrature import packed_rows, s2_tables, so3_tables
 
-# Longer lists of coupling coefficients take seconds to make.
-COUPLED_ROWS = 256
-
-
-class GridProduct(nn.Module):
-    r"""Product :math:`\Phi[T(left) \odot T(right)]` of fields (rows, N, .) for the tables of one grid.
-
-    It stands for the coupling :math:`y_c = \sum_{ab} C_{abc} l_a r_b`, whose few coefficients take several times fewer
-    operations than the grid at any degree; native kernels sum those.
-    """
-
-    # as Final, they would be constants of a script for this class but not for subclasses
-    __constants__ = ["native", "coupled"]
-    native: bool = False
-    coupled: bool
-    to_grid: Tensor
-    from_grid: Tensor
-    coupling_index: Tensor
-    coupling_value: Tensor
-
-    def __init__(self, to_grid: np.ndarray, from_grid: np.ndarray, dtype: torch.dtype) -> None:
-        super().__init__()
-        self._constant("to_grid", to_grid, dtype)
-        self._constant("from_grid", from_grid, dtype)
-        self.coupled = to_grid.shape[1] <= COUPLED_ROWS
-        if self.coupled:
-            index, value = coupling_entries(to_grid, from_grid)
-        else:
-            index, value = np.zeros((0, 3), np.int32), np.zeros(0)
-        self.product = Product()
-        self.register_buffer("coupling_index", torch.tensor(index), persistent=False)
-        self._constant("coupling_value", value, dtype)
-
-    def _constant(self, name: str, values: np.ndarray, dtype: torch.dtype) -> None:
-        self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
-
-    def multiply(self, left: Tensor, right: Tensor, branch_weight: Tensor | None) -> Tensor:
-        """Product of left and right (rows, N, B * W), summed over branches of weight (N, B) if given: (rows, N, W)."""
-        # reduced precision, also that of autocast, is left to matrix products
-        if self.native and self.coupled and not left.is_cuda and left.dtype == self.coupling_value.dtype:
-            return couple_multiply(left, right, self.coupling_index, self.coupling_value, branch_weight)
-        return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
-
-
-class GridTables(GridProduct):
-    """The same with the places of its rows: which (l, m) and (l, frame) each belongs to.
+class GridTables(nn.Module):
+    """Product of fields on one grid, and the places of its rows: which (l, m) and (l, frame) each belongs to.
 
     ``kmax`` None stands for an S2 grid, whose rows are the packed (l, m).
     """
@@ -76,10 +32,12 @@ class GridTables(GridProduct):
         else:
             rows = frame_rows(lmax, kmax)
             to_grid, from_grid = so3_tables(lmax, kmax)
-        super().__init__(to_grid, from_grid, dtype)
+        super().__init__()
+        self.multiply, self.product = FieldProduct(to_grid, from_grid, dtype), Product()
         self.n_frames = 1 if kmax is None else len(frame_orders(kmax))
         pairs = sorted({(degree, slot) for degree, _, slot in rows})
-        self._constant("coupling", np.einsum("g,gr,gr->r", from_grid[0], to_grid, to_grid), dtype)
+        coupling = np.einsum("g,gr,gr->r", from_grid[0], to_grid, to_grid)
+        self.register_buffer("coupling", torch.tensor(coupling, dtype=dtype), persistent=False)
         self._index("packed_row", [degree * degree + degree + m for degree, m, _ in rows])
         self._index("pair_of_row", [pairs.index((degree, slot)) for degree, _, slot in rows])
         self._index("live_pair", [degree * self.n_frames + slot for degree, slot in pairs])

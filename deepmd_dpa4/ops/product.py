@@ -1,19 +1,32 @@
 """Products of features with weights."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.ops.operation import Operation, on_cpu
 
 
-class Product(nn.Module):
-    """Features (..., N, in) times one matrix (in, out), or (B, N, in) times one matrix each (B, in, out).
+class Product(Operation):
+    """Features (..., N, in) times one matrix (in, out), or (B, N, in) times one matrix each (B, in, out)."""
 
-    By ``torch.matmul`` or, on a CPU, by a native operator that divides the work into the tiles of the other operators.
+    def forward(self, features: Tensor, matrix: Tensor) -> Tensor:
+        return features @ matrix
+
+
+class CpuProduct(Product):
+    """By ``dpa4::matrix_product``, which divides the work into the tiles of the other operators.
+
     A single vector (in,) is left to torch.
     """
 
-    native: torch.jit.Final[bool] = False
+    backend = "cpu"
+
+    @classmethod
+    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
+        return on_cpu(device, dtype)
 
     def forward(self, features: Tensor, matrix: Tensor) -> Tensor:
-        if self.native and features.dim() > 1 and not features.is_cuda:
-            return torch.ops.dpa4.matrix_product(features, matrix)
-        return features @ matrix
+        if features.dim() == 1 or features.is_cuda:
+            return features @ matrix
+        return torch.ops.dpa4.matrix_product(features, matrix)

@@ -11,7 +11,7 @@ import torch
 from deepmd_dpa4.config.elements import contact
 from deepmd_dpa4.config.option import ConfigError
 from deepmd_dpa4.data.errors import DataError
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.host.evaluate import Evaluator
 from deepmd_dpa4.host.structure import Structure
 from deepmd_dpa4.model.zbl import ZBL

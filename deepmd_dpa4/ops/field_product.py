@@ -1,14 +1,76 @@
-"""Products of band-limited fields, through a quadrature grid or through the coupling coefficients it stands for."""
+"""Products of band-limited fields, through a quadrature grid or through the coupling coefficients it stands for.
+
+On the sphere the coupling is the Gaunt tensor product (Luo et al., arXiv 2401.10216; theory 5.4).
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.ops.operation import Operation, on_cpu
+
+# Longer lists of coupling coefficients take seconds to make.
+COUPLED_ROWS = 256
+
+
+class FieldProduct(Operation):
+    r"""Product :math:`\Phi[T(left) \odot T(right)]` of fields (rows, N, .) for the tables of one grid.
+
+    It stands for the coupling :math:`y_c = \sum_{ab} C_{abc} l_a r_b`, whose few coefficients take several times fewer
+    operations than the grid at any degree.
+
+    Parameters
+    ----------
+    to_grid, from_grid : np.ndarray
+        T (points, rows) and :math:`\Phi` (rows, points).
+    dtype : torch.dtype
+        Precision of the tables.
+    """
+
+    to_grid: Tensor
+    from_grid: Tensor
+    coupling_index: Tensor
+    coupling_value: Tensor
+
+    def __init__(self, to_grid: np.ndarray, from_grid: np.ndarray, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.coupled = to_grid.shape[1] <= COUPLED_ROWS
+        if self.coupled:
+            index, value = coupling_entries(to_grid, from_grid)
+        else:
+            index, value = np.zeros((0, 3), np.int32), np.zeros(0)
+        self.register_buffer("coupling_index", torch.tensor(index), persistent=False)
+        for name, table in (("to_grid", to_grid), ("from_grid", from_grid), ("coupling_value", value)):
+            self.register_buffer(name, torch.tensor(table, dtype=dtype), persistent=False)
+
+    def forward(self, left: Tensor, right: Tensor, branch_weight: Tensor | None) -> Tensor:
+        """Multiply left and right (rows, N, B * W), summed over branches of weight (N, B) if given: (rows, N, W)."""
+        return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
+
+
+class CpuFieldProduct(FieldProduct):
+    """By ``dpa4::couple``, which sums the coupling coefficients, if their list is short enough.
+
+    Reduced precision, also that of autocast, is left to matrix products.
+    """
+
+    backend = "cpu"
+
+    @classmethod
+    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
+        return on_cpu(device, dtype)
+
+    def forward(self, left: Tensor, right: Tensor, branch_weight: Tensor | None) -> Tensor:
+        if not self.coupled or left.is_cuda or left.dtype != self.coupling_value.dtype:
+            return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
+        return couple_multiply(left, right, self.coupling_index, self.coupling_value, branch_weight)
+
 
 def grid_multiply(
     left: Tensor, right: Tensor, to_grid: Tensor, from_grid: Tensor, branch_weight: Tensor | None
 ) -> Tensor:
-    r""":math:`\Phi[T(left) \odot T(right)]`, summed over routed branches.
+    r"""Compute :math:`\Phi[T(left) \odot T(right)]`, summed over routed branches.
 
     Parameters
     ----------
@@ -38,7 +100,7 @@ def grid_multiply(
 
 
 def coupling_entries(to_grid: np.ndarray, from_grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""Sparse coupling :math:`C_{abc} = \sum_g \Phi_{cg} T_{ga} T_{gb}` of a grid, for the operators ``dpa4::couple``.
+    r"""List the sparse coupling :math:`C_{abc} = \sum_g \Phi_{cg} T_{ga} T_{gb}` of a grid, for the operators ``dpa4::couple``.
 
     Parameters
     ----------
@@ -66,7 +128,7 @@ def coupling_entries(to_grid: np.ndarray, from_grid: np.ndarray) -> tuple[np.nda
 
 
 def couple_multiply(left: Tensor, right: Tensor, index: Tensor, value: Tensor, branch_weight: Tensor | None) -> Tensor:
-    """Same as :func:`grid_multiply` with the entries of :func:`coupling_entries`; needs the native kernels."""
+    """Compute :func:`grid_multiply` with the entries of :func:`coupling_entries`; needs the native kernels."""
     rows, nodes, width = left.shape
     if branch_weight is not None:
         branches = branch_weight.shape[1]
@@ -81,7 +143,7 @@ def couple_multiply(left: Tensor, right: Tensor, index: Tensor, value: Tensor, b
 
 
 def grid_multiply_scalar(left: Tensor, right: Tensor, coupling: Tensor, branch_weight: Tensor | None) -> Tensor:
-    r"""Row (0, 0) of :func:`grid_multiply` alone, (N, W).
+    r"""Compute row (0, 0) of :func:`grid_multiply` alone, (N, W).
 
     That row of the coupling is diagonal, ``coupling`` (rows,).
     """

@@ -1,42 +1,19 @@
-"""The graph a model is evaluated on, and the geometry of its edges."""
+"""Geometry of the edges: distance, envelope, harmonics and rotation (theory 1.5, 2.1, 2.2, 3.1, 7.1)."""
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope, InnerClamp
+from deepmd_dpa4.ops.operation import Operation, on_cpu
 from deepmd_dpa4.so3.frame import edge_frame, roll_frame
 from deepmd_dpa4.so3.wigner import WignerRows
 
 
-class Graph(NamedTuple):
-    """Nodes and directed edges of all frames of a batch.
-
-    Nodes are the owned atoms, frame after frame, followed by the ghosts of other ranks if there are any. An edge
-    runs from its sender j to its receiver i; edges are sorted by receiver, except in traced graphs of plain kernels,
-    which take them in any order. An edge whose length reaches the cutoff contributes nothing, which is how a
-    fixed-size caller masks edges.
-    """
-
-    node_type: Tensor
-    """Type index of each node, (M,) int64; padding atoms carry the number of types."""
-    n_owned: int
-    """Number N <= M of owned nodes; receivers are owned."""
-    frame: Tensor
-    """Frame of each node, (M,) int64."""
-    sender: Tensor
-    """Node j of each edge, (E,) int64."""
-    receiver: Tensor
-    """Node i of each edge, (E,) int64."""
-    vector: Tensor
-    """r_j + shift - r_i of each edge, (E, 3) float64, Angstrom: the leaf that forces are derived from."""
-    exchange: dict[str, Tensor] | None
-    """Tables that copy owned node features to the ghosts of other ranks; None if every node is owned."""
-
-
 class EdgeGeometry(NamedTuple):
-    """What the network knows of each edge, built once per call."""
+    """Functions of the edge vectors that radial features, first state and blocks start from."""
 
     distance: Tensor
     """Length of the edge vector after the inner clamp, (E,)."""
@@ -48,14 +25,10 @@ class EdgeGeometry(NamedTuple):
     """S_lm of the direction with l > 0, times w if the radial features are weighted, (E, D - 1)."""
     compact: Tensor
     """Kept rows of D(R) without the zeros outside its blocks, (E, nnz)."""
-    rotation: Tensor
-    """The same with the zeros, (E, rows, D), edge order; empty where only native operators need it."""
-    clamp_gate: Tensor | None
-    """Edge factor of the source gate, (E,); None without zone bridging."""
 
 
-class EdgeFeatures(nn.Module):
-    """Edge vectors to :class:`EdgeGeometry` (theory 1.5, 2.1, 2.2, 3.1, 7.1).
+class MeasureEdges(Operation):
+    """Edge vectors (E, 3) in Angstrom to :class:`EdgeGeometry`.
 
     Parameters
     ----------
@@ -69,14 +42,7 @@ class EdgeFeatures(nn.Module):
         Rotation matrices up to the highest degree and order of the network.
     clamp : InnerClamp, optional
         Zone bridging.
-
-    Attributes
-    ----------
-    dense : bool
-        Whether a convolution needs the rotation with its zeros also when the network runs natively.
     """
-
-    native: torch.jit.Final[bool] = False
 
     def __init__(self, rcut: float, exponent: int, eps: float, wigner: WignerRows, clamp: InnerClamp | None) -> None:
         super().__init__()
@@ -86,10 +52,9 @@ class EdgeFeatures(nn.Module):
         self.edge_envelope = CutoffEnvelope(rcut, exponent)
         self.wigner = wigner
         self.clamp = clamp
-        self.dense = True
 
     def forward(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
-        """Geometry of edge vectors.
+        """Measure edge vectors.
 
         Parameters
         ----------
@@ -100,13 +65,13 @@ class EdgeFeatures(nn.Module):
         roll : Tensor, optional
             Angle by which each frame is turned about its edge, (E, 1).
         """
-        if self.native and not vector.is_cuda and self.clamp is None:
-            return self.native_geometry(vector, weighted)
+        return self.measure(vector, weighted, roll)
+
+    def measure(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
+        """Define the operation in plain torch."""
         distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
-        clamp_gate: Tensor | None = None
         if self.clamp is not None:
             clamped = self.clamp(distance)
-            clamp_gate = self.clamp.gate(clamped)
             vector = vector * (clamped / distance).unsqueeze(1)
             distance = clamped
         direction = vector / torch.sqrt((vector * vector).sum(dim=1, keepdim=True) + self.eps2)
@@ -120,24 +85,32 @@ class EdgeFeatures(nn.Module):
         zonal = zonal[:, 1:]
         if weighted:
             zonal = zonal * weight.unsqueeze(1)
-        return EdgeGeometry(distance, weight, environment, zonal, compact, self.dense_rows(compact), clamp_gate)
+        return EdgeGeometry(distance, weight, environment, zonal, compact)
 
-    def clamp_gate(self, vector: Tensor) -> Tensor | None:
-        """Factor of each edge vector (E, 3) in the source gate, (E,); None without zone bridging."""
-        if self.clamp is None:
-            return None
+    def clamp_gate(self, vector: Tensor) -> Tensor:
+        """Factor of each edge vector (E, 3) in the source gate of zone bridging, (E,)."""
+        assert self.clamp is not None
         distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
         return self.clamp.gate(self.clamp(distance))
 
-    def native_geometry(self, vector: Tensor, weighted: bool) -> EdgeGeometry:
-        """The same by one operator; the frames are not turned."""
+    def dense(self, compact: Tensor) -> Tensor:
+        """Put the entries (E, nnz) of the rows of D between their zeros, edge order: (E, rows, D)."""
+        return self.wigner.dense(compact)
+
+
+class CpuMeasureEdges(MeasureEdges):
+    """By ``dpa4::edge_geometry``; frames that are turned and distances that are clamped are left to torch."""
+
+    backend = "cpu"
+
+    @classmethod
+    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
+        return on_cpu(device, dtype)
+
+    def forward(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
+        if self.clamp is not None or roll is not None or vector.is_cuda:
+            return self.measure(vector, weighted, roll)
         distance, weight, environment, zonal, compact = torch.ops.dpa4.edge_geometry(
             vector, self.wigner.coupling, self.wigner.factors, self.shape + [int(weighted)], self.lengths
         )
-        return EdgeGeometry(distance, weight, environment, zonal, compact, self.dense_rows(compact), None)
-
-    def dense_rows(self, compact: Tensor) -> Tensor:
-        """The rows of D with their zeros, or nothing if all convolutions run natively."""
-        if self.native and not compact.is_cuda and not self.dense:
-            return compact.new_zeros([0])
-        return self.wigner.dense(compact)
+        return EdgeGeometry(distance, weight, environment, zonal, compact)

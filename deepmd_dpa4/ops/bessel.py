@@ -1,0 +1,36 @@
+"""Radial basis of Bessel functions with its envelope."""
+
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.graph.cutoff import CutoffEnvelope
+from deepmd_dpa4.graph.radial import bessel_functions
+from deepmd_dpa4.ops.operation import Operation, on_cpu
+
+
+class EnvelopedBessel(Operation):
+    r""":math:`\mathrm{env}_p(r)\,\sin(\omega_n r)/r`, distances (E,) in Angstrom to (E, n_radial)."""
+
+    def __init__(self, rcut: float, exponent: int) -> None:
+        super().__init__()
+        self.rcut, self.exponent = rcut, exponent
+        self.envelope = CutoffEnvelope(rcut, exponent)
+
+    def forward(self, distance: Tensor, frequencies: Tensor) -> Tensor:
+        return bessel_functions(distance, frequencies) * self.envelope(distance).unsqueeze(1)
+
+
+class CpuEnvelopedBessel(EnvelopedBessel):
+    """By ``dpa4::bessel_basis``."""
+
+    backend = "cpu"
+
+    @classmethod
+    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
+        return on_cpu(device, dtype)
+
+    def forward(self, distance: Tensor, frequencies: Tensor) -> Tensor:
+        if distance.is_cuda:
+            return bessel_functions(distance, frequencies) * self.envelope(distance).unsqueeze(1)
+        return torch.ops.dpa4.bessel_basis(distance, frequencies, self.rcut, self.exponent)

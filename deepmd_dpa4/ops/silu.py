@@ -1,0 +1,28 @@
+r"""The activation :math:`x\,\sigma(x)`."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.ops.operation import Operation, on_cpu
+
+
+class Silu(Operation):
+    """SiLU of a tensor of any shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.silu(x)
+
+
+class CpuSilu(Silu):
+    """By ``dpa4::silu``, whose derivatives share their exponentials."""
+
+    backend = "cpu"
+
+    @classmethod
+    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
+        return on_cpu(device, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.silu(x) if x.is_cuda else torch.ops.dpa4.silu(x)
