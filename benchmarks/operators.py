@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import systems
 import torch
 from compare import OURS, Bench, parser, summary, take_turns
+from deepmd_dpa4.graph.edges import EdgeFeatures
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from deepmd_dpa4.descriptor.convolution import SO2Convolution
-from deepmd_dpa4.graph.edges import EdgeFeatures
 from deepmd_dpa4.nn.feedforward import GridFeedForward
 from deepmd_dpa4.nn.grid_product import MessageNodeProduct
 

@@ -1,8 +1,8 @@
-"""One unit of a potential, traced, compiled and run."""
+"""One part of a potential, traced, compiled and run."""
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from deepmd_dpa4.compiled.executable import Pattern, executable
 from deepmd_dpa4.compiled.function import Call
 from deepmd_dpa4.compiled.lower import CompileError, Lowering
 from deepmd_dpa4.compiled.trace import Program, Spec, program_of, spec_of
-from deepmd_dpa4.compiled.unit import Unit
 
 Optionals = tuple[Tensor | None, ...]
 
@@ -20,9 +19,29 @@ class UnsuitableSizes(Exception):
     """Compiled code does not serve systems of this size."""
 
 
+class Part(Protocol):
+    """A part of a potential as a function of tensors.
+
+    It maps the potential, the numbers of nodes and edges and tensors, of which a potential may lack some (None), to a
+    tuple of the same kind. The first ``n_moving`` tensors may depend on the edge vectors; ``axes`` are those of all, as
+    in :func:`deepmd_dpa4.compiled.trace.spec_of`.
+    """
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes of the tensors."""
+
+    @property
+    def n_moving(self) -> int:
+        """Number of tensors that may depend on the edge vectors."""
+
+    def __call__(self, potential: Any, nodes: int, edges: int, *arguments: Tensor | None) -> Optionals:
+        """Run the part."""
+
+
 @dataclass(frozen=True)
 class Bound:
-    """A unit traced for one potential: its program, and where the inputs of the program come from."""
+    """A part traced for one potential: its program, and where the inputs of the program come from."""
 
     program: Program
     arguments: tuple[int, ...]
@@ -37,14 +56,14 @@ class Bound:
 
 
 class Segment:
-    """Runs a unit; traced again for other types, devices and modes of training, but not for other sizes."""
+    """Runs a part; traced again for other types, devices and modes of training, but not for other sizes."""
 
-    def __init__(self, unit: Unit, lowering: Lowering) -> None:
-        self.unit, self.lowering = unit, lowering
+    def __init__(self, part: Part, lowering: Lowering) -> None:
+        self.part, self.lowering = part, lowering
         self._bound: dict[Any, Bound] = {}
 
     def __call__(self, potential: Any, sizes: tuple[int, int], *arguments: Tensor | None) -> Optionals:
-        """Compute the results of the unit.
+        """Compute the results of the part.
 
         Raises
         ------
@@ -67,34 +86,34 @@ class Segment:
     def _find(self, potential: Any, arguments: Optionals) -> Bound:
         specs = tuple(
             None if tensor is None else spec_of(tensor, letters)
-            for tensor, letters in zip(arguments, self.unit.axes, strict=True)
+            for tensor, letters in zip(arguments, self.part.axes, strict=True)
         )
         key = potential.training, specs
         if key not in self._bound:
             try:
-                self._bound[key] = bind(self.unit, potential, specs)
+                self._bound[key] = bind(self.part, potential, specs)
             except Exception as error:
                 raise CompileError from error
         return self._bound[key]
 
 
 class _Root(nn.Module):
-    """Unit of a potential as a module, so that its weights can be exchanged."""
+    """Part of a potential as a module, so that its weights can be exchanged."""
 
-    def __init__(self, unit: Unit, potential: nn.Module) -> None:
+    def __init__(self, part: Part, potential: nn.Module) -> None:
         super().__init__()
-        self.unit, self.potential = unit, potential
+        self.part, self.potential = part, potential
 
     def forward(self, *arguments: Any) -> Optionals:
-        return self.unit(self.potential, *arguments)
+        return self.part(self.potential, *arguments)
 
 
-def bind(unit: Unit, potential: Any, specs: tuple[Spec | None, ...]) -> Bound:
-    """Trace a unit with the weights of the potential as inputs, and keep those it uses."""
+def bind(part: Part, potential: Any, specs: tuple[Spec | None, ...]) -> Bound:
+    """Trace a part with the weights of the potential as inputs, and keep those it uses."""
     weights = dict(potential.named_parameters()) | dict(potential.named_buffers())
     names = list(weights)
     given = [index for index, spec in enumerate(specs) if spec is not None]
-    root = _Root(unit, potential)
+    root = _Root(part, potential)
     present: tuple[bool, ...] = ()
 
     def function(nodes: int, edges: int, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -111,5 +130,5 @@ def bind(unit: Unit, potential: Any, specs: tuple[Spec | None, ...]) -> Bound:
     program, used = program_of(function, [spec for spec in specs if spec is not None] + of_weights)
     arguments = tuple(given[index] for index in used if index < len(given))
     used_weights = tuple(names[index - len(given)] for index in used if index >= len(given))
-    n_moving = sum(index < len(unit.moving) for index in arguments)
+    n_moving = sum(index < part.n_moving for index in arguments)
     return Bound(program, arguments, used_weights, present, n_moving)

@@ -44,14 +44,17 @@ class Unit:
         axes = axes_of()
         return (*(axes[name].replace("m", "n") for name in self.moving + self.fixed), *GRAPH_AXES)
 
+    @property
+    def n_moving(self) -> int:
+        """Number of arguments that may depend on the edge vectors."""
+        return len(self.moving)
+
     def arguments(self, graph: Graph, values: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:
         """Collect the arguments; None for what the network does not have."""
         of_graph = graph.node_type, graph.frame, graph.ends.sender, graph.ends.receiver, graph.vector
         return (*(values.get(name) for name in self.moving + self.fixed), *of_graph)
 
-    def __call__(
-        self, potential: Any, nodes: int, edges: int, *arguments: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def __call__(self, potential: Any, nodes: int, edges: int, *arguments: Tensor | None) -> tuple[Tensor | None, ...]:
         """Run the stages; ``arguments`` as :meth:`arguments` collects them."""
         read = self.moving + self.fixed
         values = {name: value for name, value in zip(read, arguments) if value is not None}

@@ -176,7 +176,7 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         return self.condition.read(context, self.project(readout), 1)
 
     def project(self, readout: Tensor) -> Tensor:
-        """Turn a map from one or several degrees of r, (..., Cw, K), into one from the edge condition, rows flattened."""
+        """Turn a map from degrees of r, (..., Cw, K), into one from the edge condition, with flattened rows."""
         if self.radial_hidden_proj is not None:
             readout = self.radial_hidden_proj.weight @ readout
         return readout.reshape(-1, readout.shape[readout.dim() - 1])

@@ -18,6 +18,7 @@ from deepmd_dpa4.ops.edge_message import EdgeMessage
 from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
 from deepmd_dpa4.ops.segment import segment_sum
 
+
 class EdgeSumMethods:
     """Both ways, as methods of :class:`deepmd_dpa4.descriptor.convolution.SO2Convolution`."""
 
@@ -131,7 +132,7 @@ class EdgeSumMethods:
         return share.unsqueeze(2)
 
     def mix(self, local: Tensor, context: EdgeContext) -> Tensor:
-        r"""Apply the residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
+        r"""Apply residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
         if self.layers == 0:
             return local
         groups = split_orders(local, self.lmax, self.mmax, self.streams)

@@ -54,7 +54,7 @@ class EnvironmentSeed(nn.Module):
         return self.output_proj(invariants.flatten(1))
 
     def embed(self, basis: Tensor, graph: Graph) -> Tensor:
-        """Compute g_e, (E, e). The second radial layer is folded into the first joint one, whose type part acts on nodes."""
+        """Compute g_e, (E, e); the second radial layer is folded into the first joint one."""
         joint = self.g_layer1.matrix
         width = self.rbf_proj_layer2.matrix.shape[1]
         folded = self.rbf_proj_layer2.matrix @ joint[:width]
@@ -62,7 +62,9 @@ class EnvironmentSeed(nn.Module):
         types = self.env_type_embed(graph.node_type)
         of_sender = types @ joint[width : width + self.type_width]
         of_receiver = types @ joint[width + self.type_width :]
-        hidden = radial + of_sender.index_select(0, graph.ends.sender) + of_receiver.index_select(0, graph.ends.receiver)
+        hidden = (
+            radial + of_sender.index_select(0, graph.ends.sender) + of_receiver.index_select(0, graph.ends.receiver)
+        )
         if self.rbf_proj_layer2.bias is not None:
             hidden = hidden + self.rbf_proj_layer2.bias @ joint[:width]
         if self.g_layer1.bias is not None:

@@ -1,6 +1,7 @@
 """The DPA4 network: graph to invariant features of each atom."""
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,11 @@ class Network(nn.Module):
     """
 
     version_tensor: Tensor
+    # TorchScript reads the annotations of a class, so these exist for the type checker alone.
+    if TYPE_CHECKING:
+        blocks: Any
+        readout_pre_layers: Any
+        output_ffn: Any
 
     def __init__(
         self, config: DescriptorConfig, ntypes: int, dtype: torch.dtype, clamp: InnerClamp | None = None
@@ -142,7 +148,7 @@ class Network(nn.Module):
         """Tell for each block whether one operation forms its messages."""
         found: list[bool] = []
         for block in self.blocks:
-            found.append(block.so2_conv.edge_message.serves(vector))  # type: ignore[union-attr, operator]
+            found.append(block.so2_conv.edge_message.serves(vector))
         return found
 
     def run_stage(self, stage: Stage, graph: Graph, values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -193,15 +199,15 @@ class Network(nn.Module):
         for block in self.blocks:
             if position == stage.block:
                 if stage.name == "widen":
-                    made["wide"] = block.widen(values["x"])  # type: ignore[operator]
+                    made["wide"] = block.widen(values["x"])
                 elif stage.name == "send":
-                    made["senders"] = block.so2_conv.senders(values["wide"], graph)  # type: ignore[operator, union-attr]
+                    made["senders"] = block.so2_conv.senders(values["wide"], graph)
                 elif stage.name == "sum":
                     context = self.edge_context(stage, graph.ends, values)
-                    made["summed"] = block.so2_conv.sum_edges(values["senders"], context)  # type: ignore[operator, union-attr]
+                    made["summed"] = block.so2_conv.sum_edges(values["senders"], context)
                 else:
                     wide, summed = values["wide"], values["summed"]
-                    made["x"] = block.update(values["x"], wide, summed, values["normalizer"])  # type: ignore[operator]
+                    made["x"] = block.update(values["x"], wide, summed, values["normalizer"])
             position += 1
         return made
 
@@ -290,4 +296,4 @@ class Network(nn.Module):
             x = x[:1]
         for layer in self.readout_pre_layers:
             x = x + layer(x)
-        return x[0] + self.output_ffn.scalar_row(x)  # type: ignore[operator]
+        return x[0] + self.output_ffn.scalar_row(x)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.config.elements import ELEMENTS
-from deepmd_dpa4.graph.systems import System, find_edges, join
+from deepmd_dpa4.graph.graph import Graph
+from deepmd_dpa4.graph.systems import find_edges, join
 from deepmd_dpa4.host.by_graph import ByGraph
 from deepmd_dpa4.host.evaluate import Evaluator
 
@@ -118,8 +119,9 @@ class DPA4Model(ModelInterface):
             state = SimState(**{"masses": torch.ones_like(state["atomic_numbers"]), **state})
         systems = self._systems(state)
         batch = join(systems)
+        edges = torch.stack([batch.ends.sender, batch.ends.receiver])
         result = self.potential.forward_systems(
-            *(batch.atype, batch.system, len(systems), batch.edge_index, batch.edge_vec),
+            *(batch.node_type, batch.frame, len(systems), edges, batch.vector),
             *(None, None, self._charge_spin(state), False),
         )
         found = {"energy": result["energy"]}
@@ -131,7 +133,7 @@ class DPA4Model(ModelInterface):
             found["stress"] = torch.where((volume > 0)[:, None, None] & _periodic(state).any(), stress, 0.0)
         return {name: value.to(self.dtype) for name, value in found.items()}
 
-    def _systems(self, state: SimState) -> list[System]:
+    def _systems(self, state: SimState) -> list[Graph]:
         """Edges of each system."""
         atype = self.type_of_number[state.atomic_numbers]
         if bool((atype < 0).any()):

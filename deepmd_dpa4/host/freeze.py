@@ -25,9 +25,9 @@ from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.host.naming import NEUTRAL, OFFICIAL_NAMES
 from deepmd_dpa4.host.verify import Disagreement, Reference, reference_of, verify
+from deepmd_dpa4.ops.backends import use_backend
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.guard import add_guard
-from deepmd_dpa4.ops.backends import use_backend
 
 log = logging.getLogger("deepmd.dpa4")
 

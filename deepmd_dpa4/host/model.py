@@ -354,9 +354,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         conditions = self.conditions(fparam, aparam, charge_spin, systems, graph.vector)
         return self.atomic_model.derive(graph, scatter, systems, conditions, False, do_atomic_virial)
 
-    def derive_common(
-        self, graph: Graph, scatter: Scatter, atype: Tensor, conditions: Conditions
-    ) -> dict[str, Tensor]:
+    def derive_common(self, graph: Graph, scatter: Scatter, atype: Tensor, conditions: Conditions) -> dict[str, Tensor]:
         """Evaluate energy and derivatives under DeePMD-kit's internal names."""
         # a traced graph must not depend on the number of edges of the sample it is traced with
         tiled = torch.jit.is_scripting()

@@ -157,7 +157,8 @@ class PotentialMethods(TiledMethods):
         else:
             with enough_memory(self.descriptor, graph, tiled):
                 energy, gradient, vector = self.evaluate(graph, conditions, training, tiled, tile_edges)
-        pairs, frame = self.descriptor.pairs, graph.frame
+        pairs = self.descriptor.pairs
+        frame = graph.frame
         result = {"atom_energy": energy, "energy": segment_sum(energy, frame[: graph.ends.n_receivers], frames)}
         result["force"] = pairs.scatter(gradient, scatter.receiver, scatter.sender, scatter.n_atoms, -1.0)
         frame_of_edge = frame.index_select(0, graph.ends.receiver)
@@ -220,9 +221,11 @@ class Potential(PotentialMethods, nn.Module):
         self.register_buffer("out_bias", torch.zeros([1, ntypes, 1], dtype=torch.float64))
         self.register_buffer("counted", counted_types(ntypes, excluded_types or []), persistent=False)
 
-    def forward(self, graph: Graph, frames: int, conditions: Conditions) -> dict[str, Tensor]:
+    def forward(self, graph: Graph, frames: int, conditions: Conditions | None = None) -> dict[str, Tensor]:
         """Evaluate as :meth:`PotentialMethods.derive`, derivatives going to the nodes of the graph."""
         ends = graph.ends
+        if conditions is None:
+            conditions = Conditions(None, None, None)
         scatter = Scatter(ends.sender, ends.receiver, ends.n_receivers)
         return self.derive(graph, scatter, frames, conditions, self.training)
 

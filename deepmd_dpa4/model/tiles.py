@@ -2,9 +2,9 @@
 
 The driver runs the stages of :mod:`deepmd_dpa4.descriptor.stages` in groups that are divided alike. What acts on each
 edge or each node alone runs tile by tile without history, and once more in the reverse direction. A group that cannot
-be divided runs at once, with its history. Sums over the edges of a block read other nodes: where one operation forms the
-messages it keeps little of an edge, and they run at once; plain torch would keep all features of an edge, 50 kB, so
-its sums run in tiles of receivers, their edges and the senders of these. The results are those of the direct
+be divided runs at once, with its history. Sums over the edges of a block read other nodes. Where one operation forms
+the messages it keeps little of an edge, and they run at once; plain torch would keep all features of an edge, 50 kB,
+so its sums run in tiles of receivers, their edges and the senders of these. The results are those of the direct
 evaluation up to rounding.
 """
 
@@ -263,7 +263,7 @@ class TiledMethods:
         """Take the parts of all tensors that belong to a tile."""
         axes = axes_of()
         parts: dict[str, Tensor] = {}
-        for name in given.keys():
+        for name in given:
             parts[name] = cut(given[name], axes[name], tile).detach()
         return parts
 
@@ -298,7 +298,7 @@ class TiledMethods:
         """Differentiate through the history of a group."""
         outputs: list[Tensor] = []
         directions: list[Tensor | None] = []
-        for name in seeds.keys():
+        for name in seeds:
             if made[name].requires_grad:
                 outputs.append(made[name])
                 directions.append(seeds[name])
@@ -312,9 +312,7 @@ class TiledMethods:
             found[by[index]] = or_zeros(gradients[index], given[by[index]])
         return found
 
-    def pull_back_in_tiles(
-        self, step: Done, graph: Graph, seeds: dict[str, Tensor], tiles: Tiles
-    ) -> dict[str, Tensor]:
+    def pull_back_in_tiles(self, step: Done, graph: Graph, seeds: dict[str, Tensor], tiles: Tiles) -> dict[str, Tensor]:
         """Differentiate a group tile by tile, which runs it once more."""
         axes = axes_of()
         found: dict[str, Tensor] = {}

@@ -14,6 +14,7 @@ from deepmd_dpa4.ops.product import Product
 from deepmd_dpa4.so3.layout import frame_orders, frame_rows
 from deepmd_dpa4.so3.quadrature import packed_rows, s2_tables, so3_tables
 
+
 class GridTables(nn.Module):
     """Product of fields on one grid, and the places of its rows: which (l, m) and (l, frame) each belongs to.
 

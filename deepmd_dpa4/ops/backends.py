@@ -53,7 +53,8 @@ def use_backend(module: nn.Module, backend: str) -> None:
 
 def backend_of(module: nn.Module) -> str:
     """Name the backend that any operation of a module uses besides plain torch, else ``plain``."""
-    return next((part.backend for part in module.modules() if getattr(part, "backend", "plain") != "plain"), "plain")
+    operations = (part for part in module.modules() if isinstance(part, Operation))
+    return next((part.backend for part in operations if part.backend != "plain"), "plain")
 
 
 def plain_class(kind: type[Operation]) -> type[Operation]:

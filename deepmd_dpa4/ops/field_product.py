@@ -100,7 +100,7 @@ def grid_multiply(
 
 
 def coupling_entries(to_grid: np.ndarray, from_grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""List the sparse coupling :math:`C_{abc} = \sum_g \Phi_{cg} T_{ga} T_{gb}` of a grid, for the operators ``dpa4::couple``.
+    r"""List the sparse coupling :math:`C_{abc} = \sum_g \Phi_{cg} T_{ga} T_{gb}` of a grid for ``dpa4::couple``.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import torch
 from deepmd_dpa4.config.elements import contact
 from deepmd_dpa4.config.option import ConfigError
 from deepmd_dpa4.data.errors import DataError
-from deepmd_dpa4.graph.graph import Graph
+from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.host.evaluate import Evaluator
 from deepmd_dpa4.host.structure import Structure
 from deepmd_dpa4.model.zbl import ZBL
@@ -113,8 +113,7 @@ def zbl_curve(pair: tuple[str, str], distance: np.ndarray) -> PairCurve | None:
     receiver, sender = torch.stack([first, second], 1).reshape(-1), torch.stack([second, first], 1).reshape(-1)
     vector = torch.nn.functional.pad(torch.stack([r, -r], 1).reshape(-1, 1), (2, 0))
     nodes = torch.tensor(types).repeat(count)
-    graph = Graph(nodes, 2 * count, torch.arange(count).repeat_interleave(2), sender, receiver, vector, None)
-    energy = zbl(graph, 2 * count).reshape(count, 2).sum(1)
+    energy = zbl(nodes, Ends(sender, receiver, 2 * count), vector).reshape(count, 2).sum(1)
     (slope,) = torch.autograd.grad(energy.sum(), r)
     return PairCurve(pair, distance, energy.detach().numpy(), -slope.numpy())
 

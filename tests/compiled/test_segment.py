@@ -1,13 +1,16 @@
 """A stage compiled by torch's compiler, on a network small enough for that to be quick."""
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.compiled.lower import CompileError, inductor
-from deepmd_dpa4.compiled.segment import Segment, Stage, UnsuitableSizes
+from deepmd_dpa4.compiled.segment import Optionals, Segment, UnsuitableSizes
 from tests.support.models import relative_error
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -31,7 +34,19 @@ def messages(
     return torch.zeros([nodes, 3], dtype=x.dtype).index_add(0, receiver, edge), None, edge
 
 
-STAGE = Stage(messages, moving=("n-", "e"), fixed=("e", "e"))
+@dataclass(frozen=True)
+class Stage:
+    """A function of two tensors that move and two that do not."""
+
+    function: Callable[..., Optionals]
+    axes: tuple[str, ...] = ("n-", "e", "e", "e")
+    n_moving: int = 2
+
+    def __call__(self, *arguments: Any) -> Optionals:
+        return self.function(*arguments)
+
+
+STAGE = Stage(messages)
 
 
 def inputs(nodes: int, edges: int) -> Inputs:
@@ -82,7 +97,7 @@ def test_a_stage_that_depends_on_values_is_refused() -> None:
         return (x if x.sum() > 0 else -x,)
 
     with pytest.raises(CompileError):
-        Segment(Stage(branching, STAGE.moving, STAGE.fixed), inductor)(Network(), (7, 20), *inputs(7, 20))
+        Segment(Stage(branching), inductor)(Network(), (7, 20), *inputs(7, 20))
 
 
 def test_a_stage_that_fixes_a_size_is_refused() -> None:
@@ -90,4 +105,4 @@ def test_a_stage_that_fixes_a_size_is_refused() -> None:
         return (x.reshape(1009, -1) * 2.0,)
 
     with pytest.raises((CompileError, UnsuitableSizes)):
-        Segment(Stage(fixed, STAGE.moving, STAGE.fixed), lambda graph: graph)(Network(), (7, 20), *inputs(7, 20))
+        Segment(Stage(fixed), lambda graph: graph)(Network(), (7, 20), *inputs(7, 20))

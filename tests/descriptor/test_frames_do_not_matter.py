@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from deepmd_dpa4.graph.graph import Ends
 from tests.support.frames import golden_frame
 from tests.support.models import active_potential, graph_of, relative_error
 from tests.support.options import MINI, NANO, NEO, S2
@@ -16,15 +17,18 @@ MODELS = {"nano": NANO, "mini": MINI, "neo": NEO, "s2 in both branches": S2 | {"
 def test_random_roll(name: str) -> None:
     network = active_potential(MODELS[name]).descriptor
     graph = graph_of(golden_frame())
-    plain = network.edge_features
+    plain = network.measure_edges
 
     class Rolled(torch.nn.Module):
         def forward(self, vector: torch.Tensor, weighted: bool, roll: None) -> object:
             return plain(vector, weighted, 2.0 * math.pi * torch.rand(len(vector), 1, dtype=vector.dtype))
 
+        def dense(self, compact: torch.Tensor) -> torch.Tensor:
+            return plain.dense(compact)
+
     with torch.no_grad():
         expected = network.features(graph, None)
-        network.edge_features = Rolled()
+        network.measure_edges = Rolled()
         torch.manual_seed(0)
         rolled = network.features(graph, None)
     assert relative_error(rolled, expected) < 1e-12
@@ -34,8 +38,10 @@ def test_random_roll(name: str) -> None:
 def test_order_of_edges(name: str) -> None:
     network = active_potential(MODELS[name]).descriptor
     graph = graph_of(golden_frame())
-    order = torch.randperm(len(graph.sender), generator=torch.Generator().manual_seed(0))
-    shuffled = graph._replace(sender=graph.sender[order], receiver=graph.receiver[order], vector=graph.vector[order])
+    order = torch.randperm(len(graph.ends.sender), generator=torch.Generator().manual_seed(0))
+    sender, receiver, n_receivers = graph.ends
+    ends = Ends(sender[order], receiver[order], n_receivers)
+    shuffled = graph._replace(ends=ends, vector=graph.vector[order])
     with torch.no_grad():
         assert relative_error(network.features(shuffled, None), network.features(graph, None)) < 1e-12
 
@@ -46,10 +52,8 @@ def test_edges_at_the_cutoff_do_not_count(name: str) -> None:
     network = active_potential(MODELS[name]).descriptor
     graph = graph_of(golden_frame())
     fill = torch.tensor([[6.0, 0.0, 0.0], [0.0, 0.0, -7.0]], dtype=torch.float64)
-    padded = graph._replace(
-        sender=torch.cat([graph.sender, torch.tensor([0, 3])]),
-        receiver=torch.cat([graph.receiver, torch.tensor([0, 5])]),
-        vector=torch.cat([graph.vector, fill]),
-    )
+    sender, receiver, n_receivers = graph.ends
+    added = torch.cat([sender, torch.tensor([0, 3])]), torch.cat([receiver, torch.tensor([0, 5])])
+    padded = graph._replace(ends=Ends(*added, n_receivers), vector=torch.cat([graph.vector, fill]))
     with torch.no_grad():
         assert relative_error(network.features(padded, None), network.features(graph, None)) < 1e-13

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.descriptor.source_gate import source_gate
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Graph
 from tests.support.frames import close_pair_frame
 from tests.support.models import graph_of
 
@@ -16,8 +16,8 @@ def factors(graph: Graph) -> Tensor:
 
 def plain_product(factor: Tensor, graph: Graph) -> Tensor:
     gates = []
-    for sender in graph.sender.tolist():
-        leaving = graph.sender == sender
+    for sender in graph.ends.sender.tolist():
+        leaving = graph.ends.sender == sender
         gates.append(factor[leaving].prod())
     return torch.stack(gates)
 
@@ -31,17 +31,21 @@ def test_product() -> None:
 def test_one_frozen_pair_silences_both_ends() -> None:
     graph = graph_of(close_pair_frame())
     factor = factors(graph)
-    frozen = ((graph.sender == 0) & (graph.receiver == 1)) | ((graph.sender == 1) & (graph.receiver == 0))
+    frozen = ((graph.ends.sender == 0) & (graph.ends.receiver == 1)) | (
+        (graph.ends.sender == 1) & (graph.ends.receiver == 0)
+    )
     factor[frozen] = 0.0
     gate = source_gate(factor, graph)
-    silent = graph.sender < 2
+    silent = graph.ends.sender < 2
     assert gate[silent].abs().max() == 0.0
     torch.testing.assert_close(gate[~silent], plain_product(factor, graph)[~silent], rtol=1e-13, atol=0)
 
 
 def test_derivatives() -> None:
     graph = graph_of(close_pair_frame())
-    pair = torch.minimum(graph.sender, graph.receiver) * 5 + torch.maximum(graph.sender, graph.receiver)
+    pair = torch.minimum(graph.ends.sender, graph.ends.receiver) * 5 + torch.maximum(
+        graph.ends.sender, graph.ends.receiver
+    )
     _, index = pair.unique(return_inverse=True)
     values = torch.linspace(0.2, 0.9, int(index.max()) + 1, dtype=torch.float64).requires_grad_(True)
 

@@ -40,7 +40,7 @@ def inputs(atoms: int, seed: int) -> tuple[Tensor | None, ...]:
     box = torch.eye(3, dtype=torch.float64).unsqueeze(0) * 7.0
     graph = search(coord, atype, box, 4.0, 2, None)
     masked = torch.zeros([2, 2], dtype=torch.int64)
-    index = torch.cat([torch.stack([graph.sender, graph.receiver]), masked], dim=1)
+    index = torch.cat([torch.stack([graph.ends.sender, graph.ends.receiver]), masked], dim=1)
     vector = torch.cat([graph.vector, torch.ones([2, 3], dtype=torch.float64)])
     mask = torch.ones(index.shape[1], dtype=torch.bool)
     mask[-2:] = False

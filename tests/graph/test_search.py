@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import search, sort_edges
 from tests.support import frames
 from tests.support.frames import Frame
@@ -40,9 +40,8 @@ def brute_force(frame: Frame, rcut: float) -> list[Edge]:
 
 
 def listed(graph: Graph) -> list[Edge]:
-    return list(
-        zip(graph.receiver.tolist(), graph.sender.tolist(), (tuple(v) for v in graph.vector.tolist()), strict=True)
-    )
+    sender, receiver, _ = graph.ends
+    return list(zip(receiver.tolist(), sender.tolist(), (tuple(v) for v in graph.vector.tolist()), strict=True))
 
 
 def assert_same_edges(found: list[Edge], expected: list[Edge]) -> None:
@@ -87,7 +86,7 @@ def test_vectors_and_order() -> None:
     graph = graph_of(frames.golden_frame())
     assert graph.vector.dtype == torch.float64
     assert not graph.vector.requires_grad
-    assert bool((graph.receiver.diff() >= 0).all()), "edges are sorted by receiver"
+    assert bool((graph.ends.receiver.diff() >= 0).all()), "edges are sorted by receiver"
     assert bool((graph.vector.norm(dim=1) < 6.0).all())
 
 
@@ -118,23 +117,23 @@ def test_frames_of_a_batch_do_not_meet() -> None:
     frame = frames.golden_frame()
     coord = torch.stack([frame.coord, frame.coord + 0.1, frame.coord.flip(0)])
     graph = search(coord, frame.types.expand(3, -1), frame.cell.expand(3, 3, 3), 6.0, 2, None)
-    assert graph.n_owned == 18
+    assert graph.ends.n_receivers == 18
     assert torch.equal(graph.frame, torch.arange(3).repeat_interleave(6))
-    assert torch.equal(graph.frame[graph.sender], graph.frame[graph.receiver])
+    assert torch.equal(graph.frame[graph.ends.sender], graph.frame[graph.ends.receiver])
 
 
 @pytest.mark.parametrize("periodic", [True, False])
 def test_no_atoms(periodic: bool) -> None:
     cell = 5.0 * torch.eye(3, dtype=torch.float64).unsqueeze(0) if periodic else None
     graph = search(torch.zeros(1, 0, 3), torch.zeros(1, 0, dtype=torch.int64), cell, 6.0, 2, None)
-    assert graph.n_owned == 0
+    assert graph.ends.n_receivers == 0
     assert graph.vector.shape == (0, 3)
-    assert len(graph.sender) == len(graph.receiver) == len(graph.node_type) == 0
+    assert len(graph.ends.sender) == len(graph.ends.receiver) == len(graph.node_type) == 0
 
 
 def test_single_atom() -> None:
     graph = graph_of(frames.frame([[1.0, 2.0, 3.0]], [1]))
-    assert graph.n_owned == 1
+    assert graph.ends.n_receivers == 1
     assert graph.vector.shape == (0, 3)
 
 

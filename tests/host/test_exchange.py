@@ -16,11 +16,12 @@ from deepmd_dpa4.descriptor import convolution, source_gate
 from deepmd_dpa4.graph.neighbors import from_table
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.host.compat import every_neighbor
-from deepmd_dpa4.ops.exchange import fill_ghosts
+from deepmd_dpa4.model.conditions import Conditions
+from deepmd_dpa4.ops.halo import fill_ghosts
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.select import set_native
 from tests.host import inputs
 from tests.host.predict import difference
+from tests.support.backends import set_native
 from tests.support.frames import triclinic_frame
 from tests.support.weights import perturb
 
@@ -222,8 +223,8 @@ def derive(model: Any, engine: Engine, tile_edges: int) -> dict[str, Tensor]:
         core.descriptor.ntypes,
         core.descriptor.excluded,
     )
-    assert TILE < graph.receiver.shape[0] < WHOLE
-    return core.derive(graph, scatter, 1, None, None, None, False, True, True, tile_edges)
+    assert TILE < graph.ends.receiver.shape[0] < WHOLE
+    return core.derive(graph, scatter, 1, Conditions(None, None, None), False, True, True, tile_edges)
 
 
 class TestTiles:

@@ -17,12 +17,12 @@ from deepmd_dpa4.host import kernels, reading
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.select import is_native
 from tests.host import inputs
 from tests.host.commands import BIN, call, dp, environment
 from tests.host.conftest import Data, Run, train
 from tests.host.predict import SINGLE, assert_same, difference, predict
 from tests.host.test_lammps import COLUMNS, DYNAMICS, Output, orthogonal, run_lammps
+from tests.support.backends import is_native
 from tests.support.official import needs_official
 
 

@@ -8,12 +8,18 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from deepmd_dpa4.nn.edge_grid import EdgeGridActivation
 from deepmd_dpa4.nn.feedforward import GridFeedForward
-from deepmd_dpa4.nn.grid_product import COUPLED_ROWS, GridProduct, GridTables, MessageNodeProduct
+from deepmd_dpa4.nn.grid_product import GridTables, MessageNodeProduct
 from deepmd_dpa4.nn.initial import Initializer
-from deepmd_dpa4.ops.grid import couple_multiply, coupling_entries, grid_multiply
+from deepmd_dpa4.ops.field_product import (
+    COUPLED_ROWS,
+    FieldProduct,
+    couple_multiply,
+    coupling_entries,
+    grid_multiply,
+)
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.select import set_native
 from deepmd_dpa4.so3.layout import group_size
+from tests.support.backends import set_native
 from tests.support.models import relative_error
 from tests.support.weights import perturb
 
@@ -37,7 +43,7 @@ def derivatives(left: Tensor, right: Tensor, product: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize(("lmax", "kmax"), GRIDS)
 def test_equals_grid(lmax: int, kmax: int | None) -> None:
-    tables = GridTables(lmax, kmax, True, torch.float64)
+    tables = GridTables(lmax, kmax, True, torch.float64).multiply
     rows = tables.to_grid.shape[1]
     left, right = random(rows, 3, 7).requires_grad_(), random(rows, 3, 7, seed=1).requires_grad_()
     grid = grid_multiply(left, right, tables.to_grid, tables.from_grid, None)
@@ -50,7 +56,7 @@ def test_equals_grid(lmax: int, kmax: int | None) -> None:
 @pytest.mark.parametrize("columns", [1, 15, 64, 65, 1000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_any_number_of_columns(columns: int, dtype: torch.dtype) -> None:
-    tables = GridTables(2, 1, True, torch.float64)
+    tables = GridTables(2, 1, True, torch.float64).multiply
     left, right = random(25, 1, columns, dtype=dtype), random(25, 1, columns, seed=1, dtype=dtype)
     grid = grid_multiply(left.double(), right.double(), tables.to_grid, tables.from_grid, None)
     coupled = couple_multiply(left, right, tables.coupling_index, tables.coupling_value.to(dtype), None)
@@ -59,27 +65,27 @@ def test_any_number_of_columns(columns: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 8), (5, 0)])
 def test_nothing_to_do(shape: tuple[int, int]) -> None:
-    tables = GridTables(2, None, True, torch.float64)
+    tables = GridTables(2, None, True, torch.float64).multiply
     set_native(tables, True)
     left, right = random(9, *shape).requires_grad_(), random(9, *shape).requires_grad_()
-    product = tables.multiply(left, right, None)
+    product = tables(left, right, None)
     assert product.shape == (9, *shape)
     product.sum().backward()
     assert left.grad is not None and left.grad.shape == left.shape
 
 
 def test_operands_need_not_be_contiguous() -> None:
-    tables = GridTables(2, 1, True, torch.float64)
+    tables = GridTables(2, 1, True, torch.float64).multiply
     both = random(25, 4, 12)
     left, right = both[:, :, :6], both[:, :, 6:]
     coupled = couple_multiply(left, right, tables.coupling_index, tables.coupling_value, None)
-    assert relative_error(coupled, tables.multiply(left, right, None)) < 1e-12
+    assert relative_error(coupled, tables(left, right, None)) < 1e-12
 
 
 @pytest.mark.parametrize("name", ["couple", "couple_adjoint", "couple_gradient"])
 def test_derivatives_against_differences(name: str) -> None:
     """Also with entries in no particular order."""
-    tables = GridTables(1, 1, True, torch.float64)
+    tables = GridTables(1, 1, True, torch.float64).multiply
     shuffle = torch.randperm(len(tables.coupling_value), generator=torch.Generator().manual_seed(3))
     index, value = tables.coupling_index[shuffle], tables.coupling_value[shuffle]
     count = 3 if name == "couple_gradient" else 2
@@ -180,27 +186,27 @@ def test_trace_records_operators_of_the_gradient() -> None:
 
 
 def test_reduced_precision_takes_the_grid() -> None:
-    tables = GridTables(2, 1, True, torch.float32)
+    tables = GridTables(2, 1, True, torch.float32).multiply
     set_native(tables, True)
     left, right = random(25, 4, 6).bfloat16(), random(25, 4, 6, seed=1).bfloat16()
     expected = grid_multiply(left, right, tables.to_grid.bfloat16(), tables.from_grid.bfloat16(), None)
     with torch.autocast("cpu", torch.bfloat16):
-        product = tables.multiply(left, right, None)
+        product = tables(left, right, None)
     torch.testing.assert_close(product, expected)
 
 
 def test_very_large_grids_are_not_coupled() -> None:
     rows = COUPLED_ROWS + 1
     table = random(4, rows).numpy()
-    product = GridProduct(table, table.T.copy(), torch.float64)
+    product = FieldProduct(table, table.T.copy(), torch.float64)
     set_native(product, True)
     left, right = random(rows, 2, 2), random(rows, 2, 2, seed=1)
     expected = grid_multiply(left, right, product.to_grid, product.from_grid, None)
-    torch.testing.assert_close(product.multiply(left, right, None), expected)
+    torch.testing.assert_close(product(left, right, None), expected)
 
 
 def test_entries_are_ordered_and_complete() -> None:
-    tables = GridTables(3, 1, True, torch.float64)
+    tables = GridTables(3, 1, True, torch.float64).multiply
     to_grid, from_grid = tables.to_grid.numpy(), tables.from_grid.numpy()
     index, value = coupling_entries(to_grid, from_grid)
     assert (index[:, 0] <= index[:, 1]).all()

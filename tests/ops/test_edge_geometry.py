@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope
-from deepmd_dpa4.graph.edges import EdgeFeatures
 from deepmd_dpa4.graph.radial import BesselBasis
+from deepmd_dpa4.ops.measure_edges import MeasureEdges
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.select import set_native
 from deepmd_dpa4.so3.wigner import WignerRows
+from tests.support.backends import set_native
 from tests.support.models import relative_error
 
 RCUT, EXPONENT = 6.0, 5
@@ -17,8 +17,8 @@ RCUT, EXPONENT = 6.0, 5
 pytestmark = pytest.mark.skipif(not load(), reason="no native kernels on this machine")
 
 
-def features(lmax: int, mmax: int, native: bool, dtype: torch.dtype = torch.float64) -> EdgeFeatures:
-    module = EdgeFeatures(RCUT, EXPONENT, 1e-7, WignerRows(lmax, mmax, dtype), None)
+def features(lmax: int, mmax: int, native: bool, dtype: torch.dtype = torch.float64) -> MeasureEdges:
+    module = MeasureEdges(RCUT, EXPONENT, 1e-7, WignerRows(lmax, mmax, dtype), None)
     set_native(module, native)
     return module
 
@@ -31,7 +31,7 @@ def vectors(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return v.to(dtype).requires_grad_(True)
 
 
-def outputs(module: EdgeFeatures, v: Tensor, weighted: bool) -> list[Tensor]:
+def outputs(module: MeasureEdges, v: Tensor, weighted: bool) -> list[Tensor]:
     geometry = module(v, weighted, None)
     return [geometry.distance, geometry.weight, geometry.environment, geometry.zonal, geometry.compact]
 

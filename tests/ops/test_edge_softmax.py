@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.segment import envelope_softmax, native_envelope_softmax
+from deepmd_dpa4.ops.softmax import envelope_softmax, native_envelope_softmax
 from tests.support.models import relative_error
 
 pytestmark = pytest.mark.skipif(not load(), reason="no native kernels on this machine")

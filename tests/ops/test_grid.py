@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.nn.grid_product import GridTables
-from deepmd_dpa4.ops.grid import grid_multiply, grid_multiply_scalar
+from deepmd_dpa4.ops.field_product import grid_multiply, grid_multiply_scalar
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

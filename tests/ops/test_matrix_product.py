@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.product import Product
-from deepmd_dpa4.ops.select import set_native
+from tests.support.backends import set_native
 from tests.support.models import relative_error
 
 pytestmark = pytest.mark.skipif(not load(), reason="no native kernels on this machine")

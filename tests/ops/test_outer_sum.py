@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.segment import outer_sum
+from deepmd_dpa4.ops.outer_sum import outer_sum
 from tests.support.models import relative_error
 
 RECEIVER = torch.tensor([0, 0, 0, 2, 2, 4])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.pairs import Pairs
-from deepmd_dpa4.ops.select import set_native
+from tests.support.backends import set_native
 from tests.support.models import relative_error
 
 NODES, EDGES, BLOCKS, WIDTH = 9, 200, 3, 21

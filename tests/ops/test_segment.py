@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.ops.segment import envelope_softmax, segment_sum
+from deepmd_dpa4.ops.segment import segment_sum
+from deepmd_dpa4.ops.softmax import envelope_softmax
 
 RECEIVER = torch.tensor([0, 0, 0, 2, 2, 4])
 N = 5  # receivers 1 and 3 have no edges

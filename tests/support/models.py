@@ -10,18 +10,21 @@ from deepmd_dpa4.config import parse_descriptor, parse_fitting
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.fitting.energy import EnergyFitting
 from deepmd_dpa4.graph.cutoff import InnerClamp
-from deepmd_dpa4.graph.edges import Graph
+from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, search
+from deepmd_dpa4.model.conditions import Conditions
 from deepmd_dpa4.model.potential import Potential
+from deepmd_dpa4.model.tiles import TILE_EDGES
 from deepmd_dpa4.model.zbl import ZBL
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.select import set_native
+from tests.support.backends import set_native
 from tests.support.frames import TYPE_MAP, Frame
 from tests.support.options import Options
 from tests.support.weights import fill_golden, perturb
 
 GOLDEN_BIAS = (-2.0, -0.5)
 KERNELS = ("plain", "native")
+NONE = Conditions(None, None, None)
 
 
 class Result(NamedTuple):
@@ -88,13 +91,25 @@ def evaluate(potential: Potential, frame: Frame, rcut: float = 6.0, excluded: Te
     """Energy, forces and virial of one frame."""
     ntypes = potential.out_bias.shape[1]
     out = potential(graph_of(frame, rcut, excluded, ntypes), 1)
-    return Result(out["energy"][0, 0], out["force"][0], out["virial"][0].view(3, 3))
+    return Result(out["energy"][0], out["force"], out["virial"][0].view(3, 3))
 
 
-def evaluate_atoms(potential: Potential, graph: Graph, frames: int = 1) -> dict[str, Tensor]:
+def scatter_of(graph: Graph) -> Scatter:
+    """Derivatives go to the nodes of the graph."""
+    return Scatter(graph.ends.sender, graph.ends.receiver, graph.ends.n_receivers)
+
+
+def evaluate_atoms(
+    potential: Potential,
+    graph: Graph,
+    frames: int = 1,
+    conditions: Conditions = NONE,
+    tiled: bool = True,
+    tile_edges: int = TILE_EDGES,
+) -> dict[str, Tensor]:
     """All results, with the virial of each atom."""
-    scatter = Scatter(graph.sender, graph.receiver, graph.n_owned)
-    return potential.derive(graph, scatter, frames, None, None, None, potential.training, atomic_virial=True)
+    scatter, training = scatter_of(graph), potential.training
+    return potential.derive(graph, scatter, frames, conditions, training, True, tiled, tile_edges)
 
 
 def relative_error(value: Tensor, reference: Tensor) -> float:

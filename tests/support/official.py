@@ -91,7 +91,7 @@ def deviation(
     """
     potential.train(gradients)
     official.train(gradients)
-    out = potential(graph_of(frame, rcut), 1)
+    out = {name: value.unsqueeze(0) for name, value in potential(graph_of(frame, rcut), 1).items()}
     box = None if frame.cell is None else frame.cell.view(1, 9)
     reference = official(frame.coord.unsqueeze(0), frame.types.unsqueeze(0), box=box)
     force, virial = out["force"], out["virial"].view(3, 3)

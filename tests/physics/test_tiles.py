@@ -6,13 +6,14 @@ import deepmd.pt  # noqa: F401  (registers the operator of the ghost exchange, w
 import pytest
 import torch
 
-from deepmd_dpa4.graph.neighbors import Scatter
+from deepmd_dpa4.graph.graph import Ends
+from deepmd_dpa4.model.conditions import Conditions
 from deepmd_dpa4.model.potential import Potential
-from deepmd_dpa4.model.sweep import tile_bounds
+from deepmd_dpa4.model.tiles import tile_bounds
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.select import set_native
+from tests.support.backends import set_native
 from tests.support.frames import cluster_frame, golden_frame, isolated_frame
-from tests.support.models import active_potential, graph_of, relative_error
+from tests.support.models import NONE, active_potential, evaluate_atoms, graph_of, relative_error, scatter_of
 from tests.support.options import MINI, NANO, NEO, S2, Options
 
 CASES: dict[str, Options] = {
@@ -47,7 +48,7 @@ def test_equals_direct_evaluation(potential: Potential, frame: Any, native: bool
     expected = potential.energies(features, graph.node_type, None, None)[0]
     slope = torch.autograd.grad(expected.sum(), vector)[0]
     for tile_edges, tile_nodes in ((1, 1024), (50, 2), (1000, 2)):
-        energy, gradient = potential.sweep(graph, None, None, None, tile_edges, tile_nodes)
+        energy, gradient = potential.run_tiled(graph, potential.inputs(graph, NONE), tile_edges, tile_nodes)
         assert relative_error(energy, expected) < 1e-13
         assert relative_error(gradient, slope) < 1e-12
 
@@ -55,8 +56,7 @@ def test_equals_direct_evaluation(potential: Potential, frame: Any, native: bool
 def test_repulsion_is_added_once() -> None:
     potential = active_potential(MINI, bridging=(0.8, 1.4))
     graph = graph_of(golden_frame())
-    given = (graph, Scatter(graph.sender, graph.receiver, graph.n_owned), 1, None, None, None, False)
-    expected, found = potential.derive(*given, sweep=False), potential.derive(*given, tile_edges=50)
+    expected, found = evaluate_atoms(potential, graph, tiled=False), evaluate_atoms(potential, graph, tile_edges=50)
     for name in ("atom_energy", "force", "virial"):
         assert relative_error(found[name], expected[name]) < 1e-12, name
 
@@ -66,10 +66,9 @@ def test_scripted(potential: Potential) -> None:
     set_native(potential, False)
     graph = graph_of(golden_frame())
     scripted = torch.jit.script(potential)
-    scatter = Scatter(graph.sender, graph.receiver, graph.n_owned)
     expected = potential(graph, 1)
     for _ in range(3):
-        found = scripted.derive(graph, scatter, 1, None, None, None, False, True, True, 40)
+        found = scripted.derive(graph, scatter_of(graph), 1, NONE, False, True, True, 40)
         for name in ("energy", "force", "virial"):
             assert relative_error(found[name], expected[name]) < 1e-12, name
 
@@ -78,19 +77,20 @@ def test_conditions_of_frames_and_atoms_reach_their_tiles() -> None:
     """Two frames with different frame parameters, atoms with different atomic ones."""
     potential = active_potential(MINI, fitting={"numb_fparam": 1, "numb_aparam": 2})
     single = graph_of(golden_frame())
-    edges, atoms = single.sender.shape[0], single.n_owned
+    edges, atoms = single.ends.sender.shape[0], single.ends.n_receivers
     double = single._replace(
         node_type=single.node_type.repeat(2),
-        n_owned=2 * atoms,
         frame=torch.arange(2).repeat_interleave(atoms),
-        sender=torch.cat([single.sender, single.sender + atoms]),
-        receiver=torch.cat([single.receiver, single.receiver + atoms]),
+        ends=Ends(
+            torch.cat([single.ends.sender, single.ends.sender + atoms]),
+            torch.cat([single.ends.receiver, single.ends.receiver + atoms]),
+            2 * atoms,
+        ),
         vector=single.vector.repeat(2, 1),
     )
     fparam, aparam = torch.tensor([[0.3], [-0.8]]).double(), torch.rand(2 * atoms, 2, dtype=torch.float64)
-    scatter = Scatter(double.sender, double.receiver, double.n_owned)
-    given = (double, scatter, 2, fparam, aparam, None, False)
-    expected, found = potential.derive(*given), potential.derive(*given, tile_edges=edges // 3)
+    given = (potential, double, 2, Conditions(fparam, aparam, None))
+    expected, found = evaluate_atoms(*given), evaluate_atoms(*given, tile_edges=edges // 3)
     for name in ("energy", "atom_energy", "force", "virial"):
         assert relative_error(found[name], expected[name]) < 1e-12, name
 
@@ -100,7 +100,7 @@ def test_tiles_cover_everything_once() -> None:
     for tile_edges, tile_nodes in ((1, 100), (1000, 100), (50, 100), (1000, 1)):
         nodes, edges = tile_bounds(graph, tile_edges, tile_nodes)
         assert nodes[0] == edges[0] == 0
-        assert (nodes[-1], edges[-1]) == (graph.n_owned, graph.receiver.shape[0])
+        assert (nodes[-1], edges[-1]) == (graph.ends.n_receivers, graph.ends.receiver.shape[0])
         for tile in range(len(nodes) - 1):
-            owners = graph.receiver[edges[tile] : edges[tile + 1]]
+            owners = graph.ends.receiver[edges[tile] : edges[tile + 1]]
             assert bool(((owners >= nodes[tile]) & (owners < nodes[tile + 1])).all())

@@ -1,0 +1,13 @@
+"""The choice between plain torch and the native library, as tests make it."""
+
+from torch import nn
+
+from deepmd_dpa4.ops.backends import backend_of, use_backend
+
+
+def set_native(module: nn.Module, native: bool) -> None:
+    use_backend(module, "cpu" if native else "plain")
+
+
+def is_native(module: nn.Module) -> bool:
+    return backend_of(module) == "cpu"
