@@ -54,7 +54,7 @@ class EnvironmentSeed(nn.Module):
         return self.output_proj(invariants.flatten(1))
 
     def embed(self, basis: Tensor, graph: Graph) -> Tensor:
-        """Compute g_e, (E, e); the second radial layer is folded into the first joint one."""
+        """Compute g_e, (E, e); radial layers are folded, and the type part of the joint one acts on nodes."""
         joint = self.g_layer1.matrix
         width = self.rbf_proj_layer2.matrix.shape[1]
         folded = self.rbf_proj_layer2.matrix @ joint[:width]

@@ -32,7 +32,7 @@ class EdgeMessage(Operation):
         rank = max(message.radial_so2_rank, 1) if message.radial_so2_mode == "degree_channel" else int(by_degree)
         normed = int(config.common.edge_norm and message.n_focus > 1)
         heads = max(message.n_atten_head, 1)
-        self.streams, self.degree = message.n_focus, lmax
+        self.streams, self.known_degree = message.n_focus, 1 <= lmax <= LARGEST_DEGREE
         self.shape = [lmax, mmax, max(message.orders), message.n_focus, heads, message.mixing_layers, rank, normed]
 
     def serves(self, features: Tensor) -> bool:
@@ -86,7 +86,7 @@ class CpuEdgeMessage(EdgeMessage):
         return on_cpu(device, dtype) and config is not None and COVERED(config)
 
     def serves(self, features: Tensor) -> bool:
-        return 1 <= self.degree <= LARGEST_DEGREE and not features.is_cuda
+        return self.known_degree and not features.is_cuda
 
     def forward(
         self,
@@ -104,21 +104,24 @@ class CpuEdgeMessage(EdgeMessage):
         )
 
 
+# What acts before messages are formed, what sets their sizes and weights, what acts on their sums.
+_BEFORE = (
+    "rcut sel env_exp eps exclude_types basis_type n_radial radial_mlp channels use_env_seed add_chg_spin_ebd "
+    "default_chg_spin"
+)
+_SIZES = "lmax mmax n_blocks l_schedule m_schedule focus_dim edge_norm random_gamma precision seed trainable"
+_AFTER = (
+    "message_node_so3 kmax grid_mlp grid_branch lebedev_quadrature ffn_neurons ffn_so3_grid ffn_blocks glu_activation "
+    "so3_readout readout_layers sandwich_norm use_amp"
+)
+
+
 def _has_shared_kernels(options: Options) -> bool:
     return options["radial_so2_mode"] != "degree_channel" or options["radial_so2_rank"] > 0
 
 
 COVERED = Coverage(
-    free=frozenset(
-        # before the message is formed
-        "rcut sel env_exp eps exclude_types basis_type n_radial radial_mlp channels use_env_seed add_chg_spin_ebd "
-        "default_chg_spin "
-        # its sizes and its weights
-        "lmax mmax n_blocks l_schedule m_schedule focus_dim edge_norm random_gamma precision seed trainable "
-        # after it is summed
-        "message_node_so3 kmax grid_mlp grid_branch lebedev_quadrature ffn_neurons ffn_so3_grid ffn_blocks "
-        "glu_activation so3_readout readout_layers sandwich_norm use_amp".split()
-    ),
+    free=frozenset(" ".join((_BEFORE, _SIZES, _AFTER)).split()),
     limits={
         "mixing_layers": lambda options: options["mixing_layers"] > 0,
         "radial_so2_mode": _has_shared_kernels,

@@ -1,10 +1,7 @@
 """bfloat16 blocks: only matrix products lose precision, and everything stays differentiable twice."""
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
 from tests.support.frames import triclinic_frame
 from tests.support.models import active_potential, graph_of
@@ -21,17 +18,11 @@ CASES = {
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
 def test_blocks_run_in_bfloat16(options: Options) -> None:
-    # the package switches autocast on for CUDA alone, so the stack of blocks is wrapped for the CPU here
+    # the package switches autocast on for CUDA alone, so the precision of the blocks is set for the CPU here
     network = active_potential(options | {"precision": "float32"}, noise=0.1, dtype=torch.float32).descriptor
     graph = graph_of(triclinic_frame())
     full = network.features(graph, None)
-    blocks = network.run_blocks
-
-    def in_bfloat16(*arguments: Any) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return blocks(*arguments)
-
-    network.run_blocks = in_bfloat16
+    network.block_precision = lambda device: torch.autocast("cpu", torch.bfloat16)
     vector = graph.vector.clone().requires_grad_(True)
     features = network.features(graph._replace(vector=vector), None)
     assert features.dtype == torch.float32
