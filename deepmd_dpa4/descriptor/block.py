@@ -1,4 +1,4 @@
-"""One block: norm, convolution, norm, residual; then feed-forward networks with norms and residuals (5.6)."""
+"""One block: norm, convolution, norm, residual; then feed-forward networks with norms and residuals (theory 5.6)."""
 
 from torch import Tensor, nn
 
@@ -62,7 +62,7 @@ class Block(nn.Module):
         self.scalar_output = last and config.feed_forward.so3_readout == "none" and not post_ffn
 
     def widen(self, x: Tensor) -> Tensor:
-        """Compute the node features that the edges read, (D, N, Cw)."""
+        """Compute the node features that the edges read, (D, N, Cw) (theory 4.1)."""
         return self.so2_conv.pre_focus_mix(self.pre_so2_norm(x[: self.size]))
 
     def update(self, x: Tensor, wide: Tensor, summed: Tensor, normalizer: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The edge part of a convolution: features of senders in the edge frames, mixed, turned back, summed (4.3 to 4.8).
+"""The edge part of a convolution: sender features in the edge frames, mixed, turned back, summed (theory 4.3 to 4.8).
 
 Plain torch, which defines the meaning and serves every option, or one operation, :mod:`deepmd_dpa4.ops.edge_message`.
 """
@@ -132,7 +132,7 @@ class EdgeSumMethods:
         return share.unsqueeze(2)
 
     def mix(self, local: Tensor, context: EdgeContext) -> Tensor:
-        r"""Apply residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
+        r"""Apply residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (theory 4.5)."""
         if self.layers == 0:
             return local
         groups = split_orders(local, self.lmax, self.mmax, self.streams)
@@ -157,7 +157,7 @@ class EdgeSumMethods:
         return torch.cat([factor, factor], dim=2) if width > self.stream_width else factor
 
     def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, ends: Ends) -> Tensor:
-        """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""
+        """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw) (theory 4.7)."""
         if weight.shape[1] * weight.shape[2] == 1:
             if not self.in_frame:
                 return segment_sum(local * weight, ends.receiver, ends.n_receivers)
