@@ -132,7 +132,7 @@ class EdgeSumMethods:
         return share.unsqueeze(2)
 
     def mix(self, local: Tensor, context: EdgeContext) -> Tensor:
-        r"""Apply residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (theory 4.5)."""
+        r"""Apply residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, linear at last (theory 4.5)."""
         if self.layers == 0:
             return local
         groups = split_orders(local, self.lmax, self.mmax, self.streams)

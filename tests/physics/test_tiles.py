@@ -44,8 +44,7 @@ def test_equals_direct_evaluation(potential: Potential, frame: Any, native: bool
     set_native(potential, native)
     graph = graph_of(frame())
     vector = graph.vector.detach().requires_grad_(True)
-    features = potential.descriptor.features(graph._replace(vector=vector), None)
-    expected = potential.energies(features, graph.node_type, None, None)[0]
+    expected = potential.predict(graph._replace(vector=vector), NONE)["energy"]
     slope = torch.autograd.grad(expected.sum(), vector)[0]
     for tile_edges, tile_nodes in ((1, 1024), (50, 2), (1000, 2)):
         energy, gradient = potential.run_tiled(graph, potential.inputs(graph, NONE), tile_edges, tile_nodes)
