@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VENV31 := .venv-host31
 BIN31 := $(VENV31)/bin
 STAMP31 := $(VENV31)/.installed
-TESTS31 := test_cli.py config so3 graph ops nn descriptor golden physics engines host
+TESTS31 := test_cli.py config so3 graph ops nn descriptor golden physics engines host freeze inference
 # The first interpreter that really starts: version managers leave commands of uninstalled versions in the path.
 FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.10 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done
@@ -55,7 +55,7 @@ sanitize: $(STAMP) ## tests of the native operators with checks of memory and ar
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.ops.sanitize
 
 compiled: $(STAMP) ## tests of a compiled file (.pt2), about 2 minutes, needs g++
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/host/compiled.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/freeze/compiled.py
 
 docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
 	$(BIN)/python docs/make_parameters.py
