@@ -14,7 +14,7 @@ from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.host import official
-from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION
+from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION, trains_lora
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import use_compile, use_native
@@ -60,6 +60,15 @@ def build_model(model_params: dict[str, Any]) -> Any:
     model.model_def_script = json.dumps(model_params)
     log.info("model type %s is built by deepmd-dpa4 %s", model_params.get("type"), __version__)
     return model
+
+
+class RegisteredDPA4(ModelDPA4):
+    """The class in the registry of DeePMD-kit, which asks it for the model of a ``model`` section."""
+
+    @classmethod
+    def get_model(cls, model_params: dict[str, Any]) -> Any:
+        """Build the model, as :func:`build_model`."""
+        return build_model(model_params)
 
 
 def stamp_version(config: dict[str, Any]) -> None:
@@ -136,9 +145,7 @@ def _low_rank(section: dict[str, Any]) -> LowRankConfig:
     ConfigError
         If an option is wrong, or this version of DeePMD-kit has no trainer for it.
     """
-    from deepmd.pt.train import training  # here, because the trainer imports the models
-
-    if not hasattr(training, "apply_lora_to_sezm"):
+    if not trains_lora():
         raise ConfigError(
             f"`model/lora` is {section} but must be null: the trainer of this DeePMD-kit does not know it"
         )

@@ -4,18 +4,13 @@ import copy
 import json
 from typing import Any
 
-import deepmd.pt.model.model as host_models
-
+from deepmd_dpa4.host.compat import BUILD_BUILTIN, BUILD_BUILTIN_SPIN
 from deepmd_dpa4.type_names import BUILTIN, BUILTIN_FITTING, FITTING
-
-# The builders as DeePMD-kit defines them, whatever their names are bound to later; absent before 3.2.
-_get_model = getattr(host_models, "get_sezm_model", None)
-_get_spin_model = getattr(host_models, "get_sezm_spin_model", None)
 
 
 def available() -> bool:
     """Whether this DeePMD-kit ships a DPA4."""
-    return _get_model is not None
+    return BUILD_BUILTIN is not None
 
 
 def build(model_params: dict[str, Any]) -> Any:
@@ -29,7 +24,7 @@ def build(model_params: dict[str, Any]) -> Any:
     model_params : dict
         The ``model`` section of an input; not changed.
     """
-    builder = _get_spin_model if "spin" in model_params else _get_model
+    builder = BUILD_BUILTIN_SPIN if "spin" in model_params else BUILD_BUILTIN
     if builder is None:
         raise RuntimeError("this version of DeePMD-kit ships no DPA4 of its own")
     params = copy.deepcopy(model_params)
