@@ -43,10 +43,10 @@ def rebind_model_building() -> None:
     """
     import deepmd.pt.model.model as host_models
 
-    from deepmd_dpa4.host import official
+    from deepmd_dpa4.host import builtin
     from deepmd_dpa4.host.build import build_model
 
-    if official.available():
+    if builtin.available():
         host_models.get_sezm_model = build_model
         host_models.get_sezm_spin_model = build_model
 
@@ -64,7 +64,7 @@ def rebind_freeze() -> None:
 
 
 def rebind_training() -> None:
-    """A loss of type ``dens`` needs a head that only the official model has, and models are built before losses.
+    """A loss of type ``dens`` needs a head that only the built-in model has, and models are built before losses.
 
     The input of the training is also where checkpoints get the version of this package from. The trainer fails on
     checkpoints without the state of an optimizer.
@@ -93,7 +93,7 @@ def rebind_training() -> None:
 
 
 def rebind_low_rank() -> None:
-    """The trainer adds low-rank updates to models of the official class, by functions that know its layers only.
+    """The trainer adds low-rank updates to models of the built-in class, by functions that know its layers only.
 
     It looks all three names up in its module.
     """

@@ -24,7 +24,7 @@ __all__ = [
     "VERSION",
     "ModelMethods",
     "every_neighbor",
-    "has_official_type",
+    "has_builtin_type",
     "trains_lora",
 ]
 
@@ -36,13 +36,13 @@ READS_CHARGE_SPIN = hasattr(DPAtomicModel, "get_dim_chg_spin")
 """Whether data sets and inference hand over charge and spin of a frame."""
 
 try:
-    from deepmd.pt.entrypoints.freeze_pt2 import is_sezm_checkpoint as has_official_type
+    from deepmd.pt.entrypoints.freeze_pt2 import is_sezm_checkpoint as has_builtin_type
 
     COMPILED_FILES = True
 except ImportError:
     COMPILED_FILES = False
 
-    def has_official_type(model_file: str) -> bool:
+    def has_builtin_type(model_file: str) -> bool:
         """Whether a checkpoint is of a type that DeePMD-kit freezes by rules of its own: here there is none."""
         return False
 

@@ -124,7 +124,7 @@ def check_branches(trainer: Any, config: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If a branch has ``lora`` but its descriptor is not shared, or it runs in the official implementation.
+        If a branch has ``lora`` but its descriptor is not shared, or it runs in the built-in DPA4.
     """
     for name, section in config["model"].get("model_dict", {}).items():
         if section.get("lora") is not None and not is_adapted(trainer.model[name]):

@@ -14,9 +14,9 @@ def available() -> bool:
 
 
 def build(model_params: dict[str, Any]) -> Any:
-    """Model of the official implementation.
+    """Model of the built-in DPA4.
 
-    The official classes keep the names ``sezm`` and ``sezm_ener`` in the registries of DeePMD-kit, whoever owns
+    The built-in classes keep the names ``sezm`` and ``sezm_ener`` in the registries of DeePMD-kit, whoever owns
     ``dpa4``.
 
     Parameters
@@ -26,7 +26,7 @@ def build(model_params: dict[str, Any]) -> Any:
     """
     builder = BUILD_BUILTIN_SPIN if "spin" in model_params else BUILD_BUILTIN
     if builder is None:
-        raise RuntimeError("this version of DeePMD-kit ships no DPA4 of its own")
+        raise RuntimeError("this version of DeePMD-kit has no built-in DPA4")
     params = copy.deepcopy(model_params)
     params.setdefault("descriptor", {})["type"] = BUILTIN
     fitting = params.setdefault("fitting_net", {})
