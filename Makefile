@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VENV31 := .venv-host31
 BIN31 := $(VENV31)/bin
 STAMP31 := $(VENV31)/.installed
-TESTS31 := test_cli.py config so3 graph ops nn descriptor golden physics engines host
+TESTS31 := test_cli.py config so3 graph ops nn descriptor golden physics engines host freeze inference
 # The first interpreter that really starts: version managers leave commands of uninstalled versions in the path.
 FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.10 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done
@@ -40,7 +40,7 @@ test: $(STAMP) ## lint, format, types, tests
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-test-host31: $(STAMP31) ## tests that need no official DPA4, with DeePMD-kit 3.1.3 in .venv-host31 (about 9 GB)
+test-host31: $(STAMP31) ## tests that need no built-in DPA4, with DeePMD-kit 3.1.3 in .venv-host31 (about 9 GB)
 	PATH="$(abspath $(BIN31)):$$PATH" $(BIN31)/python -m pytest $(TESTS31:%=tests/%) \
 		$(if $(wildcard $(BIN)/python),--other-python=$(abspath $(BIN)/python))
 
@@ -55,14 +55,14 @@ sanitize: $(STAMP) ## tests of the native operators with checks of memory and ar
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.ops.sanitize
 
 compiled: $(STAMP) ## tests of a compiled file (.pt2), about 2 minutes, needs g++
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/host/compiled.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/freeze/compiled.py
 
 docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/draw_architecture.py
 
 bench: RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks
-bench: $(STAMP) ## measure speed and memory beside the official implementation, under 20 minutes on 2 cores
+bench: $(STAMP) ## measure speed and memory beside the built-in DPA4, under 20 minutes on 2 cores
 	$(RUN)/evaluation.py
 	$(RUN)/training_step.py
 	$(RUN)/dp_train.py

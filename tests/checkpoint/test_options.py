@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from deepmd_dpa4.checkpoint.options import MODEL_OTHERS, PLUGIN_FITTING, PLUGIN_MODEL, read_options
-from tests.host import inputs
+from tests.support import inputs
 
 DUMP = """
 import json
@@ -56,4 +56,4 @@ def test_defaults_are_not_changes() -> None:
     full = read_options(params)
     spelled = {**params, **full.model, "descriptor": full.descriptor, "fitting_net": full.fitting}
     assert read_options(spelled).changed == full.changed
-    assert read_options(spelled).unknown == read_options(spelled).official_only == ()
+    assert read_options(spelled).unknown == read_options(spelled).builtin_only == ()

@@ -15,9 +15,9 @@ from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.ops.native.load import load as load_kernels
 from tests.checkpoint.conftest import untrained
 from tests.examples.snippets import blocks, copy_examples, run_block
-from tests.host import inputs
-from tests.host.commands import BIN, ROOT, call
 from tests.host.test_stale_state import add_stale
+from tests.support import inputs
+from tests.support.commands import BIN, ROOT, call
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -78,7 +78,7 @@ def test_snippets_of_host_page(tmp_path: Path) -> None:
     folder = copy_examples(tmp_path)
     switched_off, files = blocks(DOCS / "host.md", "sh")
     assert "deepmd-dpa4" not in run_block(switched_off, folder)[0]
-    # the weights of the official implementation are frozen by ours
+    # the weights of the built-in DPA4 are frozen by ours
     _, tested = run_block(files, folder)
     assert "Force  RMSE" in tested
     (read,) = blocks(DOCS / "host.md", "python")

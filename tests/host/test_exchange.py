@@ -19,10 +19,10 @@ from deepmd_dpa4.host.compat import every_neighbor
 from deepmd_dpa4.model.conditions import Conditions
 from deepmd_dpa4.ops.halo import fill_ghosts
 from deepmd_dpa4.ops.native.load import load
-from tests.host import inputs
-from tests.host.predict import difference
+from tests.support import inputs
 from tests.support.backends import set_native
 from tests.support.frames import triclinic_frame
+from tests.support.predict import difference
 from tests.support.weights import perturb
 
 MODELS: dict[str, tuple[inputs.Section, inputs.Section]] = {

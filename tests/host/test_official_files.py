@@ -1,4 +1,4 @@
-"""Checkpoints of the official implementation and of this package are the same files."""
+"""Checkpoints of the built-in DPA4 and of this package are the same files."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import difference, predict
 from tests.host.test_train import weights
+from tests.support import inputs
+from tests.support.commands import dp
 from tests.support.official import needs_official
+from tests.support.predict import difference, predict
+from tests.support.runs import Data, Run, train
 
 pytestmark = needs_official
 

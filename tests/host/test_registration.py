@@ -14,13 +14,14 @@ from deepmd.pt.model.descriptor.base_descriptor import BaseDescriptor
 from deepmd.pt.model.model.model import BaseModel
 from deepmd.pt.model.task.base_fitting import BaseFitting
 
+from deepmd_dpa4.host.build import RegisteredDPA4
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.model import ModelDPA4
-from tests.host import inputs
-from tests.host.commands import dp, environment
-from tests.host.conftest import Data, Run
+from tests.support import inputs
+from tests.support.commands import dp, environment
 from tests.support.official import needs_official
+from tests.support.runs import Data, Run
 
 
 class Called(Exception):
@@ -46,7 +47,8 @@ def python(code: str, folder: Path, official: bool = False) -> str:
 def test_classes_behind_the_names() -> None:
     for name in ("dpa4", "DPA4", "emfa"):
         assert BaseDescriptor.get_class_by_type(name) is DescriptorDPA4
-        assert BaseModel.get_class_by_type(name) is ModelDPA4
+        assert BaseModel.get_class_by_type(name) is RegisteredDPA4
+        assert issubclass(RegisteredDPA4, ModelDPA4)
     for name in ("dpa4_ener", "emfa_ener"):
         assert BaseFitting.get_class_by_type(name) is FittingDPA4
 
@@ -97,7 +99,7 @@ def test_zone_bridging_in_its_canonical_form_reaches_us() -> None:
 
 
 def test_the_freeze_command_looks_its_function_up_in_its_module(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host_main.freeze.__module__ == "deepmd_dpa4.host.freeze"
+    assert host_main.freeze.__module__ == "deepmd_dpa4.freeze.freeze"
     monkeypatch.setattr(host_main, "freeze", spy)
     with pytest.raises(Called):
         host_main.main(["freeze", "-c", str(trained.checkpoint)])
@@ -106,7 +108,7 @@ def test_the_freeze_command_looks_its_function_up_in_its_module(trained: Run, mo
 def test_training_looks_its_trainer_up_in_its_module(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert host_main.get_trainer.__module__ == "deepmd_dpa4.host.register"
+    assert host_main.get_trainer.__module__ == "deepmd_dpa4.register"
     received: list[Any] = []
 
     def record(config: Any, *args: Any, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
-from tests.host.commands import ROOT
+from tests.support.commands import ROOT
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="native kernels are for Linux")
 needs_compiler = pytest.mark.skipif(
