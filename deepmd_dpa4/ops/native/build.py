@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ SOURCES = Path(__file__).with_name("csrc")
 WORKERS = 4
 SHOWN_LINES = 20
 OBJECTS = "objects"
+_INCLUDE = re.compile(r'^#include "(.+)"', re.MULTILINE)
 
 Report = Callable[[str], None]
 
@@ -43,7 +45,7 @@ def library_path(sources: Path = SOURCES, cache: Path | None = None) -> Path:
     Parameters
     ----------
     sources : Path
-        Folder of the C++ files.
+        Folder of the C++ files, in subfolders or not.
     cache : Path, optional
         Folder of libraries.
     """
@@ -119,7 +121,7 @@ def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path
     log = _Log(target.with_suffix(".log"))
     folder = target.parent / OBJECTS
     folder.mkdir(exist_ok=True)
-    objects = {source: folder / _object_name(compiler, source, sources) for source in sorted(sources.glob("*.cpp"))}
+    objects = {source: folder / _object_name(compiler, source, sources) for source in sorted(sources.rglob("*.cpp"))}
     missing = {source: path for source, path in objects.items() if not path.exists()}
     report(f"compiling native kernels with {compiler.version}")
     with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool:
@@ -183,17 +185,27 @@ def _lock(folder: Path, report: Report) -> Iterator[None]:
 
 def _digest(sources: Path) -> str:
     parts = [*toolchain.FLAGS, toolchain.MACHINE, toolchain.torch_build(), toolchain.processor()]
-    return _hash(parts, [path for path in sources.iterdir() if path.suffix in (".cpp", ".h")])
+    return _hash(parts, sources, [path for path in sources.resolve().rglob("*") if path.suffix in (".cpp", ".h")])
 
 
 def _object_name(compiler: Compiler, source: Path, sources: Path) -> str:
     command = compiler.compiling(source, Path())
     parts = [*command, compiler.version, toolchain.torch_build(), toolchain.processor()]
-    return f"{source.stem}-{_hash(parts, [source, *sources.glob('*.h')])[:16]}.o"
+    return f"{source.stem}-{_hash(parts, sources, list(_with_headers(source)))[:16]}.o"
 
 
-def _hash(parts: list[str], files: list[Path]) -> str:
+def _with_headers(source: Path) -> set[Path]:
+    """A source and the headers beside it that it includes, directly or not."""
+    found, new = set[Path](), {source.resolve()}
+    while new:
+        found |= new
+        new = {(path.parent / name).resolve() for path in new for name in _INCLUDE.findall(path.read_text("utf-8"))}
+        new = {path for path in new - found if path.exists()}
+    return found
+
+
+def _hash(parts: list[str], folder: Path, files: list[Path]) -> str:
     state = hashlib.sha256("\0".join(parts).encode())
     for path in sorted(files):
-        state.update(path.name.encode() + b"\0" + path.read_bytes())
+        state.update(path.relative_to(folder.resolve()).as_posix().encode() + b"\0" + path.read_bytes())
     return state.hexdigest()

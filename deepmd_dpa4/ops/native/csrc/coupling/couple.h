@@ -7,8 +7,8 @@
 #include <cstring>
 #include <vector>
 
-#include "parallel.h"
-#include "simd.h"
+#include "../common/parallel.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 

@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
-#include "edge_geometry_worker.h"
+#include "worker.h"
 
 namespace dpa4 {
 namespace {

@@ -6,9 +6,9 @@
 #include <array>
 #include <tuple>
 
-#include "dispatch.h"
-#include "parallel.h"
-#include "simd.h"
+#include "../common/dispatch.h"
+#include "../common/parallel.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "edge_geometry_number.h"
+#include "number.h"
 
 namespace dpa4 {
 

@@ -4,9 +4,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include "dispatch.h"
-#include "edge_driver.h"
-#include "receivers.h"
+#include "../common/dispatch.h"
+#include "driver.h"
+#include "../common/receivers.h"
 
 namespace dpa4 {
 namespace {

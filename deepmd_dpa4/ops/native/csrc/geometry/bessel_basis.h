@@ -3,9 +3,9 @@
 
 #include <array>
 
-#include "edge_geometry_envelope.h"
-#include "edge_geometry_sine.h"
-#include "parallel.h"
+#include "envelope.h"
+#include "sine.h"
+#include "../common/parallel.h"
 
 namespace dpa4 {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "edge_geometry_envelope.h"
+#include "envelope.h"
 
 namespace dpa4 {
 

@@ -6,8 +6,8 @@
 
 #include <cmath>
 
-#include "edge_layout.h"
-#include "simd.h"
+#include "layout.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 

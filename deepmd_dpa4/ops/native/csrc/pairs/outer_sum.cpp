@@ -5,9 +5,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include "dispatch.h"
-#include "gemm.h"
-#include "receivers.h"
+#include "../common/dispatch.h"
+#include "../dense/gemm.h"
+#include "../common/receivers.h"
 
 namespace dpa4 {
 namespace {

@@ -5,9 +5,9 @@
 //   out_i += D^T (w a h_n)
 #pragma once
 
-#include "edge_focus.h"
-#include "edge_layers.h"
-#include "edge_rotation.h"
+#include "focus.h"
+#include "layers.h"
+#include "rotation.h"
 
 namespace dpa4 {
 

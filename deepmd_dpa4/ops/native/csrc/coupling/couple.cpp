@@ -11,7 +11,7 @@
 #include <tuple>
 
 #include "couple.h"
-#include "dispatch.h"
+#include "../common/dispatch.h"
 
 namespace {
 

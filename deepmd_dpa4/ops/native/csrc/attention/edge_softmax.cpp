@@ -5,8 +5,8 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
-#include "receivers.h"
-#include "simd.h"
+#include "../common/receivers.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 namespace {

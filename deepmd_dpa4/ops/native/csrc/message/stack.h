@@ -11,8 +11,8 @@
 #include <cstring>
 #include <utility>
 
-#include "edge_layout.h"
-#include "parallel.h"
+#include "layout.h"
+#include "../common/parallel.h"
 
 namespace dpa4 {
 

@@ -5,9 +5,9 @@
 // Arrays hold, for each stream and each order, the rows of all edges of the tile: (edges, columns of the order).
 #pragma once
 
-#include "edge_layout.h"
-#include "edge_stack.h"
-#include "gemm.h"
+#include "layout.h"
+#include "stack.h"
+#include "../dense/gemm.h"
 
 namespace dpa4 {
 

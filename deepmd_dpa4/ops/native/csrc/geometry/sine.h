@@ -1,7 +1,7 @@
 // Sine and cosine of packs.
 #pragma once
 
-#include "edge_geometry_number.h"
+#include "number.h"
 
 namespace dpa4 {
 

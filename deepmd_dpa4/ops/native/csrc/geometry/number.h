@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "simd.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 

@@ -1,7 +1,7 @@
 // Matrix products of the size of one tile of edges: C = A B or C += A B with all operands in cache.
 #pragma once
 
-#include "simd.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 

@@ -1,8 +1,8 @@
 // All edges: tiles handed to threads, and the sums over threads.
 #pragma once
 
-#include "edge_tile.h"
-#include "parallel.h"
+#include "tile.h"
+#include "../common/parallel.h"
 
 namespace dpa4 {
 

@@ -4,9 +4,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include "dispatch.h"
+#include "../common/dispatch.h"
 #include "gemm.h"
-#include "parallel.h"
+#include "../common/parallel.h"
 
 namespace dpa4 {
 namespace {

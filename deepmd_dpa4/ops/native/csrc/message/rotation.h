@@ -1,8 +1,8 @@
 // Into the frame of one edge and back, and the derivatives with respect to features, rotation and degree mixer.
 #pragma once
 
-#include "edge_layout.h"
-#include "simd.h"
+#include "layout.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 

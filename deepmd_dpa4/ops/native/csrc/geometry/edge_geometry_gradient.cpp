@@ -3,7 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include "dispatch.h"
+#include "../common/dispatch.h"
 
 namespace dpa4 {
 namespace {

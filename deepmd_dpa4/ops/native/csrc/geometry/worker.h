@@ -3,8 +3,8 @@
 
 #include <array>
 
-#include "edge_geometry.h"
-#include "parallel.h"
+#include "geometry.h"
+#include "../common/parallel.h"
 
 namespace dpa4 {
 
