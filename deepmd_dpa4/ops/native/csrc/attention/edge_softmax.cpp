@@ -147,19 +147,18 @@ void check(const Tensor& logits, const Tensor& weight, const Tensor& receiver, i
   check_receivers(receiver, n);
 }
 
-Tensors edge_softmax_cpu(const Tensor& logits, const Tensor& weight, const Tensor& null_logit,
-                               const Tensor& receiver, int64_t n, double floor) {
+Tensors edge_softmax_cpu(const Tensor& logits, const Tensor& weight, const Tensor& null_logit, const Tensor& receiver,
+                         int64_t n, double floor) {
   check(logits, weight, receiver, n);
   const Tensor x = logits.contiguous(), w = weight.contiguous(), null = null_logit.contiguous();
   Tensor result = at::empty_like(x), share = at::ones({n, x.size(1)}, x.options());
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "edge_softmax", [&] {
-    softmax_kernel<scalar_t>(x, w, null, receiver, scalar_t(floor), result, share);
-  });
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "edge_softmax",
+                             [&] { softmax_kernel<scalar_t>(x, w, null, receiver, scalar_t(floor), result, share); });
   return {result, share};
 }
 
 Tensors edge_softmax_backward_cpu(const Tensor& gradient, const Tensor& alpha, const Tensor& share,
-                                        const Tensor& weight, const Tensor& receiver, double floor) {
+                                  const Tensor& weight, const Tensor& receiver, double floor) {
   check(alpha, weight, receiver, share.size(0));
   const Tensor c = gradient.contiguous(), a = alpha.contiguous(), w = weight.contiguous();
   Tensor x_bar = at::empty_like(a), w_bar = at::empty_like(w), null_bar = at::zeros({a.size(1)}, a.options());
@@ -170,9 +169,9 @@ Tensors edge_softmax_backward_cpu(const Tensor& gradient, const Tensor& alpha, c
 }
 
 Tensors edge_softmax_double_backward_cpu(const MaybeTensor& along_logit, const MaybeTensor& along_weight,
-                                               const MaybeTensor& along_null, const Tensor& gradient,
-                                               const Tensor& alpha, const Tensor& share, const Tensor& weight,
-                                               const Tensor& receiver, double floor) {
+                                         const MaybeTensor& along_null, const Tensor& gradient, const Tensor& alpha,
+                                         const Tensor& share, const Tensor& weight, const Tensor& receiver,
+                                         double floor) {
   check(alpha, weight, receiver, share.size(0));
   const Tensor c = gradient.contiguous(), a = alpha.contiguous(), w = weight.contiguous();
   const Tensor h_x = along_logit ? along_logit->contiguous() : at::zeros_like(a);

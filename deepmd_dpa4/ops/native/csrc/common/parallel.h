@@ -26,10 +26,11 @@ void on_threads(int n, F f) {
   }
 }
 
-// Run f(begin, end) over fixed, almost equal parts of [0, count); no part is smaller than `grain` unless it is the only one.
+// Run f(begin, end) over fixed, almost equal parts of [0, count), each of at least `grain` unless it is the only one.
 template <typename F>
 void in_parts(int64_t count, int64_t grain, F f) {
-  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(available_threads(), count / std::max<int64_t>(grain, 1)));
+  const int64_t parts =
+      std::max<int64_t>(1, std::min<int64_t>(available_threads(), count / std::max<int64_t>(grain, 1)));
   on_threads(int(parts), [&](int t) { f(count * t / parts, count * (t + 1) / parts); });
 }
 

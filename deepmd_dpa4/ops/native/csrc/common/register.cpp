@@ -6,8 +6,8 @@ namespace {
 
 int64_t version() { return 1; }
 
-// Tensors of an evaluation are a few megabytes each and come and go; by default the C library returns such blocks to the
-// system and faults their pages in again at the next use, which costs more than filling them. Keep them instead.
+// Tensors of an evaluation are a few megabytes each and come and go; by default the C library returns such blocks to
+// the system and faults their pages in again at the next use, which costs more than filling them. Keep them instead.
 const bool memory_kept = [] {
   constexpr int most = 2147483647;
   mallopt(M_MMAP_THRESHOLD, most);

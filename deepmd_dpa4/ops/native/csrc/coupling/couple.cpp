@@ -10,8 +10,8 @@
 
 #include <tuple>
 
-#include "couple.h"
 #include "../common/dispatch.h"
+#include "couple.h"
 
 namespace {
 

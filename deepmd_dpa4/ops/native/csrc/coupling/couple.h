@@ -1,4 +1,4 @@
-// Products of two fields through a sparse coupling: y_c = sum_ab C_abc l_a r_b for every column of (rows, columns) arrays.
+// Products of two fields through a sparse coupling: y_c = sum_ab C_abc l_a r_b, column by column of (rows, columns).
 //
 // C is symmetric in a and b, and an entry (a, b, c) with a != b stands for (b, a, c) too. Columns are handled in tiles,
 // of which all rows stay in cache while the list of entries runs over them.

@@ -49,7 +49,8 @@ inline __attribute__((always_inline)) void micro_kernel(int64_t K, Operand<T> a,
 // Rows of the register block for NV vectors of columns: as many accumulators as registers allow.
 template <int NV>
 constexpr int block_rows() {
-  return kRegisters == 32 ? (NV == 4 ? 6 : NV == 3 ? 8 : NV == 2 ? 12 : 14) : (NV == 4 ? 2 : NV == 3 ? 4 : NV == 2 ? 6 : 8);
+  constexpr int many[] = {14, 12, 8, 6}, few[] = {8, 6, 4, 2};
+  return kRegisters == 32 ? many[NV - 1] : few[NV - 1];
 }
 
 template <typename T, int MR, int NV, bool accumulate>

@@ -5,8 +5,8 @@
 #include <torch/library.h>
 
 #include "../common/dispatch.h"
-#include "gemm.h"
 #include "../common/parallel.h"
+#include "gemm.h"
 
 namespace dpa4 {
 namespace {

@@ -58,9 +58,7 @@ Tensor silu_backward_cpu(const Tensor& gradient, const Tensor& x_) {
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "silu_backward", [&] {
     using T = scalar_t;
     elementwise<T, 2, 1>({g.const_data_ptr<T>(), x.const_data_ptr<T>()}, {out.mutable_data_ptr<T>()}, x.numel(),
-                         [](const Pack<T>* in, Pack<T>* y) {
-                           y[0] = in[0] * silu_slope<T>(in[1], sigmoid<T>(in[1]));
-                         });
+                         [](const Pack<T>* in, Pack<T>* y) { y[0] = in[0] * silu_slope<T>(in[1], sigmoid<T>(in[1])); });
   });
   return out;
 }

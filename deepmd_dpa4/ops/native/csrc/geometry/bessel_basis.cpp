@@ -1,7 +1,7 @@
 // The operator bessel_basis: distances (E,) and frequencies (1, n) to sin(omega r) / r times the envelope, (E, n), with
 // first and second derivatives.
-#include "../common/dispatch.h"
 #include "bessel_basis.h"
+#include "../common/dispatch.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>

@@ -3,9 +3,9 @@
 
 #include <array>
 
+#include "../common/parallel.h"
 #include "envelope.h"
 #include "sine.h"
-#include "../common/parallel.h"
 
 namespace dpa4 {
 

@@ -68,9 +68,9 @@ struct PullBack : torch::autograd::Function<PullBack> {
     const variable_list saved = context->get_saved_variables();
     variable_list result(10);
     if (!gradients[0].defined()) return result;
-    const variable_list found = differentiate_pull_back(
-        gradients[0], saved[0], listed(&saved[3]), saved[1], saved[2], context->saved_data["shape"].toIntVector(),
-        context->saved_data["lengths"].toDoubleVector());
+    const variable_list found = differentiate_pull_back(gradients[0], saved[0], listed(&saved[3]), saved[1], saved[2],
+                                                        context->saved_data["shape"].toIntVector(),
+                                                        context->saved_data["lengths"].toDoubleVector());
     result[0] = found[0];
     for (size_t k = 1; k <= kOutputs; ++k)
       if (saved[2 + k].defined()) result[k] = found[k];

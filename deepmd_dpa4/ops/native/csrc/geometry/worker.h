@@ -3,8 +3,8 @@
 
 #include <array>
 
-#include "geometry.h"
 #include "../common/parallel.h"
+#include "geometry.h"
 
 namespace dpa4 {
 
@@ -25,8 +25,8 @@ class GeometryWorker {
 
   explicit GeometryWorker(const GeometryPlan<T>& constants)
       : plan(constants), columns{1, 1, 4, plan.zonal, plan.entries}, table(allocate<N>(2 * plan.entries)),
-        scratch(allocate<T>((6 + plan.zonal + plan.entries) * W)),
-        edge(plan, table.get(), table.get() + plan.entries) {}
+        scratch(allocate<T>((6 + plan.zonal + plan.entries) * W)), edge(plan, table.get(), table.get() + plan.entries) {
+  }
 
   // Choose the edges [begin, begin + count), a pack at most.
   void evaluate(const T* vector, const T* direction, int64_t begin, int64_t count) {

@@ -1,8 +1,8 @@
 // All edges: tiles handed to threads, and the sums over threads.
 #pragma once
 
-#include "tile.h"
 #include "../common/parallel.h"
+#include "tile.h"
 
 namespace dpa4 {
 
@@ -31,7 +31,8 @@ constexpr int64_t kTile = 48;
 
 // out (receivers, size, C), zero at the start.
 template <typename T>
-void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeIndex& index, T* out) {
+void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeIndex& index,
+                  T* out) {
   const int64_t threads = edge_threads(index);
   const std::vector<int64_t> start = divide_edges(index, threads);
   on_threads(int(threads), [&](int t) {
@@ -44,7 +45,7 @@ void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<
   });
 }
 
-// Gradients of threads that add to shared arrays: the first thread uses the array itself, the others copies of their own.
+// Sums of threads in a shared array: the first thread uses the array itself, the others copies of their own.
 template <typename T>
 class PerThread {
  public:
@@ -69,8 +70,8 @@ class PerThread {
   std::vector<Buffer<T>> copies_;
 };
 
-// Gradients of <adjoint, out>, or with tangents `dot` of <adjoint, tangent of out>; then `out_dot` (receivers, size, C),
-// zero at the start, receives the tangent of out.
+// Gradients of <adjoint, out>, or with tangents `dot` of <adjoint, tangent of out>; then `out_dot` (receivers, size,
+// C), zero at the start, receives the tangent of out.
 template <typename T, bool tangent>
 void edge_backward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeArguments<T>* dot,
                    const EdgeIndex& index, const T* adjoint, const EdgeGradients<T>& out, T* out_dot) {

@@ -5,8 +5,8 @@
 #include <torch/library.h>
 
 #include "../common/dispatch.h"
-#include "driver.h"
 #include "../common/receivers.h"
+#include "driver.h"
 
 namespace dpa4 {
 namespace {
@@ -18,7 +18,7 @@ using OptionalTensor = std::optional<Tensor>;
 EdgeShape parse_shape(at::IntArrayRef s, int64_t channels, bool focus) {
   TORCH_CHECK(s.size() == 8, "dpa4: `shape` has ", s.size(), " entries but must have 8");
   EdgeShape shape{s[0], s[1], s[2], s[3], channels / s[3], s[4], s[5], s[6], focus, s[7] != 0};
-  TORCH_CHECK(shape.lmax >= 1 && shape.lmax <= 5 && shape.mmax <= shape.lmax && shape.streams <= kMaxStreams &&
+  TORCH_CHECK(shape.lmax >= 1 && shape.lmax <= kMaxDegree && shape.mmax <= shape.lmax && shape.streams <= kMaxStreams &&
                   shape.heads >= 1 && shape.heads <= kMaxHeads && shape.layers >= 1,
               "dpa4: these sizes are not covered by the edge operator");
   return shape;
@@ -56,8 +56,12 @@ struct Arguments {
     kernels = a.shape.rank > 0 ? kernels_.contiguous()
                                : pad(kernels_.reshape({kernels_.size(0), a.shape.lmax + 1, features_.size(-1)}), a);
     weight = weight_.contiguous();
-    view = {features.const_data_ptr<T>(), table.const_data_ptr<T>(), kernels.const_data_ptr<T>(),
-            weight.const_data_ptr<T>(), nullptr, nullptr};
+    view = {features.const_data_ptr<T>(),
+            table.const_data_ptr<T>(),
+            kernels.const_data_ptr<T>(),
+            weight.const_data_ptr<T>(),
+            nullptr,
+            nullptr};
     if (focus_ && focus_->defined()) {
       focus = pad(focus_->reshape({-1}), a);
       view.focus = focus.const_data_ptr<T>();
@@ -221,10 +225,10 @@ Tensor or_empty(const OptionalTensor& x, const Tensor& like) {
 }
 
 struct EdgeMessageBackward : Function<EdgeMessageBackward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& gradient, const Tensor& features, const Tensor& table,
-                               const Tensor& kernels, const Tensor& weight, const Tensor& stack, const Tensor& focus,
-                               const Tensor& sender, const Tensor& receiver, std::vector<int64_t> shape,
-                               std::array<bool, 6> wanted) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& gradient, const Tensor& features,
+                               const Tensor& table, const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                               const Tensor& focus, const Tensor& sender, const Tensor& receiver,
+                               std::vector<int64_t> shape, std::array<bool, 6> wanted) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({gradient, features, table, kernels, weight, stack, focus, sender, receiver});
     ctx->saved_data["shape"] = shape;
@@ -286,8 +290,8 @@ std::vector<Tensor> backward_autograd(const Tensor& gradient, const Tensor& feat
                                       const Tensor& kernels, const Tensor& weight, const Tensor& stack,
                                       const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
                                       at::IntArrayRef shape, std::array<bool, 6> wanted) {
-  return EdgeMessageBackward::apply(gradient, features, table, kernels, weight, stack, or_empty(focus, features), sender,
-                                    receiver, shape.vec(), wanted);
+  return EdgeMessageBackward::apply(gradient, features, table, kernels, weight, stack, or_empty(focus, features),
+                                    sender, receiver, shape.vec(), wanted);
 }
 
 Tensor forward_meta(const Tensor& features, const Tensor&, const Tensor&, const Tensor&, const Tensor&,

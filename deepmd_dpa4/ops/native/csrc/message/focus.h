@@ -1,13 +1,13 @@
 // Shares of the focus streams of one edge, and their first and second derivatives.
 //
-// With scalars z (streams, C) and weights v: l_f = r_f sum_c z_fc v_fc, r = (mean z^2 + 1e-7)^(-1/2) if normalised, else 1;
-// share = (1 - s) softmax_f(l) + s / streams. A dot marks the derivative along a tangent, a bar an adjoint.
+// With scalars z (streams, C) and weights v: l_f = r_f sum_c z_fc v_fc, r = (mean z^2 + 1e-7)^(-1/2) if normalised,
+// else 1; share = (1 - s) softmax_f(l) + s / streams. A dot marks the derivative along a tangent, a bar an adjoint.
 #pragma once
 
 #include <cmath>
 
-#include "layout.h"
 #include "../common/simd.h"
+#include "layout.h"
 
 namespace dpa4 {
 

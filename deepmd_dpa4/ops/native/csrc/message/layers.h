@@ -5,9 +5,9 @@
 // Arrays hold, for each stream and each order, the rows of all edges of the tile: (edges, columns of the order).
 #pragma once
 
+#include "../dense/gemm.h"
 #include "layout.h"
 #include "stack.h"
-#include "../dense/gemm.h"
 
 namespace dpa4 {
 
@@ -18,9 +18,11 @@ class EdgeLayers {
   // `keep` keeps every layer, as derivatives need it; `tangents` makes the second side.
   EdgeLayers(const EdgeLayout& layout, int64_t capacity, bool keep, bool tangents)
       : a_(layout), T_(capacity), keep_(keep) {
-    const int64_t n = a_.shape.layers, state = a_.shape.streams * a_.state * T_, gate = a_.shape.streams * a_.gates * T_;
+    const int64_t n = a_.shape.layers, state = a_.shape.streams * a_.state * T_,
+                  gate = a_.shape.streams * a_.gates * T_;
     const int64_t sides = tangents ? 2 : 1, adjoints = keep ? 2 * state + gate : 0;
-    const int64_t half = a_.shape.mmax > 0 ? a_.group[1] / 2 * T_ : 0;  // no complex matrix is larger than that of m = 1
+    // no complex matrix is larger than that of m = 1
+    const int64_t half = a_.shape.mmax > 0 ? a_.group[1] / 2 * T_ : 0;
     memory_ = allocate<T>(sides * ((keep ? n : 1) * (2 * state + 2 * gate) + adjoints) + 3 * half);
     T* next = memory_.get();
     const auto take = [&next](int64_t count) { return std::exchange(next, next + count); };
@@ -80,7 +82,7 @@ class EdgeLayers {
 
  private:
   struct Side {
-    std::vector<T*> h, z, p, g;  // inputs and outputs of each layer, logits of its gates, gates
+    std::vector<T*> h, z, p, g;                     // inputs and outputs of each layer, logits of its gates, gates
     T *hb = nullptr, *zb = nullptr, *pb = nullptr;  // adjoints of h, z and p of the current layer
   };
 
@@ -210,8 +212,7 @@ class EdgeLayers {
         for (int64_t c = 0; c < a_.gates; c += W) {
           const Pack<T> g = sigmoid<T>(load(side_[0].p[i] + gate + c));
           store(side_[0].g[i] + gate + c, g);
-          if constexpr (tangent)
-            store(side_[1].g[i] + gate + c, g * (T(1) - g) * load(side_[1].p[i] + gate + c));
+          if constexpr (tangent) store(side_[1].g[i] + gate + c, g * (T(1) - g) * load(side_[1].p[i] + gate + c));
         }
         for (int64_t l = 1; l <= a_.shape.lmax; ++l)
           for (const EdgeRow& row : a_.of_degree[l]) {
@@ -220,8 +221,8 @@ class EdgeLayers {
               const Pack<T> z = load(side_[0].z[i] + x + c), g = load(side_[0].g[i] + y + c);
               store(side_[0].h[next] + x + c, load(side_[0].h[i] + x + c) + z * g);
               if constexpr (tangent)
-                store(side_[1].h[next] + x + c, load(side_[1].h[i] + x + c) + load(side_[1].z[i] + x + c) * g +
-                                                    z * load(side_[1].g[i] + y + c));
+                store(side_[1].h[next] + x + c,
+                      load(side_[1].h[i] + x + c) + load(side_[1].z[i] + x + c) * g + z * load(side_[1].g[i] + y + c));
             }
           }
       }

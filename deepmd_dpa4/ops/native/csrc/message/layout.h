@@ -7,13 +7,15 @@
 
 namespace dpa4 {
 
+constexpr int kMaxDegree = 5;
+
 // Options of one convolution that the operator needs.
 struct EdgeShape {
   int64_t lmax, mmax;  // degree and order of the features
   int64_t top_mmax;    // order of the rows in the rotation table
   int64_t streams, width, heads;
-  int64_t layers;      // SO(2) layers, all but the last one gated
-  int64_t rank;        // channel bases of the degree mixer; 0 = one scale per degree and channel instead
+  int64_t layers;  // SO(2) layers, all but the last one gated
+  int64_t rank;    // channel bases of the degree mixer; 0 = one scale per degree and channel instead
   bool focus, focus_norm;
 };
 
@@ -28,19 +30,19 @@ struct EdgeRow {
 
 struct EdgeLayout {
   EdgeShape shape;
-  int64_t padded;    // width of a stream rounded up to whole vectors
-  int64_t channels;  // streams * padded
-  int64_t size;      // (lmax+1)^2
-  int64_t rows;      // kept rows
-  int64_t copies;    // max(rank, 1)
-  int64_t kernel;    // entries of the degree mixer, or of the scales, per edge
-  int64_t table;     // entries of the rotation table per edge that this block reads
-  std::vector<int64_t> group;                  // columns of each order: rows * padded
-  std::vector<int64_t> group_start;            // first column of each order, for one stream
-  std::vector<int64_t> kernel_start;           // first mixer entry of each order
+  int64_t padded;                               // width of a stream rounded up to whole vectors
+  int64_t channels;                             // streams * padded
+  int64_t size;                                 // (lmax+1)^2
+  int64_t rows;                                 // kept rows
+  int64_t copies;                               // max(rank, 1)
+  int64_t kernel;                               // entries of the degree mixer, or of the scales, per edge
+  int64_t table;                                // entries of the rotation table per edge that this block reads
+  std::vector<int64_t> group;                   // columns of each order: rows * padded
+  std::vector<int64_t> group_start;             // first column of each order, for one stream
+  std::vector<int64_t> kernel_start;            // first mixer entry of each order
   std::vector<std::vector<EdgeRow>> of_degree;  // rows of each degree
-  int64_t state;                               // columns of all orders of one stream
-  int64_t gates;                               // lmax * padded
+  int64_t state;                                // columns of all orders of one stream
+  int64_t gates;                                // lmax * padded
 
   EdgeLayout(const EdgeShape& s, int64_t vector_width) : shape(s) {
     const int64_t L = s.lmax, M = s.mmax;

@@ -1,8 +1,10 @@
 // Into the frame of one edge and back, and the derivatives with respect to features, rotation and degree mixer.
 #pragma once
 
-#include "layout.h"
+#include <type_traits>
+
 #include "../common/simd.h"
+#include "layout.h"
 
 namespace dpa4 {
 
@@ -60,39 +62,37 @@ void turn_degree_table(const EdgeLayout& a, const std::vector<EdgeRow>& rows, co
   }
 }
 
-#define DPA4_EACH_DEGREE(call)                                     \
-  for (int64_t l = 0; l <= a.shape.lmax; ++l) {                    \
-    const std::vector<EdgeRow>& rows = a.of_degree[l];             \
-    const int64_t first = l * l * a.channels;                      \
-    switch (l) {                                                   \
-      case 0: { constexpr int N = 1; call; break; }                \
-      case 1: { constexpr int N = 3; call; break; }                \
-      case 2: { constexpr int N = 5; call; break; }                \
-      case 3: { constexpr int N = 7; call; break; }                \
-      case 4: { constexpr int N = 9; call; break; }                \
-      default: { constexpr int N = 11; call; break; }              \
-    }                                                              \
-  }
+// Call f(N, rows, first coefficient) for every degree, with N = 2l+1 as a constant.
+template <int l = 0, typename F>
+void each_degree(const EdgeLayout& a, F f) {
+  f(std::integral_constant<int, 2 * l + 1>(), a.of_degree[l], l * l * a.channels);
+  if constexpr (l < kMaxDegree)
+    if (l < a.shape.lmax) each_degree<l + 1>(a, f);
+}
 
 // local (rows, C) (+)= D x, x (size, C).
 template <typename T, bool accumulate>
 void turn(const EdgeLayout& a, const T* table, const T* x, T* local) {
-  DPA4_EACH_DEGREE((turn_degree<T, N, accumulate>(a, rows, table, x + first, local)))
+  each_degree(a, [&](auto N, const std::vector<EdgeRow>& rows, int64_t first) {
+    turn_degree<T, N(), accumulate>(a, rows, table, x + first, local);
+  });
 }
 
 // x += D^T local.
 template <typename T>
 void turn_back(const EdgeLayout& a, const T* table, const T* local, T* x) {
-  DPA4_EACH_DEGREE((turn_degree_back<T, N>(a, rows, table, local, x + first)))
+  each_degree(a, [&](auto N, const std::vector<EdgeRow>& rows, int64_t first) {
+    turn_degree_back<T, N()>(a, rows, table, local, x + first);
+  });
 }
 
 // table += local x^T, the derivative of <local, D x> with respect to D.
 template <typename T>
 void turn_table(const EdgeLayout& a, const T* local, const T* x, T* table) {
-  DPA4_EACH_DEGREE((turn_degree_table<T, N>(a, rows, local, x + first, table)))
+  each_degree(a, [&](auto N, const std::vector<EdgeRow>& rows, int64_t first) {
+    turn_degree_table<T, N()>(a, rows, local, x + first, table);
+  });
 }
-
-#undef DPA4_EACH_DEGREE
 
 // First row of the pairs of order m with the given sign, and the distance between degrees.
 struct MixRows {
@@ -103,8 +103,7 @@ inline int64_t mix_rows(const EdgeLayout& a, MixRows* out) {
   int64_t n = 0, first = 0;
   for (int64_t m = 0; m <= a.shape.mmax; ++m) {
     const int64_t degrees = a.shape.lmax - m + 1;
-    for (int s = 0; s < (m == 0 ? 1 : 2); ++s)
-      out[n++] = {first + s, m == 0 ? 1 : 2, degrees, a.kernel_start[m]};
+    for (int s = 0; s < (m == 0 ? 1 : 2); ++s) out[n++] = {first + s, m == 0 ? 1 : 2, degrees, a.kernel_start[m]};
     first += degrees * (m == 0 ? 1 : 2);
   }
   return n;

@@ -1,9 +1,9 @@
 // Weights of the SO(2) layers, packed for matrix products on tiles.
 //
-// Flat, in and out, they stand as in checkpoints: for each layer the matrix of m = 0 as (rows, streams, columns), that of
-// every m > 0, complex U + iV, as (rows, streams, U or V, columns), then for all but the last layer the gates as (width,
-// streams, lmax * width). Packed, each stream has its own matrices, every `width` is padded to whole vectors with zeros,
-// and a complex matrix is kept as U, -(U + V) and V - U, because three real products make a complex one:
+// Flat, in and out, they stand as in checkpoints: for each layer the matrix of m = 0 as (rows, streams, columns), that
+// of every m > 0, complex U + iV, as (rows, streams, U or V, columns), then for all but the last layer the gates as
+// (width, streams, lmax * width). Packed, each stream has its own matrices, every `width` is padded to whole vectors
+// with zeros, and a complex matrix is kept as U, -(U + V) and V - U, because three real products make a complex one:
 //
 //   (x + iy) (U + iV) = k - y (U + V)  +  i (k + x (V - U)),  k = (x + y) U
 #pragma once
@@ -11,8 +11,8 @@
 #include <cstring>
 #include <utility>
 
-#include "layout.h"
 #include "../common/parallel.h"
+#include "layout.h"
 
 namespace dpa4 {
 
@@ -89,8 +89,8 @@ Buffer<T> pack_stack(const StackLayout& s, const T* flat) {
   return packed;
 }
 
-// Flat gradient from packed sums over edges; those of a complex weight, with x and y the inputs and c and d the adjoints
-// of the outputs, are (x - y)^T c, y^T (c + d) and x^T (d - c).
+// Flat gradient from packed sums over edges; those of a complex weight, with x and y the inputs and c and d the
+// adjoints of the outputs, are (x - y)^T c, y^T (c + d) and x^T (d - c).
 template <typename T>
 void unpack_gradient(const StackLayout& s, const T* packed, T* flat) {
   for (const auto& layer : s.blocks)

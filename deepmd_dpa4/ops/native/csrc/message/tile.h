@@ -1,4 +1,4 @@
-// The edge part of one convolution on a tile of edges: values, tangents and adjoints. All state of a tile stays in cache.
+// The edge part of one convolution on a tile of edges: values, tangents and adjoints. Its state stays in cache.
 //
 //   x = D X_j,  h_0 = mix(k, x),  a = focus shares of the scalars of h_0
 //   h_n = layers(h_0)
@@ -56,7 +56,8 @@ class EdgeTile {
 
   // Values (and tangents, if `tangent`) up to the last layer.
   template <bool tangent>
-  void forward(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, const int64_t* sender, int64_t first, int64_t n) {
+  void forward(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, const int64_t* sender, int64_t first,
+               int64_t n) {
     for (int64_t e = 0; e < n; ++e) enter<tangent>(in, dot, sender[first + e], first + e, e);
     layers_.template forward<tangent>(*in.stack, tangent ? dot->stack : nullptr, n);
   }
@@ -313,8 +314,8 @@ class EdgeTile {
       }
     }
     const Focus<T>& focus = focus_[e];
-    focus.backward(a_, z, tangent ? zd : nullptr, in.focus, tangent ? dot->focus : nullptr, focus.share, focus.shared, zb,
-                   zdb, out.focus);
+    focus.backward(a_, z, tangent ? zd : nullptr, in.focus, tangent ? dot->focus : nullptr, focus.share, focus.shared,
+                   zb, zdb, out.focus);
   }
 
   const EdgeLayout& a_;

@@ -6,8 +6,8 @@
 #include <torch/library.h>
 
 #include "../common/dispatch.h"
-#include "../dense/gemm.h"
 #include "../common/receivers.h"
+#include "../dense/gemm.h"
 
 namespace dpa4 {
 namespace {
@@ -70,7 +70,7 @@ void apply_kernel(const Tensor& sums, const Tensor& x, const Tensor& receiver, T
   T* out = result.mutable_data_ptr<T>();
   over_receivers(receiver.const_data_ptr<int64_t>(), x.size(0), [=] {
     return [=, product = Product<T>(C), turned = std::vector<T>(transposed ? R * C : 0)](int64_t i, int64_t begin,
-                                                                                        int64_t end) mutable {
+                                                                                         int64_t end) mutable {
       const T* s = matrix + i * R * C;
       if (transposed) {
         for (int64_t c = 0; c < C; ++c)

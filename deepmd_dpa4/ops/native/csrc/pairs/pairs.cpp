@@ -11,8 +11,8 @@
 #include <torch/library.h>
 
 #include "../common/dispatch.h"
-#include "../message/driver.h"
 #include "../common/receivers.h"
+#include "../message/driver.h"
 
 namespace dpa4 {
 namespace {
@@ -44,7 +44,8 @@ struct Pairs {
   const int64_t *to, *from;
   int64_t edges;
 
-  Pairs(const Tensor& receiver_, const Tensor& sender_, int64_t receivers, int64_t senders) : receiver(receiver_.contiguous()), sender(sender_.contiguous()) {
+  Pairs(const Tensor& receiver_, const Tensor& sender_, int64_t receivers, int64_t senders)
+      : receiver(receiver_.contiguous()), sender(sender_.contiguous()) {
     TORCH_CHECK(receiver.sizes() == sender.sizes(), "dpa4: there are ", receiver.numel(), " receivers but ",
                 sender.numel(), " senders");
     check_nodes(receiver, receivers, "receivers");
