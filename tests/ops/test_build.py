@@ -80,6 +80,20 @@ def test_force_compiles_everything_again(sources: Path, cache: Path) -> None:
     assert len([line for line in told if line.startswith("compiled")]) == 2
 
 
+@needs_compiler
+def test_the_allocator_may_be_left_alone(sources: Path, cache: Path) -> None:
+    """The choice stays until another one is made."""
+    setting = sources / builder.ALLOCATOR
+    setting.parent.mkdir()
+    setting.write_text('extern "C" int kept() { return 1; }\n')
+    assert builder.SOURCES.joinpath(builder.ALLOCATOR).exists()
+    kept = []
+    for choice in (None, False, None, True):
+        path = build(print, sources, cache, set_allocator=choice)
+        kept.append(hasattr(ctypes.CDLL(str(path)), "kept"))
+    assert kept == [True, False, False, True]
+
+
 BUILDER = """
 import sys
 from pathlib import Path
