@@ -6,24 +6,32 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
+#include <limits>
 #include <memory>
+#include <new>
 
 namespace dpa4 {
 
 inline int available_threads() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 
-// Run f(thread) for thread = 0..n-1.
+// Run f(thread) for thread = 0..n-1. An exception must not leave a parallel region: the last one is thrown behind it.
 template <typename F>
 void on_threads(int n, F f) {
   if (n <= 1) {
     f(0);
     return;
   }
+  std::exception_ptr failure;
 #pragma omp parallel num_threads(n)
-  {
+  try {
     // The runtime may grant fewer threads than asked for.
     for (int t = omp_get_thread_num(); t < n; t += omp_get_num_threads()) f(t);
+  } catch (...) {
+#pragma omp critical(dpa4_failure)
+    failure = std::current_exception();
   }
+  if (failure) std::rethrow_exception(failure);
 }
 
 // Run f(begin, end) over fixed, almost equal parts of [0, count), each of at least `grain` unless it is the only one.
@@ -44,8 +52,11 @@ using Buffer = std::unique_ptr<T[], Free>;
 
 template <typename T>
 Buffer<T> allocate(size_t count) {
+  constexpr size_t most = std::numeric_limits<int64_t>::max() / sizeof(T) - 64;
   const size_t bytes = (std::max<size_t>(count, 1) * sizeof(T) + 63) / 64 * 64;
-  return Buffer<T>(static_cast<T*>(std::aligned_alloc(64, bytes)));
+  void* memory = count < most ? std::aligned_alloc(64, bytes) : nullptr;
+  if (memory == nullptr) throw std::bad_alloc();
+  return Buffer<T>(static_cast<T*>(memory));
 }
 
 }  // namespace dpa4
