@@ -3,38 +3,32 @@
 // With F(l, r, g) = sum C_abc l_a r_b g_c, C symmetric in a and b, there are
 //   couple(l, r) = dF/dg,  couple_adjoint(r, g) = dF/dl,  couple_gradient(l, r, g) = (dF/dl, dF/dr).
 // The derivatives of all three are made of the first two.
-
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include "couple.h"
 
 #include <tuple>
 
-#include "../common/dispatch.h"
-#include "couple.h"
+#include "../common/binding.h"
 
+namespace dpa4 {
 namespace {
 
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 using Pair = std::tuple<Tensor, Tensor>;
 using Unary = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&);
 using Binary = Pair(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&);
 
 Tensor couple(const Tensor& left, const Tensor& right, const Tensor& index, const Tensor& value) {
-  static const auto op = dpa4::find_operator<Unary>("dpa4::couple");
+  static const auto op = find_operator<Unary>("dpa4::couple");
   return op.call(left, right, index, value);
 }
 
 Tensor couple_adjoint(const Tensor& operand, const Tensor& grad, const Tensor& index, const Tensor& value) {
-  static const auto op = dpa4::find_operator<Unary>("dpa4::couple_adjoint");
+  static const auto op = find_operator<Unary>("dpa4::couple_adjoint");
   return op.call(operand, grad, index, value);
 }
 
 Pair couple_gradient(const Tensor& left, const Tensor& right, const Tensor& grad, const Tensor& index,
                      const Tensor& value) {
-  static const auto op = dpa4::find_operator<Binary>("dpa4::couple_gradient");
+  static const auto op = find_operator<Binary>("dpa4::couple_gradient");
   return op.call(left, right, grad, index, value);
 }
 
@@ -63,11 +57,10 @@ void run(at::TensorList in, at::TensorList out, const Tensor& index, const Tenso
   std::vector<Tensor> fields;
   for (const Tensor& field : in) fields.push_back(field.contiguous());
   AT_DISPATCH_FLOATING_TYPES(value.scalar_type(), "couple", [&] {
-    dpa4::CoupleArrays<scalar_t> arrays{in[0].size(0), in[0].size(1), {}, {}};
+    CoupleArrays<scalar_t> arrays{in[0].size(0), in[0].size(1), {}, {}};
     for (size_t i = 0; i < fields.size(); ++i) arrays.in[i] = fields[i].data_ptr<scalar_t>();
     for (size_t i = 0; i < out.size(); ++i) arrays.out[i] = out[i].data_ptr<scalar_t>();
-    dpa4::couple_all<Kernel, scalar_t>(entries.data_ptr<int32_t>(), values.data_ptr<scalar_t>(), values.numel(),
-                                       arrays);
+    couple_all<Kernel, scalar_t>(entries.data_ptr<int32_t>(), values.data_ptr<scalar_t>(), values.numel(), arrays);
   });
 }
 
@@ -81,7 +74,7 @@ Tensor one_result(const Tensor& a, const Tensor& b, const Tensor& index, const T
 Pair two_results(const Tensor& left, const Tensor& right, const Tensor& grad, const Tensor& index,
                  const Tensor& value) {
   Tensor u = at::empty(left.sizes(), left.options()), v = at::empty(left.sizes(), left.options());
-  run<dpa4::GradientKernel>({left, right, grad}, {u, v}, index, value);
+  run<GradientKernel>({left, right, grad}, {u, v}, index, value);
   return {u, v};
 }
 
@@ -93,7 +86,7 @@ Pair two_shapes(const Tensor& left, const Tensor&, const Tensor&, const Tensor&,
   return {at::empty_symint(left.sym_sizes(), left.options()), at::empty_symint(left.sym_sizes(), left.options())};
 }
 
-struct Couple : torch::autograd::Function<Couple> {
+struct Couple : Function<Couple> {
   static Tensor forward(AutogradContext* context, const Tensor& left, const Tensor& right, const Tensor& index,
                         const Tensor& value) {
     context->save_for_backward({left, right, index, value});
@@ -108,7 +101,7 @@ struct Couple : torch::autograd::Function<Couple> {
   }
 };
 
-struct CoupleAdjoint : torch::autograd::Function<CoupleAdjoint> {
+struct CoupleAdjoint : Function<CoupleAdjoint> {
   static Tensor forward(AutogradContext* context, const Tensor& operand, const Tensor& grad, const Tensor& index,
                         const Tensor& value) {
     context->save_for_backward({operand, grad, index, value});
@@ -123,7 +116,7 @@ struct CoupleAdjoint : torch::autograd::Function<CoupleAdjoint> {
   }
 };
 
-struct CoupleGradient : torch::autograd::Function<CoupleGradient> {
+struct CoupleGradient : Function<CoupleGradient> {
   static variable_list forward(AutogradContext* context, const Tensor& left, const Tensor& right, const Tensor& grad,
                                const Tensor& index, const Tensor& value) {
     context->save_for_backward({left, right, grad, index, value});
@@ -161,8 +154,8 @@ TORCH_LIBRARY_FRAGMENT(dpa4, m) {
 }
 
 TORCH_LIBRARY_IMPL(dpa4, CPU, m) {
-  m.impl("couple", one_result<dpa4::CoupleKernel>);
-  m.impl("couple_adjoint", one_result<dpa4::AdjointKernel>);
+  m.impl("couple", one_result<CoupleKernel>);
+  m.impl("couple_adjoint", one_result<AdjointKernel>);
   m.impl("couple_gradient", two_results);
 }
 
@@ -177,3 +170,5 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("couple_adjoint", differentiable<CoupleAdjoint>);
   m.impl("couple_gradient", differentiable_gradient);
 }
+
+}  // namespace dpa4

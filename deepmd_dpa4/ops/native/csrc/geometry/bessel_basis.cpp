@@ -1,19 +1,11 @@
 // The operator bessel_basis: distances (E,) and frequencies (1, n) to sin(omega r) / r times the envelope, (E, n), with
 // first and second derivatives.
 #include "bessel_basis.h"
-#include "../common/dispatch.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include "../common/binding.h"
 
 namespace dpa4 {
 namespace {
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-using MaybeTensor = std::optional<Tensor>;
 
 void check(const Tensor& distance, const Tensor& frequency) {
   TORCH_CHECK(distance.dim() == 1, "distances must be (E,) but are ", distance.sizes());
@@ -64,8 +56,7 @@ variable_list double_backward_cpu(const MaybeTensor& along_distance, const Maybe
                                   int64_t exponent) {
   check(distance, frequency);
   const Tensor g = gradient.contiguous(), r = distance.contiguous(), w = frequency.contiguous();
-  const Tensor h_r = along_distance ? along_distance->contiguous() : at::zeros_like(r);
-  const Tensor h_w = along_frequency ? along_frequency->contiguous() : at::zeros_like(w);
+  const Tensor h_r = or_zeros(along_distance, r), h_w = or_zeros(along_frequency, w);
   const Tensor g_bar = at::empty_like(g), r_bar = at::zeros_like(r), w_bar = at::empty_like(w);
   AT_DISPATCH_FLOATING_TYPES(r.scalar_type(), "bessel_basis_double_backward", [&] {
     using T = scalar_t;
@@ -98,7 +89,7 @@ variable_list double_backward_meta(const MaybeTensor&, const MaybeTensor&, const
   return {at::empty_like(gradient), at::empty_like(distance), at::empty_like(frequency)};
 }
 
-struct PullBack : torch::autograd::Function<PullBack> {
+struct PullBack : Function<PullBack> {
   static variable_list forward(AutogradContext* context, const Tensor& gradient, const Tensor& distance,
                                const Tensor& frequency, double rcut, int64_t exponent) {
     static const auto op = find_operator<decltype(backward_cpu)>("dpa4::bessel_basis_backward");
@@ -113,7 +104,6 @@ struct PullBack : torch::autograd::Function<PullBack> {
   static variable_list backward(AutogradContext* context, variable_list h) {
     static const auto op = find_operator<decltype(double_backward_cpu)>("dpa4::bessel_basis_double_backward");
     const variable_list saved = context->get_saved_variables();
-    const auto maybe = [](const Tensor& x) { return x.defined() ? MaybeTensor(x) : std::nullopt; };
     variable_list found = op.call(maybe(h[0]), maybe(h[1]), saved[0], saved[1], saved[2],
                                   context->saved_data["rcut"].toDouble(), context->saved_data["exponent"].toInt());
     found.resize(5);
@@ -121,7 +111,7 @@ struct PullBack : torch::autograd::Function<PullBack> {
   }
 };
 
-struct Evaluate : torch::autograd::Function<Evaluate> {
+struct Evaluate : Function<Evaluate> {
   static Tensor forward(AutogradContext* context, const Tensor& distance, const Tensor& frequency, double rcut,
                         int64_t exponent) {
     static const auto op = find_operator<decltype(basis_cpu)>("dpa4::bessel_basis");

@@ -1,18 +1,9 @@
 // The operators dpa4::edge_message, edge_message_backward and edge_message_backward_backward.
-
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
-
-#include "../common/dispatch.h"
-#include "../common/receivers.h"
+#include "../common/binding.h"
 #include "driver.h"
 
 namespace dpa4 {
 namespace {
-
-using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 // Order of the integers in the argument `shape`.
 EdgeShape parse_shape(at::IntArrayRef s, int64_t channels, bool focus) {
@@ -50,7 +41,7 @@ struct Arguments {
   EdgeArguments<T> view;
 
   Arguments(const EdgeLayout& a, const Tensor& features_, const Tensor& table_, const Tensor& kernels_,
-            const Tensor& weight_, const OptionalTensor& stack_, const OptionalTensor& focus_, bool with_adjoint) {
+            const Tensor& weight_, const MaybeTensor& stack_, const MaybeTensor& focus_, bool with_adjoint) {
     features = pad(features_, a);
     table = table_.contiguous();
     kernels = a.shape.rank > 0 ? kernels_.contiguous()
@@ -84,7 +75,7 @@ EdgeIndex index_of(const Tensor& sender, const Tensor& receiver, const Tensor& f
 }
 
 Tensor forward_cpu(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
-                   const Tensor& stack, const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
+                   const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
                    int64_t receivers, at::IntArrayRef shape) {
   Tensor result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message", [&] {
@@ -120,7 +111,7 @@ struct Gradients {
   }
 
   // In the shapes of the arguments; empty where not wanted.
-  void append(const Arguments<T>& in, std::vector<Tensor>& out) const {
+  void append(const Arguments<T>& in, variable_list& out) const {
     const Tensor none = at::empty({0}, in.features.options());
     out.push_back(features.defined() ? unpad(features, a) : none);
     out.push_back(table.defined() ? table : none);
@@ -142,11 +133,10 @@ struct Gradients {
   }
 };
 
-std::vector<Tensor> backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                 const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                 const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
-                                 at::IntArrayRef shape, std::array<bool, 6> wanted) {
-  std::vector<Tensor> result;
+variable_list backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                           const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
+                           const Tensor& receiver, at::IntArrayRef shape, std::array<bool, 6> wanted) {
+  variable_list result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward", [&] {
     using T = scalar_t;
     const bool focused = focus && focus->defined();
@@ -161,14 +151,13 @@ std::vector<Tensor> backward_cpu(const Tensor& gradient, const Tensor& features,
   return result;
 }
 
-std::vector<Tensor> backward_backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                          const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                          const OptionalTensor& focus, const Tensor& dot_features,
-                                          const Tensor& dot_table, const Tensor& dot_kernels, const Tensor& dot_weight,
-                                          const OptionalTensor& dot_stack, const OptionalTensor& dot_focus,
-                                          const Tensor& sender, const Tensor& receiver, at::IntArrayRef shape,
-                                          std::array<bool, 7> wanted) {
-  std::vector<Tensor> result;
+variable_list backward_backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                    const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                    const MaybeTensor& focus, const Tensor& dot_features, const Tensor& dot_table,
+                                    const Tensor& dot_kernels, const Tensor& dot_weight, const MaybeTensor& dot_stack,
+                                    const MaybeTensor& dot_focus, const Tensor& sender, const Tensor& receiver,
+                                    at::IntArrayRef shape, std::array<bool, 7> wanted) {
+  variable_list result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward_backward", [&] {
     using T = scalar_t;
     const bool focused = focus && focus->defined();
@@ -187,40 +176,34 @@ std::vector<Tensor> backward_backward_cpu(const Tensor& gradient, const Tensor& 
 }
 
 Tensor forward_op(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
-                  const Tensor& stack, const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
-                  c10::SymInt receivers, at::IntArrayRef shape) {
+                  const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                  SymInt receivers, at::IntArrayRef shape) {
   static const auto op = find_operator<decltype(forward_op)>("dpa4::edge_message");
   return op.call(features, table, kernels, weight, stack, focus, sender, receiver, receivers, shape);
 }
 
-std::vector<Tensor> backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
-                                at::IntArrayRef shape, std::array<bool, 6> wanted) {
+variable_list backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                          const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
+                          const Tensor& receiver, at::IntArrayRef shape, std::array<bool, 6> wanted) {
   static const auto op = find_operator<decltype(backward_cpu)>("dpa4::edge_message_backward");
   return op.call(gradient, features, table, kernels, weight, stack, focus, sender, receiver, shape, wanted);
 }
 
-std::vector<Tensor> backward_backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                         const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                         const OptionalTensor& focus, const Tensor& dot_features,
-                                         const Tensor& dot_table, const Tensor& dot_kernels, const Tensor& dot_weight,
-                                         const OptionalTensor& dot_stack, const OptionalTensor& dot_focus,
-                                         const Tensor& sender, const Tensor& receiver, at::IntArrayRef shape,
-                                         std::array<bool, 7> wanted) {
+variable_list backward_backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                   const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                   const MaybeTensor& focus, const Tensor& dot_features, const Tensor& dot_table,
+                                   const Tensor& dot_kernels, const Tensor& dot_weight, const MaybeTensor& dot_stack,
+                                   const MaybeTensor& dot_focus, const Tensor& sender, const Tensor& receiver,
+                                   at::IntArrayRef shape, std::array<bool, 7> wanted) {
   static const auto op = find_operator<decltype(backward_backward_cpu)>("dpa4::edge_message_backward_backward");
   return op.call(gradient, features, table, kernels, weight, stack, focus, dot_features, dot_table, dot_kernels,
                  dot_weight, dot_stack, dot_focus, sender, receiver, shape, wanted);
 }
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-
 // Custom functions take no undefined tensors: an empty one stands for none.
 bool present(const Tensor& x) { return x.defined() && x.sym_numel() != 0; }
-OptionalTensor optional(const Tensor& x) { return present(x) ? OptionalTensor(x) : std::nullopt; }
-Tensor or_empty(const OptionalTensor& x, const Tensor& like) {
+MaybeTensor optional(const Tensor& x) { return present(x) ? MaybeTensor(x) : std::nullopt; }
+Tensor or_empty(const MaybeTensor& x, const Tensor& like) {
   return x && x->defined() ? *x : at::empty({0}, like.options());
 }
 
@@ -258,7 +241,7 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
 struct EdgeMessage : Function<EdgeMessage> {
   static Tensor forward(AutogradContext* ctx, const Tensor& features, const Tensor& table, const Tensor& kernels,
                         const Tensor& weight, const Tensor& stack, const Tensor& focus, const Tensor& sender,
-                        const Tensor& receiver, const c10::SymInt& receivers, std::vector<int64_t> shape) {
+                        const Tensor& receiver, const SymInt& receivers, std::vector<int64_t> shape) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({features, table, kernels, weight, stack, focus, sender, receiver});
     ctx->saved_data["shape"] = shape;
@@ -280,44 +263,44 @@ struct EdgeMessage : Function<EdgeMessage> {
 };
 
 Tensor forward_autograd(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
-                        const Tensor& stack, const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
-                        c10::SymInt receivers, at::IntArrayRef shape) {
+                        const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                        SymInt receivers, at::IntArrayRef shape) {
   return EdgeMessage::apply(features, table, kernels, weight, stack, or_empty(focus, features), sender, receiver,
                             receivers, shape.vec());
 }
 
-std::vector<Tensor> backward_autograd(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                      const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                      const OptionalTensor& focus, const Tensor& sender, const Tensor& receiver,
-                                      at::IntArrayRef shape, std::array<bool, 6> wanted) {
+variable_list backward_autograd(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                                at::IntArrayRef shape, std::array<bool, 6> wanted) {
   return EdgeMessageBackward::apply(gradient, features, table, kernels, weight, stack, or_empty(focus, features),
                                     sender, receiver, shape.vec(), wanted);
 }
 
 Tensor forward_meta(const Tensor& features, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                    const OptionalTensor&, const Tensor&, const Tensor&, c10::SymInt receivers, at::IntArrayRef shape) {
+                    const MaybeTensor&, const Tensor&, const Tensor&, SymInt receivers, at::IntArrayRef shape) {
   return at::empty_symint({receivers, (shape[0] + 1) * (shape[0] + 1), features.sym_size(-1)}, features.options());
 }
 
-std::vector<Tensor> like(at::ArrayRef<Tensor> arguments, at::ArrayRef<bool> wanted) {
-  std::vector<Tensor> result;
+variable_list like(at::ArrayRef<Tensor> arguments, at::ArrayRef<bool> wanted) {
+  variable_list result;
   for (size_t i = 0; i < arguments.size(); ++i)
     result.push_back(wanted[i] && arguments[i].defined() ? at::empty_like(arguments[i])
                                                          : at::empty({0}, arguments[0].options()));
   return result;
 }
 
-std::vector<Tensor> backward_meta(const Tensor&, const Tensor& features, const Tensor& table, const Tensor& kernels,
-                                  const Tensor& weight, const Tensor& stack, const OptionalTensor& focus, const Tensor&,
-                                  const Tensor&, at::IntArrayRef, std::array<bool, 6> wanted) {
+variable_list backward_meta(const Tensor&, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                            const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor&,
+                            const Tensor&, at::IntArrayRef, std::array<bool, 6> wanted) {
   return like({features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
 }
 
-std::vector<Tensor> backward_backward_meta(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                           const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                           const OptionalTensor& focus, const Tensor&, const Tensor&, const Tensor&,
-                                           const Tensor&, const OptionalTensor&, const OptionalTensor&, const Tensor&,
-                                           const Tensor&, at::IntArrayRef, std::array<bool, 7> wanted) {
+variable_list backward_backward_meta(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                     const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                     const MaybeTensor& focus, const Tensor&, const Tensor&, const Tensor&,
+                                     const Tensor&, const MaybeTensor&, const MaybeTensor&, const Tensor&,
+                                     const Tensor&, at::IntArrayRef, std::array<bool, 7> wanted) {
   return like({gradient, features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
 }
 

@@ -1,153 +1,74 @@
-// Maps between nodes and the pairs of nodes that edges are, each closed under differentiation: every backward calls the
-// others through the dispatcher.
-//
-//   pair_sum      y_e = x_i + s x_j                      pair_scatter   its transpose
-//   pair_dot      y_e = <a_i, b_j> in each block of channels; its derivatives are
-//   receiver_sum  A_i = sum_{e -> i} g_e b_j        and  sender_sum     B_j = sum_{e: j ->} g_e a_i
-//
-// for an edge e from j to i.
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+// The operators dpa4::pair_sum, pair_scatter, pair_dot, receiver_sum and sender_sum (see pairs.h), closed under
+// differentiation: every backward calls the others.
+#include "pairs.h"
 
-#include "../common/dispatch.h"
-#include "../common/receivers.h"
-#include "../message/driver.h"
+#include "../common/binding.h"
 
 namespace dpa4 {
 namespace {
 
-using at::Tensor;
-using c10::SymInt;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
+struct Pairs : EdgeIndex {
+  Tensor to, from;
 
-// y += factor x, and <x, y>, of any length.
-template <typename T>
-void add(int64_t n, T factor, const T* x, T* y) {
-  for (int64_t c = 0; c < n; ++c) y[c] += factor * x[c];
-}
-
-template <typename T>
-T inner(int64_t n, const T* x, const T* y) {
-  constexpr int64_t W = Simd<T>::width;
-  Pack<T> total{};
-  int64_t c = 0;
-  for (; c + W <= n; c += W) total += load(x + c) * load(y + c);
-  T rest = sum<T>(total);
-  for (; c < n; ++c) rest += x[c] * y[c];
-  return rest;
-}
-
-struct Pairs {
-  Tensor receiver, sender;
-  const int64_t *to, *from;
-  int64_t edges;
-
-  Pairs(const Tensor& receiver_, const Tensor& sender_, int64_t receivers, int64_t senders)
-      : receiver(receiver_.contiguous()), sender(sender_.contiguous()) {
-    TORCH_CHECK(receiver.sizes() == sender.sizes(), "dpa4: there are ", receiver.numel(), " receivers but ",
-                sender.numel(), " senders");
-    check_nodes(receiver, receivers, "receivers");
-    check_nodes(sender, senders, "senders");
-    to = receiver.const_data_ptr<int64_t>();
-    from = sender.const_data_ptr<int64_t>();
-    edges = receiver.numel();
+  Pairs(const Tensor& receiver_, const Tensor& sender_, int64_t receivers_, int64_t senders)
+      : to(receiver_.contiguous()), from(sender_.contiguous()) {
+    TORCH_CHECK(to.sizes() == from.sizes(), "dpa4: there are ", to.numel(), " receivers but ", from.numel(),
+                " senders");
+    check_nodes(to, receivers_, "receivers");
+    check_nodes(from, senders, "senders");
+    static_cast<EdgeIndex&>(*this) = {from.const_data_ptr<int64_t>(), to.const_data_ptr<int64_t>(), to.numel(), senders,
+                                      receivers_};
   }
-  int64_t threads() const { return edge_threads({from, to, edges, 0, 0}); }
-  std::vector<int64_t> divide(int64_t parts) const { return divide_edges({from, to, edges, 0, 0}, parts); }
 };
 
 Tensor pair_sum_cpu(const Tensor& node, const Tensor& receiver, const Tensor& sender, double sign) {
   const Pairs pairs(receiver, sender, node.size(0), node.size(0));
-  const Tensor x = node.contiguous();
-  const int64_t K = x.size(1);
-  Tensor y = at::empty({pairs.edges, K}, x.options());
+  const Tensor x = node.contiguous(), y = at::empty({pairs.edges, x.size(1)}, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "dpa4::pair_sum", [&] {
-    const scalar_t* in = x.const_data_ptr<scalar_t>();
-    scalar_t* out = y.mutable_data_ptr<scalar_t>();
-    in_parts(pairs.edges, 1024, [&](int64_t begin, int64_t end) {
-      for (int64_t e = begin; e < end; ++e) {
-        const scalar_t *i = in + pairs.to[e] * K, *j = in + pairs.from[e] * K;
-        for (int64_t c = 0; c < K; ++c) out[e * K + c] = i[c] + scalar_t(sign) * j[c];
-      }
-    });
+    using T = scalar_t;
+    pair_sum<T>(pairs, x.const_data_ptr<T>(), x.size(1), T(sign), y.mutable_data_ptr<T>());
   });
   return y;
 }
 
 Tensor pair_scatter_cpu(const Tensor& edge, const Tensor& receiver, const Tensor& sender, int64_t nodes, double sign) {
   const Pairs pairs(receiver, sender, nodes, nodes);
-  const Tensor y = edge.contiguous();
-  const int64_t K = y.size(1), threads = pairs.threads();
-  Tensor x = at::zeros({nodes, K}, y.options());
+  const Tensor y = edge.contiguous(), x = at::zeros({nodes, y.size(1)}, y.options());
   AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "dpa4::pair_scatter", [&] {
-    const scalar_t* in = y.const_data_ptr<scalar_t>();
-    PerThread<scalar_t> total(x.mutable_data_ptr<scalar_t>(), nodes * K, threads);
-    on_threads(int(threads), [&](int t) {
-      scalar_t* out = total.begin(t);
-      for (int64_t e = pairs.edges * t / threads; e < pairs.edges * (t + 1) / threads; ++e) {
-        add<scalar_t>(K, scalar_t(1), in + e * K, out + pairs.to[e] * K);
-        add<scalar_t>(K, scalar_t(sign), in + e * K, out + pairs.from[e] * K);
-      }
-    });
-    total.reduce();
+    using T = scalar_t;
+    pair_scatter<T>(pairs, y.const_data_ptr<T>(), y.size(1), T(sign), x.mutable_data_ptr<T>());
   });
   return x;
 }
 
-// a (N, B, w) of the receivers, b (M, B, w) of the senders, result (E, B).
-Tensor pair_dot_cpu(const Tensor& a, const Tensor& b, const Tensor& receiver, const Tensor& sender) {
-  const Pairs pairs(receiver, sender, a.size(0), b.size(0));
-  const Tensor left = a.contiguous(), right = b.contiguous();
-  const int64_t B = a.size(1), w = a.size(2);
-  Tensor y = at::empty({pairs.edges, B}, a.options());
+Tensor pair_dot_cpu(const Tensor& a_, const Tensor& b_, const Tensor& receiver, const Tensor& sender) {
+  const Pairs pairs(receiver, sender, a_.size(0), b_.size(0));
+  const Tensor a = a_.contiguous(), b = b_.contiguous(), y = at::empty({pairs.edges, a.size(1)}, a.options());
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "dpa4::pair_dot", [&] {
-    const scalar_t *i = left.const_data_ptr<scalar_t>(), *j = right.const_data_ptr<scalar_t>();
-    scalar_t* out = y.mutable_data_ptr<scalar_t>();
-    in_parts(pairs.edges, 256, [&](int64_t begin, int64_t end) {
-      for (int64_t e = begin; e < end; ++e)
-        for (int64_t k = 0; k < B; ++k)
-          out[e * B + k] = inner<scalar_t>(w, i + (pairs.to[e] * B + k) * w, j + (pairs.from[e] * B + k) * w);
-    });
+    using T = scalar_t;
+    pair_dot<T>(pairs, a.const_data_ptr<T>(), b.const_data_ptr<T>(), a.size(1), a.size(2), y.mutable_data_ptr<T>());
   });
   return y;
 }
 
-Tensor receiver_sum_cpu(const Tensor& g, const Tensor& b, const Tensor& receiver, const Tensor& sender, int64_t nodes) {
-  const Pairs pairs(receiver, sender, nodes, b.size(0));
-  check_receivers(pairs.receiver, nodes);
-  const Tensor factor = g.contiguous(), right = b.contiguous();
-  const int64_t B = b.size(1), w = b.size(2), threads = pairs.threads();
-  const std::vector<int64_t> start = pairs.divide(threads);
-  Tensor a = at::zeros({nodes, B, w}, b.options());
+Tensor receiver_sum_cpu(const Tensor& g_, const Tensor& b_, const Tensor& receiver, const Tensor& sender,
+                        int64_t nodes) {
+  const Pairs pairs(receiver, sender, nodes, b_.size(0));
+  check_receivers(pairs.to, nodes);
+  const Tensor g = g_.contiguous(), b = b_.contiguous(), a = at::zeros({nodes, b.size(1), b.size(2)}, b.options());
   AT_DISPATCH_FLOATING_TYPES(b.scalar_type(), "dpa4::receiver_sum", [&] {
-    const scalar_t *f = factor.const_data_ptr<scalar_t>(), *j = right.const_data_ptr<scalar_t>();
-    scalar_t* out = a.mutable_data_ptr<scalar_t>();
-    on_threads(int(threads), [&](int t) {
-      for (int64_t e = start[t]; e < start[t + 1]; ++e)
-        for (int64_t k = 0; k < B; ++k)
-          add<scalar_t>(w, f[e * B + k], j + (pairs.from[e] * B + k) * w, out + (pairs.to[e] * B + k) * w);
-    });
+    using T = scalar_t;
+    receiver_sum<T>(pairs, g.const_data_ptr<T>(), b.const_data_ptr<T>(), b.size(1), b.size(2), a.mutable_data_ptr<T>());
   });
   return a;
 }
 
-Tensor sender_sum_cpu(const Tensor& g, const Tensor& a, const Tensor& receiver, const Tensor& sender, int64_t nodes) {
-  const Pairs pairs(receiver, sender, a.size(0), nodes);
-  const Tensor factor = g.contiguous(), left = a.contiguous();
-  const int64_t B = a.size(1), w = a.size(2), threads = pairs.threads();
-  Tensor b = at::zeros({nodes, B, w}, a.options());
+Tensor sender_sum_cpu(const Tensor& g_, const Tensor& a_, const Tensor& receiver, const Tensor& sender, int64_t nodes) {
+  const Pairs pairs(receiver, sender, a_.size(0), nodes);
+  const Tensor g = g_.contiguous(), a = a_.contiguous(), b = at::zeros({nodes, a.size(1), a.size(2)}, a.options());
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "dpa4::sender_sum", [&] {
-    const scalar_t *f = factor.const_data_ptr<scalar_t>(), *i = left.const_data_ptr<scalar_t>();
-    PerThread<scalar_t> total(b.mutable_data_ptr<scalar_t>(), nodes * B * w, threads);
-    on_threads(int(threads), [&](int t) {
-      scalar_t* out = total.begin(t);
-      for (int64_t e = pairs.edges * t / threads; e < pairs.edges * (t + 1) / threads; ++e)
-        for (int64_t k = 0; k < B; ++k)
-          add<scalar_t>(w, f[e * B + k], i + (pairs.to[e] * B + k) * w, out + (pairs.from[e] * B + k) * w);
-    });
-    total.reduce();
+    using T = scalar_t;
+    sender_sum<T>(pairs, g.const_data_ptr<T>(), a.const_data_ptr<T>(), a.size(1), a.size(2), b.mutable_data_ptr<T>());
   });
   return b;
 }
@@ -173,7 +94,7 @@ Tensor sender_sum(const Tensor& g, const Tensor& a, const Tensor& receiver, cons
   return op.call(g, a, receiver, sender, nodes);
 }
 
-struct PairSum : torch::autograd::Function<PairSum> {
+struct PairSum : Function<PairSum> {
   static Tensor forward(AutogradContext* ctx, const Tensor& node, const Tensor& receiver, const Tensor& sender,
                         double sign) {
     at::AutoDispatchBelowADInplaceOrView below;
@@ -190,7 +111,7 @@ struct PairSum : torch::autograd::Function<PairSum> {
   }
 };
 
-struct PairScatter : torch::autograd::Function<PairScatter> {
+struct PairScatter : Function<PairScatter> {
   static Tensor forward(AutogradContext* ctx, const Tensor& edge, const Tensor& receiver, const Tensor& sender,
                         const SymInt& nodes, double sign) {
     at::AutoDispatchBelowADInplaceOrView below;
@@ -207,7 +128,7 @@ struct PairScatter : torch::autograd::Function<PairScatter> {
 
 // The three below are derivatives of one trilinear form, sum_e g_e <a_i, b_j>.
 
-struct PairDot : torch::autograd::Function<PairDot> {
+struct PairDot : Function<PairDot> {
   static Tensor forward(AutogradContext* ctx, const Tensor& a, const Tensor& b, const Tensor& receiver,
                         const Tensor& sender) {
     at::AutoDispatchBelowADInplaceOrView below;
@@ -222,7 +143,7 @@ struct PairDot : torch::autograd::Function<PairDot> {
   }
 };
 
-struct ReceiverSum : torch::autograd::Function<ReceiverSum> {
+struct ReceiverSum : Function<ReceiverSum> {
   static Tensor forward(AutogradContext* ctx, const Tensor& g, const Tensor& b, const Tensor& receiver,
                         const Tensor& sender, const SymInt& nodes) {
     at::AutoDispatchBelowADInplaceOrView below;
@@ -237,7 +158,7 @@ struct ReceiverSum : torch::autograd::Function<ReceiverSum> {
   }
 };
 
-struct SenderSum : torch::autograd::Function<SenderSum> {
+struct SenderSum : Function<SenderSum> {
   static Tensor forward(AutogradContext* ctx, const Tensor& g, const Tensor& a, const Tensor& receiver,
                         const Tensor& sender, const SymInt& nodes) {
     at::AutoDispatchBelowADInplaceOrView below;
