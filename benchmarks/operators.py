@@ -3,6 +3,8 @@
 Inputs are captured from a real evaluation of liquid water. Forward without a tape; first derivatives with respect to
 everything the operation reads, weights excluded, as forces need them; second derivatives, of their squares with
 respect to inputs and weights, as training needs them. Each time includes the passes before it.
+
+The last rows are whole steps with all native kernels beside the same with one of them switched off: what each is worth.
 """
 
 from __future__ import annotations
@@ -19,17 +21,24 @@ from compare import OURS, Bench, parser, summary, take_turns
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from deepmd_dpa4.descriptor import convolution
 from deepmd_dpa4.descriptor.convolution import SO2Convolution
+from deepmd_dpa4.descriptor.embedding import EnvironmentSeed, GeometricEmbedding
+from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.edges import EdgeFeatures
+from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.feedforward import GridFeedForward
-from deepmd_dpa4.nn.grid_product import MessageNodeProduct
+from deepmd_dpa4.nn.grid_product import GridProduct, MessageNodeProduct
+from deepmd_dpa4.ops.pairs import Pairs
+from deepmd_dpa4.ops.product import Product
+from deepmd_dpa4.ops.segment import envelope_softmax
 
 if TYPE_CHECKING:
     from worker import Worker
 
 
 class Operation(NamedTuple):
-    """A method of the first module of a kind in the network."""
+    """A method of the modules of a kind; its call with the largest inputs is taken."""
 
     kind: type[nn.Module]
     method: str = "forward"
@@ -40,7 +49,43 @@ OPERATIONS = {
     "sums over edges of a block": Operation(SO2Convolution, "sum_edges"),
     "message-node product": Operation(MessageNodeProduct),
     "feed-forward on a grid": Operation(GridFeedForward),
+    "matrix product": Operation(Product),
+    "SiLU": Operation(Activation),
+    "sum of the ends of edges": Operation(Pairs, "sum_of_ends"),
+    "products of the ends of edges": Operation(Pairs, "products"),
+    "outer sum": Operation(EnvironmentSeed, "sum_edges"),
+    "attention": Operation(SO2Convolution, "attention"),
+    "radial basis": Operation(Network, "enveloped_basis"),
 }
+STEPS = ("energy and forces", "training step")
+
+Change = tuple[Any, str, Any]
+"""An attribute of an object and a value that keeps a native kernel from being used."""
+
+
+def changes(model: nn.Module) -> dict[str, list[Change]]:
+    """For each native kernel what switches it off."""
+
+    def of(kind: type[nn.Module], name: str = "native", value: bool = False) -> list[Change]:
+        return [(module, name, value) for module in model.modules() if isinstance(module, kind)]
+
+    return {
+        "edge geometry": of(EdgeFeatures),
+        "edge message": [*of(SO2Convolution, "covered"), *of(EdgeFeatures, "dense", True)],
+        "products of fields": of(GridProduct, "coupled"),
+        "matrix product": of(Product),
+        "SiLU": of(Activation),
+        "matrix product, SiLU": [*of(Product), *of(Activation)],
+        "pairs": of(Pairs),
+        "outer sum": [*of(EnvironmentSeed), *of(GeometricEmbedding)],
+        "softmax": [(convolution, "native_envelope_softmax", plain_softmax)],
+        "radial basis": of(Network, "bessel"),
+    }
+
+
+def plain_softmax(logits: Tensor, weight: Tensor, null_mass: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
+    """In the place of the native one."""
+    return envelope_softmax(logits, weight, None, null_mass, receiver, n_receivers)
 
 
 class Call(NamedTuple):
@@ -97,6 +142,11 @@ def main(arguments: list[str] | None = None) -> None:
                 found = workers[OURS].ask(do="call", function="operators:times", **order)
                 for kind, results in found.items():
                     bench.add(f"{operation}, {kind}", name, systems.describe(spec), spec["atoms"], results)
+            for step in STEPS:
+                order = {"params": models["native"], "spec": spec, "step": step, "repeats": options.repeats}
+                found = workers[OURS].ask(do="call", function="operators:switched_off", **order)
+                for what, results in found.items():
+                    bench.add(f"{step} without {what}", name, systems.describe(spec), spec["atoms"], results)
 
 
 def choices() -> dict[str, dict[str, str]]:
@@ -118,31 +168,63 @@ def times(worker: Worker, operation: str, models: dict[str, Any], spec: systems.
     return found
 
 
+def switched_off(worker: Worker, params: dict[str, Any], spec: systems.Spec, step: str, repeats: int) -> dict[str, Any]:
+    """Times of a step with all native kernels and without each of them, in turns; runs in the worker."""
+    build(worker, params)
+    worker.system(spec)
+    assert worker.model is not None
+    without = {what: found for what, found in changes(worker.model).items() if found}
+
+    def run(what: str) -> dict[str, float]:
+        kept = [(target, name, getattr(target, name)) for target, name, _ in without.get(what, [])]
+        for target, name, value in without.get(what, []):
+            setattr(target, name, value)
+        result = worker.run(step)
+        for target, name, value in kept:
+            setattr(target, name, value)
+        return {key: result[key] for key in ("seconds", "yardstick_gflops")}
+
+    candidates = {what: partial(run, what) for what in ("nothing", *without)}
+    for warm_up in candidates.values():
+        warm_up()
+    found = {what: summary(values) for what, values in take_turns(candidates, repeats).items()}
+    whole = found.pop("nothing")
+    return {what: {"native": whole, "plain": result} for what, result in found.items()}
+
+
 def measured(worker: Worker, run: Callable[[Call], Any], call: Call) -> dict[str, float]:
     """Seconds and the yardstick just before."""
     return worker.yardstick() | {"seconds": worker.time(lambda: run(call))}
 
 
 def capture(worker: Worker, params: dict[str, Any], spec: systems.Spec, operation: Operation) -> Call | None:
-    """First call of an operation in one evaluation; None where the network has no such module."""
-    with tempfile.TemporaryDirectory() as folder:
-        worker.build(OURS, params, str(Path(folder) / "weights.pt"))
+    """The largest call of an operation in one evaluation; None where the network has no such module."""
+    build(worker, params)
     assert worker.model is not None
-    module = next((module for module in worker.model.modules() if isinstance(module, operation.kind)), None)
-    if module is None:
-        return None
-    method = getattr(module, operation.method)
     calls: list[Call] = []
+    modules = [module for module in worker.model.modules() if isinstance(module, operation.kind)]
+    for module in modules:
+        setattr(module, operation.method, keeping(calls, module, getattr(module, operation.method)))
+    worker.system(spec)
+    worker.step("energy and forces")
+    for module in modules:
+        delattr(module, operation.method)
+    return max(calls, key=lambda call: sum(x.numel() for x in call.leaves), default=None)
+
+
+def keeping(calls: list[Call], module: nn.Module, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method, keeping its inputs."""
 
     def keep(*inputs: Any) -> Any:
         calls.append(Call(module, method, pytree.tree_map(leaf, inputs)))
         return method(*inputs)
 
-    setattr(module, operation.method, keep)
-    worker.system(spec)
-    worker.step("energy and forces")
-    delattr(module, operation.method)
-    return calls[0]
+    return keep
+
+
+def build(worker: Worker, params: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        worker.build(OURS, params, str(Path(folder) / "weights.pt"))
 
 
 def leaf(value: Any) -> Any:
