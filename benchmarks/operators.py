@@ -3,6 +3,8 @@
 Inputs are captured from a real evaluation of liquid water. Forward without a tape; first derivatives with respect to
 everything the operation reads, weights excluded, as forces need them; second derivatives, of their squares with
 respect to inputs and weights, as training needs them. Each time includes the passes before it.
+
+The last rows are whole steps with all native kernels beside the same with one of them switched off: what each is worth.
 """
 
 from __future__ import annotations
@@ -16,31 +18,63 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import systems
 import torch
 from compare import OURS, Bench, parser, summary, take_turns
-from deepmd_dpa4.graph.edges import EdgeFeatures
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from deepmd_dpa4.descriptor.convolution import SO2Convolution
 from deepmd_dpa4.nn.feedforward import GridFeedForward
 from deepmd_dpa4.nn.grid_product import MessageNodeProduct
+from deepmd_dpa4.ops.backends import plain_class
+from deepmd_dpa4.ops.bessel import EnvelopedBessel
+from deepmd_dpa4.ops.edge_message import EdgeMessage
+from deepmd_dpa4.ops.field_product import FieldProduct
+from deepmd_dpa4.ops.measure_edges import MeasureEdges
+from deepmd_dpa4.ops.operation import Operation
+from deepmd_dpa4.ops.outer_sum import OuterSum
+from deepmd_dpa4.ops.pairs import Pairs
+from deepmd_dpa4.ops.product import Product
+from deepmd_dpa4.ops.silu import Silu
+from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
 
 if TYPE_CHECKING:
     from worker import Worker
 
 
-class Operation(NamedTuple):
-    """A method of the first module of a kind in the network."""
+class Measured(NamedTuple):
+    """A method of the modules of a kind; its call with the largest inputs is taken."""
 
     kind: type[nn.Module]
     method: str = "forward"
 
 
 OPERATIONS = {
-    "edge geometry": Operation(EdgeFeatures),
-    "sums over edges of a block": Operation(SO2Convolution, "sum_edges"),
-    "message-node product": Operation(MessageNodeProduct),
-    "feed-forward on a grid": Operation(GridFeedForward),
+    "edge geometry": Measured(MeasureEdges),
+    "sums over edges of a block": Measured(SO2Convolution, "sum_edges"),
+    "message-node product": Measured(MessageNodeProduct),
+    "feed-forward on a grid": Measured(GridFeedForward),
+    "matrix product": Measured(Product),
+    "SiLU": Measured(Silu),
+    "sum of the ends of edges": Measured(Pairs, "sum_of_ends"),
+    "products of the ends of edges": Measured(Pairs, "products"),
+    "outer sum": Measured(OuterSum),
+    "soft maximum": Measured(EnvelopeSoftmax),
+    "radial basis": Measured(EnvelopedBessel),
 }
+STEPS = ("energy and forces", "training step")
+
+SWITCHED_OFF: dict[str, tuple[type[Operation], ...]] = {
+    "edge geometry": (MeasureEdges,),
+    "edge message": (EdgeMessage,),
+    "products of fields": (FieldProduct,),
+    "matrix product": (Product,),
+    "SiLU": (Silu,),
+    "matrix product, SiLU": (Product, Silu),
+    "pairs": (Pairs,),
+    "outer sum": (OuterSum,),
+    "soft maximum": (EnvelopeSoftmax,),
+    "radial basis": (EnvelopedBessel,),
+}
+"""Operations that run in plain torch while all others run native kernels."""
 
 
 class Call(NamedTuple):
@@ -97,6 +131,11 @@ def main(arguments: list[str] | None = None) -> None:
                 found = workers[OURS].ask(do="call", function="operators:times", **order)
                 for kind, results in found.items():
                     bench.add(f"{operation}, {kind}", name, systems.describe(spec), spec["atoms"], results)
+            for step in STEPS:
+                order = {"params": models["native"], "spec": spec, "step": step, "repeats": options.repeats}
+                found = workers[OURS].ask(do="call", function="operators:switched_off", **order)
+                for what, results in found.items():
+                    bench.add(f"{step} without {what}", name, systems.describe(spec), spec["atoms"], results)
 
 
 def choices() -> dict[str, dict[str, str]]:
@@ -118,31 +157,64 @@ def times(worker: Worker, operation: str, models: dict[str, Any], spec: systems.
     return found
 
 
+def switched_off(worker: Worker, params: dict[str, Any], spec: systems.Spec, step: str, repeats: int) -> dict[str, Any]:
+    """Times of a step with all native kernels and without each of them, in turns; runs in the worker."""
+    build(worker, params)
+    worker.system(spec)
+    assert worker.model is not None
+    operations = [part for part in worker.model.modules() if isinstance(part, Operation)]
+
+    def run(what: str) -> dict[str, float]:
+        chosen = [part for part in operations if isinstance(part, SWITCHED_OFF.get(what, ()))]
+        native = [type(part) for part in chosen]
+        for part in chosen:
+            part.__class__ = plain_class(type(part))
+        result = worker.run(step)
+        for part, kind in zip(chosen, native):
+            part.__class__ = kind
+        return {key: result[key] for key in ("seconds", "yardstick_gflops")}
+
+    candidates = {what: partial(run, what) for what in ("nothing", *SWITCHED_OFF)}
+    for warm_up in candidates.values():
+        warm_up()
+    found = {what: summary(values) for what, values in take_turns(candidates, repeats).items()}
+    whole = found.pop("nothing")
+    return {what: {"native": whole, "plain": result} for what, result in found.items()}
+
+
 def measured(worker: Worker, run: Callable[[Call], Any], call: Call) -> dict[str, float]:
     """Seconds and the yardstick just before."""
     return worker.yardstick() | {"seconds": worker.time(lambda: run(call))}
 
 
-def capture(worker: Worker, params: dict[str, Any], spec: systems.Spec, operation: Operation) -> Call | None:
-    """First call of an operation in one evaluation; None where the network has no such module."""
-    with tempfile.TemporaryDirectory() as folder:
-        worker.build(OURS, params, str(Path(folder) / "weights.pt"))
+def capture(worker: Worker, params: dict[str, Any], spec: systems.Spec, operation: Measured) -> Call | None:
+    """The largest call of an operation in one evaluation; None where the network has no such module."""
+    build(worker, params)
     assert worker.model is not None
-    module = next((module for module in worker.model.modules() if isinstance(module, operation.kind)), None)
-    if module is None:
-        return None
-    method = getattr(module, operation.method)
     calls: list[Call] = []
+    modules = [module for module in worker.model.modules() if isinstance(module, operation.kind)]
+    for module in modules:
+        setattr(module, operation.method, keeping(calls, module, getattr(module, operation.method)))
+    worker.system(spec)
+    worker.step("energy and forces")
+    for module in modules:
+        delattr(module, operation.method)
+    return max(calls, key=lambda call: sum(x.numel() for x in call.leaves), default=None)
+
+
+def keeping(calls: list[Call], module: nn.Module, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method, keeping its inputs."""
 
     def keep(*inputs: Any) -> Any:
         calls.append(Call(module, method, pytree.tree_map(leaf, inputs)))
         return method(*inputs)
 
-    setattr(module, operation.method, keep)
-    worker.system(spec)
-    worker.step("energy and forces")
-    delattr(module, operation.method)
-    return calls[0]
+    return keep
+
+
+def build(worker: Worker, params: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        worker.build(OURS, params, str(Path(folder) / "weights.pt"))
 
 
 def leaf(value: Any) -> Any:

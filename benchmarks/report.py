@@ -23,7 +23,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 COMPARED = ("evaluation", "training_step", "dp_train", "freeze", "lammps_step")
 """Benchmarks whose rows are bars of the comparison."""
-ORDER = (*COMPARED, "ranks", "scaling", "shapes", "compiled", "operators")
+ORDER = (*COMPARED, "ranks", "scaling", "shapes", "compiled", "operators", "tile_product")
 COLORS = {OURS: "#2a6fb0", BUILTIN: "#b8b8b8"}
 HEAD = """# Results
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepmd_dpa4.ops.native.compiler import find_compiler
 from tests.support.commands import BIN, ROOT, call, dp
 
 FOLDER = ROOT / "benchmarks"
@@ -99,7 +100,17 @@ def test_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {name: {"kernels": "plain"} for name in ("native", "plain")}
     monkeypatch.setattr(script("operators"), "choices", lambda: settings)
     rows = run("operators", tmp_path)
-    assert len(rows) == len(script("operators").OPERATIONS) * len(script("operators").PASSES)
+    switched_off = [row["quantity"] for row in rows if " without " in row["quantity"]]
+    assert len(rows) - len(switched_off) == len(script("operators").OPERATIONS) * len(script("operators").PASSES)
+    assert {"energy and forces without SiLU", "training step without edge message"} <= set(switched_off)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.skipif(find_compiler() is None, reason="needs a C++ compiler")
+def test_tile_product(tmp_path: Path) -> None:
+    (row,) = run("tile_product", tmp_path)
+    assert {"native", "sgemm"} <= set(row["results"])
 
 
 @pytest.mark.usefixtures("in_process")

@@ -23,10 +23,11 @@ needs_compiler = pytest.mark.skipif(
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     folder = tmp_path / "csrc"
-    folder.mkdir()
+    (folder / "caller").mkdir(parents=True)
     (folder / "answer.h").write_text("int answer();\n")
     (folder / "answer.cpp").write_text('#include "answer.h"\nint answer() { return 42; }\n')
-    (folder / "call.cpp").write_text('#include "answer.h"\nextern "C" int call() { return answer(); }\n')
+    caller = '#include "../answer.h"\nextern "C" int call() { return answer(); }\n'
+    (folder / "caller" / "call.cpp").write_text(caller)
     return folder
 
 
@@ -36,11 +37,11 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_every_source_is_shipped_and_counts() -> None:
-    """``setup.cfg`` and the name of the library know these suffixes in this folder."""
-    assert {path.suffix for path in builder.SOURCES.rglob("*")} == {".cpp", ".h"}
+    """``setup.cfg`` and the name of the library know these suffixes, in all subfolders."""
+    assert {path.suffix for path in builder.SOURCES.rglob("*") if path.is_file()} == {".cpp", ".h"}
     shipped = configparser.ConfigParser()
     shipped.read(ROOT / "setup.cfg")
-    assert shipped["options.package_data"]["deepmd_dpa4.ops.native"].split() == ["csrc/*.cpp", "csrc/*.h"]
+    assert shipped["options.package_data"]["deepmd_dpa4.ops.native"].split() == ["csrc/**/*.cpp", "csrc/**/*.h"]
 
 
 @needs_compiler
@@ -77,6 +78,20 @@ def test_force_compiles_everything_again(sources: Path, cache: Path) -> None:
     told: list[str] = []
     build(told.append, sources, cache, force=True)
     assert len([line for line in told if line.startswith("compiled")]) == 2
+
+
+@needs_compiler
+def test_the_allocator_may_be_left_alone(sources: Path, cache: Path) -> None:
+    """The choice stays until another one is made."""
+    setting = sources / builder.ALLOCATOR
+    setting.parent.mkdir()
+    setting.write_text('extern "C" int kept() { return 1; }\n')
+    assert builder.SOURCES.joinpath(builder.ALLOCATOR).exists()
+    kept = []
+    for choice in (None, False, None, True):
+        path = build(print, sources, cache, set_allocator=choice)
+        kept.append(hasattr(ctypes.CDLL(str(path)), "kept"))
+    assert kept == [True, False, False, True]
 
 
 BUILDER = """

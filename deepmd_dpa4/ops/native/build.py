@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ SOURCES = Path(__file__).with_name("csrc")
 WORKERS = 4
 SHOWN_LINES = 20
 OBJECTS = "objects"
+ALLOCATOR = "common/allocator.cpp"
+"""Source that sets the allocator of the C library for the whole process; the library can do without it."""
+_INCLUDE = re.compile(r'^#include "(.+)"', re.MULTILINE)
 
 Report = Callable[[str], None]
 
@@ -43,7 +47,7 @@ def library_path(sources: Path = SOURCES, cache: Path | None = None) -> Path:
     Parameters
     ----------
     sources : Path
-        Folder of the C++ files.
+        Folder of the C++ files, in subfolders or not.
     cache : Path, optional
         Folder of libraries.
     """
@@ -51,7 +55,12 @@ def library_path(sources: Path = SOURCES, cache: Path | None = None) -> Path:
 
 
 def build(
-    report: Report, sources: Path = SOURCES, cache: Path | None = None, force: bool = False, retry: bool = True
+    report: Report,
+    sources: Path = SOURCES,
+    cache: Path | None = None,
+    force: bool = False,
+    retry: bool = True,
+    set_allocator: bool | None = None,
 ) -> Path:
     """Compile the library, unless it is there; a second process waits for the first.
 
@@ -65,6 +74,9 @@ def build(
         Compile everything, even if the library is there.
     retry : bool
         Compile although this compiler has failed before.
+    set_allocator : bool, optional
+        Whether the library, when it is loaded, makes the C library keep freed memory. By default a library that is
+        there stays as it is, and a new one does.
 
     Returns
     -------
@@ -86,8 +98,8 @@ def build(
                 raise BuildError(reason)
             if force:
                 shutil.rmtree(target.parent / OBJECTS, ignore_errors=True)
-            if force or not target.exists():
-                _build(report, sources, target)
+            if force or set_allocator is not None or not target.exists():
+                _build(report, sources, target, set_allocator is not False)
     except OSError as error:
         raise BuildError(f"cannot write native kernels to {target.parent}: {error}") from error
     return target
@@ -102,24 +114,25 @@ def known_failure(target: Path) -> str | None:
     return reason if version == compiler.version else None
 
 
-def _build(report: Report, sources: Path, target: Path) -> None:
+def _build(report: Report, sources: Path, target: Path, set_allocator: bool) -> None:
     compiler = find_compiler()
     if compiler is None:
         raise BuildError(f"no C++ compiler found on PATH; looked for {', '.join(toolchain.COMMANDS)}")
     try:
-        _compile_all(compiler, report, sources, target)
+        _compile_all(compiler, report, sources, target, set_allocator)
     except BuildError as error:
         _marker(target).write_text(f"{compiler.version}\n{error}", encoding="utf-8")
         raise
     _marker(target).unlink(missing_ok=True)
 
 
-def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path) -> None:
+def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path, set_allocator: bool) -> None:
     """Objects are kept until the next build, so that a change in one source compiles that one only."""
     log = _Log(target.with_suffix(".log"))
     folder = target.parent / OBJECTS
     folder.mkdir(exist_ok=True)
-    objects = {source: folder / _object_name(compiler, source, sources) for source in sorted(sources.glob("*.cpp"))}
+    used = [path for path in sorted(sources.rglob("*.cpp")) if set_allocator or path != sources / ALLOCATOR]
+    objects = {source: folder / _object_name(compiler, source, sources) for source in used}
     missing = {source: path for source, path in objects.items() if not path.exists()}
     report(f"compiling native kernels with {compiler.version}")
     with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool:
@@ -183,17 +196,27 @@ def _lock(folder: Path, report: Report) -> Iterator[None]:
 
 def _digest(sources: Path) -> str:
     parts = [*toolchain.FLAGS, toolchain.MACHINE, toolchain.torch_build(), toolchain.processor()]
-    return _hash(parts, [path for path in sources.iterdir() if path.suffix in (".cpp", ".h")])
+    return _hash(parts, sources, [path for path in sources.resolve().rglob("*") if path.suffix in (".cpp", ".h")])
 
 
 def _object_name(compiler: Compiler, source: Path, sources: Path) -> str:
     command = compiler.compiling(source, Path())
     parts = [*command, compiler.version, toolchain.torch_build(), toolchain.processor()]
-    return f"{source.stem}-{_hash(parts, [source, *sources.glob('*.h')])[:16]}.o"
+    return f"{source.stem}-{_hash(parts, sources, list(_with_headers(source)))[:16]}.o"
 
 
-def _hash(parts: list[str], files: list[Path]) -> str:
+def _with_headers(source: Path) -> set[Path]:
+    """A source and the headers beside it that it includes, directly or not."""
+    found, new = set[Path](), {source.resolve()}
+    while new:
+        found |= new
+        new = {(path.parent / name).resolve() for path in new for name in _INCLUDE.findall(path.read_text("utf-8"))}
+        new = {path for path in new - found if path.exists()}
+    return found
+
+
+def _hash(parts: list[str], folder: Path, files: list[Path]) -> str:
     state = hashlib.sha256("\0".join(parts).encode())
     for path in sorted(files):
-        state.update(path.name.encode() + b"\0" + path.read_bytes())
+        state.update(path.relative_to(folder.resolve()).as_posix().encode() + b"\0" + path.read_bytes())
     return state.hexdigest()

@@ -20,7 +20,6 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=fast",
-    "-w",
 )
 MACHINE = "-march=native"
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from typing import Any
 
 from deepmd_dpa4.ops.native.build import build, library_path
@@ -17,6 +17,12 @@ def add_parser(commands: Any) -> None:
         "where the library is. Nothing happens if it is there already.",
     )
     parser.add_argument("--force", action="store_true", help="compile everything again")
+    parser.add_argument(
+        "--set-allocator",
+        action=BooleanOptionalAction,
+        help="whether the library, when a process loads it, makes the C library keep freed memory for the next tensors "
+        "instead of returning it to the system; given, links the library again; a new one does by default",
+    )
     parser.set_defaults(run=run)
 
 
@@ -29,8 +35,10 @@ def run(options: Namespace) -> None:
         If it fails.
     """
     start = time.perf_counter()
-    present = library_path().exists() and not options.force
-    path = build(lambda line: print(line, file=sys.stderr, flush=True), force=options.force)
+    present = library_path().exists() and not options.force and options.set_allocator is None
+    path = build(
+        lambda line: print(line, file=sys.stderr, flush=True), force=options.force, set_allocator=options.set_allocator
+    )
     how = "were there already" if present else f"are ready after {time.perf_counter() - start:.1f} s"
     print(f"native kernels {how}, {path.stat().st_size / 1e6:.1f} MB:", file=sys.stderr, flush=True)
     print(path)

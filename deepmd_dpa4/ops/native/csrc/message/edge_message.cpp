@@ -1,0 +1,339 @@
+// The operators dpa4::edge_message, edge_message_backward and edge_message_backward_backward.
+#include "../common/binding.h"
+#include "driver.h"
+
+namespace dpa4 {
+namespace {
+
+// Order of the integers in the argument `shape`.
+EdgeShape parse_shape(at::IntArrayRef s, int64_t channels, bool focus) {
+  TORCH_CHECK(s.size() == 8, "dpa4: `shape` has ", s.size(), " entries but must have 8");
+  EdgeShape shape{s[0], s[1], s[2], s[3], channels / s[3], s[4], s[5], s[6], focus, s[7] != 0};
+  TORCH_CHECK(shape.lmax >= 1 && shape.lmax <= kMaxDegree && shape.mmax <= shape.lmax && shape.streams <= kMaxStreams &&
+                  shape.heads >= 1 && shape.heads <= kMaxHeads && shape.layers >= 1,
+              "dpa4: these sizes are not covered by the edge operator");
+  return shape;
+}
+
+// Pad the last axis from streams * width to streams * padded.
+Tensor pad(const Tensor& x, const EdgeLayout& a) {
+  if (a.padded == a.shape.width) return x.contiguous();
+  auto sizes = x.sizes().vec();
+  sizes.back() = a.shape.streams;
+  sizes.push_back(a.shape.width);
+  Tensor wide = at::constant_pad_nd(x.reshape(sizes), {0, a.padded - a.shape.width});
+  return wide.flatten(-2).contiguous();
+}
+
+Tensor unpad(const Tensor& x, const EdgeLayout& a) {
+  if (a.padded == a.shape.width) return x;
+  auto sizes = x.sizes().vec();
+  sizes.back() = a.shape.streams;
+  sizes.push_back(a.padded);
+  return x.reshape(sizes).narrow(-1, 0, a.shape.width).flatten(-2).contiguous();
+}
+
+// Padded copies of the arguments and views of their data.
+template <typename T>
+struct Arguments {
+  Tensor features, table, kernels, weight, focus, flat;
+  std::unique_ptr<PackedStack<T>> stack;
+  EdgeArguments<T> view;
+
+  Arguments(const EdgeLayout& a, const Tensor& features_, const Tensor& table_, const Tensor& kernels_,
+            const Tensor& weight_, const MaybeTensor& stack_, const MaybeTensor& focus_, bool with_adjoint) {
+    features = pad(features_, a);
+    table = table_.contiguous();
+    kernels = a.shape.rank > 0 ? kernels_.contiguous()
+                               : pad(kernels_.reshape({kernels_.size(0), a.shape.lmax + 1, features_.size(-1)}), a);
+    weight = weight_.contiguous();
+    view = {features.const_data_ptr<T>(),
+            table.const_data_ptr<T>(),
+            kernels.const_data_ptr<T>(),
+            weight.const_data_ptr<T>(),
+            nullptr,
+            nullptr};
+    if (focus_ && focus_->defined()) {
+      focus = pad(focus_->reshape({-1}), a);
+      view.focus = focus.const_data_ptr<T>();
+    }
+    if (stack_ && stack_->defined()) {
+      flat = stack_->contiguous();
+      StackLayout layout(a);
+      TORCH_CHECK(flat.numel() == layout.flat_total, "dpa4: `stack` has the wrong size");
+      stack = std::make_unique<PackedStack<T>>(std::move(layout), flat.const_data_ptr<T>(), with_adjoint);
+      view.stack = stack.get();
+    }
+  }
+};
+
+EdgeIndex index_of(const Tensor& sender, const Tensor& receiver, const Tensor& features, int64_t receivers) {
+  check_receivers(receiver, receivers);
+  check_nodes(sender, features.size(0), "senders");
+  return {sender.const_data_ptr<int64_t>(), receiver.const_data_ptr<int64_t>(), sender.numel(), features.size(0),
+          receivers};
+}
+
+Tensor forward_cpu(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
+                   const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                   int64_t receivers, at::IntArrayRef shape) {
+  Tensor result;
+  AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message", [&] {
+    using T = scalar_t;
+    const EdgeShape s = parse_shape(shape, features.size(-1), focus && focus->defined());
+    const EdgeLayout a(s, Simd<T>::width);
+    const Arguments<T> in(a, features, table, kernels, weight, stack, focus, false);
+    const Tensor from = sender.contiguous(), to = receiver.contiguous();
+    Tensor out = at::zeros({receivers, a.size, a.channels}, features.options());
+    edge_forward<T>(a, table.size(1), in.view, index_of(from, to, features, receivers), out.mutable_data_ptr<T>());
+    result = unpad(out, a);
+  });
+  return result;
+}
+
+// Gradient arrays in padded form, and back.
+template <typename T>
+struct Gradients {
+  const EdgeLayout& a;
+  Tensor features, table, kernels, weight, stack, focus;
+  EdgeGradients<T> view;
+
+  Gradients(const EdgeLayout& layout, const Arguments<T>& in, at::ArrayRef<bool> wanted, bool focused) : a(layout) {
+    const int64_t edges = in.table.size(0);
+    const auto options = in.features.options();
+    if (wanted[0]) view.features = (features = at::zeros_like(in.features)).template mutable_data_ptr<T>();
+    if (wanted[1]) view.table = (table = at::empty_like(in.table)).template mutable_data_ptr<T>();
+    if (wanted[2]) view.kernels = (kernels = at::empty({edges, a.kernel}, options)).template mutable_data_ptr<T>();
+    if (wanted[3]) view.weight = (weight = at::empty_like(in.weight)).template mutable_data_ptr<T>();
+    if (wanted[4])
+      view.stack = (stack = at::zeros({in.stack->layout.packed_total}, options)).template mutable_data_ptr<T>();
+    if (wanted[5] && focused) view.focus = (focus = at::zeros({a.channels}, options)).template mutable_data_ptr<T>();
+  }
+
+  // In the shapes of the arguments; empty where not wanted.
+  void append(const Arguments<T>& in, variable_list& out) const {
+    const Tensor none = at::empty({0}, in.features.options());
+    out.push_back(features.defined() ? unpad(features, a) : none);
+    out.push_back(table.defined() ? table : none);
+    if (!kernels.defined())
+      out.push_back(none);
+    else if (a.shape.rank > 0)
+      out.push_back(kernels);
+    else
+      out.push_back(unpad(kernels.view({-1, a.shape.lmax + 1, a.channels}), a).flatten(1));
+    out.push_back(weight.defined() ? weight : none);
+    if (stack.defined()) {
+      Tensor flat = at::empty({in.stack->layout.flat_total}, stack.options());
+      unpack_gradient<T>(in.stack->layout, stack.const_data_ptr<T>(), flat.mutable_data_ptr<T>());
+      out.push_back(flat);
+    } else {
+      out.push_back(none);
+    }
+    out.push_back(focus.defined() ? unpad(focus, a).view({a.shape.streams, a.shape.width}) : none);
+  }
+};
+
+variable_list backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                           const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
+                           const Tensor& receiver, at::IntArrayRef shape, std::array<bool, 6> wanted) {
+  variable_list result;
+  AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward", [&] {
+    using T = scalar_t;
+    const bool focused = focus && focus->defined();
+    const EdgeLayout a(parse_shape(shape, features.size(-1), focused), Simd<T>::width);
+    const Arguments<T> in(a, features, table, kernels, weight, stack, focus, true);
+    const Tensor from = sender.contiguous(), to = receiver.contiguous(), adjoint = pad(gradient, a);
+    const Gradients<T> out(a, in, wanted, focused);
+    edge_backward<T, false>(a, table.size(1), in.view, nullptr, index_of(from, to, features, gradient.size(0)),
+                            adjoint.const_data_ptr<T>(), out.view, nullptr);
+    out.append(in, result);
+  });
+  return result;
+}
+
+variable_list backward_backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                    const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                    const MaybeTensor& focus, const Tensor& dot_features, const Tensor& dot_table,
+                                    const Tensor& dot_kernels, const Tensor& dot_weight, const MaybeTensor& dot_stack,
+                                    const MaybeTensor& dot_focus, const Tensor& sender, const Tensor& receiver,
+                                    at::IntArrayRef shape, std::array<bool, 7> wanted) {
+  variable_list result;
+  AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward_backward", [&] {
+    using T = scalar_t;
+    const bool focused = focus && focus->defined();
+    const EdgeLayout a(parse_shape(shape, features.size(-1), focused), Simd<T>::width);
+    const Arguments<T> in(a, features, table, kernels, weight, stack, focus, true);
+    const Arguments<T> dot(a, dot_features, dot_table, dot_kernels, dot_weight, dot_stack, dot_focus, true);
+    const Tensor from = sender.contiguous(), to = receiver.contiguous(), adjoint = pad(gradient, a);
+    const Gradients<T> out(a, in, at::ArrayRef<bool>(wanted).slice(1), focused);
+    Tensor out_dot = at::zeros_like(adjoint);
+    edge_backward<T, true>(a, table.size(1), in.view, &dot.view, index_of(from, to, features, gradient.size(0)),
+                           adjoint.const_data_ptr<T>(), out.view, wanted[0] ? out_dot.mutable_data_ptr<T>() : nullptr);
+    result.push_back(unpad(out_dot, a));
+    out.append(in, result);
+  });
+  return result;
+}
+
+Tensor forward_op(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
+                  const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                  SymInt receivers, at::IntArrayRef shape) {
+  static const auto op = find_operator<decltype(forward_op)>("dpa4::edge_message");
+  return op.call(features, table, kernels, weight, stack, focus, sender, receiver, receivers, shape);
+}
+
+variable_list backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                          const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
+                          const Tensor& receiver, at::IntArrayRef shape, std::array<bool, 6> wanted) {
+  static const auto op = find_operator<decltype(backward_cpu)>("dpa4::edge_message_backward");
+  return op.call(gradient, features, table, kernels, weight, stack, focus, sender, receiver, shape, wanted);
+}
+
+variable_list backward_backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                   const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                   const MaybeTensor& focus, const Tensor& dot_features, const Tensor& dot_table,
+                                   const Tensor& dot_kernels, const Tensor& dot_weight, const MaybeTensor& dot_stack,
+                                   const MaybeTensor& dot_focus, const Tensor& sender, const Tensor& receiver,
+                                   at::IntArrayRef shape, std::array<bool, 7> wanted) {
+  static const auto op = find_operator<decltype(backward_backward_cpu)>("dpa4::edge_message_backward_backward");
+  return op.call(gradient, features, table, kernels, weight, stack, focus, dot_features, dot_table, dot_kernels,
+                 dot_weight, dot_stack, dot_focus, sender, receiver, shape, wanted);
+}
+
+// Custom functions take no undefined tensors: an empty one stands for none.
+bool present(const Tensor& x) { return x.defined() && x.sym_numel() != 0; }
+MaybeTensor optional(const Tensor& x) { return present(x) ? MaybeTensor(x) : std::nullopt; }
+Tensor or_empty(const MaybeTensor& x, const Tensor& like) {
+  return x && x->defined() ? *x : at::empty({0}, like.options());
+}
+
+struct EdgeMessageBackward : Function<EdgeMessageBackward> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& gradient, const Tensor& features,
+                               const Tensor& table, const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                               const Tensor& focus, const Tensor& sender, const Tensor& receiver,
+                               std::vector<int64_t> shape, std::array<bool, 6> wanted) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    ctx->save_for_backward({gradient, features, table, kernels, weight, stack, focus, sender, receiver});
+    ctx->saved_data["shape"] = shape;
+    ctx->set_materialize_grads(false);
+    return backward_op(gradient, features, table, kernels, weight, stack, optional(focus), sender, receiver, shape,
+                       wanted);
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list dot) {
+    const auto saved = ctx->get_saved_variables();
+    std::array<bool, 7> wanted;
+    for (int i = 0; i < 7; ++i) wanted[i] = ctx->needs_input_grad(i) && present(saved[i]);
+    variable_list tangent(dot.begin(), dot.begin() + 6);
+    for (int i = 0; i < 4; ++i)
+      if (!tangent[i].defined()) tangent[i] = at::zeros_like(saved[i + 1]);
+    const auto shape = ctx->saved_data["shape"].toIntVector();
+    variable_list result = backward_backward_op(
+        saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], optional(saved[6]), tangent[0], tangent[1],
+        tangent[2], tangent[3], optional(tangent[4]), optional(tangent[5]), saved[7], saved[8], shape, wanted);
+    for (int i = 0; i < 7; ++i)
+      if (!wanted[i]) result[i] = Tensor();
+    result.resize(11);
+    return result;
+  }
+};
+
+struct EdgeMessage : Function<EdgeMessage> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                        const Tensor& weight, const Tensor& stack, const Tensor& focus, const Tensor& sender,
+                        const Tensor& receiver, const SymInt& receivers, std::vector<int64_t> shape) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    ctx->save_for_backward({features, table, kernels, weight, stack, focus, sender, receiver});
+    ctx->saved_data["shape"] = shape;
+    return forward_op(features, table, kernels, weight, stack, optional(focus), sender, receiver, receivers, shape);
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradient) {
+    const auto saved = ctx->get_saved_variables();
+    std::array<bool, 6> wanted;
+    for (int i = 0; i < 6; ++i) wanted[i] = ctx->needs_input_grad(i) && present(saved[i]);
+    variable_list result =
+        EdgeMessageBackward::apply(gradient[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6],
+                                   saved[7], ctx->saved_data["shape"].toIntVector(), wanted);
+    for (int i = 0; i < 6; ++i)
+      if (!wanted[i]) result[i] = Tensor();
+    result.resize(10);
+    return result;
+  }
+};
+
+Tensor forward_autograd(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
+                        const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                        SymInt receivers, at::IntArrayRef shape) {
+  return EdgeMessage::apply(features, table, kernels, weight, stack, or_empty(focus, features), sender, receiver,
+                            receivers, shape.vec());
+}
+
+variable_list backward_autograd(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                                at::IntArrayRef shape, std::array<bool, 6> wanted) {
+  return EdgeMessageBackward::apply(gradient, features, table, kernels, weight, stack, or_empty(focus, features),
+                                    sender, receiver, shape.vec(), wanted);
+}
+
+Tensor forward_meta(const Tensor& features, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                    const MaybeTensor&, const Tensor&, const Tensor&, SymInt receivers, at::IntArrayRef shape) {
+  return at::empty_symint({receivers, (shape[0] + 1) * (shape[0] + 1), features.sym_size(-1)}, features.options());
+}
+
+variable_list like(at::ArrayRef<Tensor> arguments, at::ArrayRef<bool> wanted) {
+  variable_list result;
+  for (size_t i = 0; i < arguments.size(); ++i)
+    result.push_back(wanted[i] && arguments[i].defined() ? at::empty_like(arguments[i])
+                                                         : at::empty({0}, arguments[0].options()));
+  return result;
+}
+
+variable_list backward_meta(const Tensor&, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                            const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor&,
+                            const Tensor&, at::IntArrayRef, std::array<bool, 6> wanted) {
+  return like({features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
+}
+
+variable_list backward_backward_meta(const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                     const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                     const MaybeTensor& focus, const Tensor&, const Tensor&, const Tensor&,
+                                     const Tensor&, const MaybeTensor&, const MaybeTensor&, const Tensor&,
+                                     const Tensor&, at::IntArrayRef, std::array<bool, 7> wanted) {
+  return like({gradient, features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(dpa4, m) {
+  m.def(
+      "edge_message(Tensor features, Tensor table, Tensor kernels, Tensor weight, Tensor stack, Tensor? focus, "
+      "Tensor sender, Tensor receiver, SymInt receivers, int[] shape) -> Tensor");
+  m.def(
+      "edge_message_backward(Tensor gradient, Tensor features, Tensor table, Tensor kernels, Tensor weight, "
+      "Tensor stack, Tensor? focus, Tensor sender, Tensor receiver, int[] shape, bool[6] wanted) -> Tensor[]");
+  m.def(
+      "edge_message_backward_backward(Tensor gradient, Tensor features, Tensor table, Tensor kernels, Tensor weight, "
+      "Tensor stack, Tensor? focus, Tensor dot_features, Tensor dot_table, Tensor dot_kernels, Tensor dot_weight, "
+      "Tensor? dot_stack, Tensor? dot_focus, Tensor sender, Tensor receiver, int[] shape, bool[7] wanted) -> Tensor[]");
+}
+
+TORCH_LIBRARY_IMPL(dpa4, CPU, m) {
+  m.impl("edge_message", forward_cpu);
+  m.impl("edge_message_backward", backward_cpu);
+  m.impl("edge_message_backward_backward", backward_backward_cpu);
+}
+
+TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
+  m.impl("edge_message", forward_autograd);
+  m.impl("edge_message_backward", backward_autograd);
+}
+
+TORCH_LIBRARY_IMPL(dpa4, Meta, m) {
+  m.impl("edge_message", forward_meta);
+  m.impl("edge_message_backward", backward_meta);
+  m.impl("edge_message_backward_backward", backward_backward_meta);
+}
+
+}  // namespace dpa4
