@@ -196,7 +196,7 @@ class TiledMethods:
         none: list[int] = []
         if all(self.descriptor.served(graph.vector)):
             return Tiles(none, none)
-        tile_edges = 4 * tile_edges if graph.vector.is_cuda else (tile_edges + 3) // 4
+        tile_edges = (tile_edges + 3) // 4 if graph.vector.device.type == "cpu" else 4 * tile_edges
         if graph.ends.receiver.shape[0] <= tile_edges:
             return Tiles(none, none)
         return tile_bounds(graph, tile_edges, tile_nodes)

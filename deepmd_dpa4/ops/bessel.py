@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope
 from deepmd_dpa4.graph.radial import bessel_functions
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 
 
 class EnvelopedBessel(Operation):
@@ -21,14 +20,8 @@ class EnvelopedBessel(Operation):
         return bessel_functions(distance, frequencies) * self.envelope(distance).unsqueeze(1)
 
 
-class CpuEnvelopedBessel(EnvelopedBessel):
+class CpuEnvelopedBessel(OnCpu, EnvelopedBessel):
     """By ``dpa4::bessel_basis``."""
-
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
 
     def forward(self, distance: Tensor, frequencies: Tensor) -> Tensor:
         if distance.is_cuda:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.graph.graph import Ends
-from deepmd_dpa4.ops.operation import Coverage, Operation, Options, on_cpu
+from deepmd_dpa4.ops.operation import Coverage, OnCpu, Operation, Options
 
 # What the native operator is written for; other networks run in plain torch.
 LARGEST_DEGREE, MOST_STREAMS, MOST_HEADS = 5, 8, 8
@@ -76,14 +76,12 @@ class EdgeMessage(Operation):
         raise NotImplementedError("plain torch forms messages layer by layer")
 
 
-class CpuEdgeMessage(EdgeMessage):
+class CpuEdgeMessage(OnCpu, EdgeMessage):
     """By ``dpa4::edge_message``, which takes tiles of edges through all layers in the cache."""
-
-    backend = "cpu"
 
     @classmethod
     def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype) and config is not None and COVERED(config)
+        return super().supports(config, device, dtype) and config is not None and COVERED(config)
 
     def serves(self, features: Tensor) -> bool:
         return self.known_degree and not features.is_cuda

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 
 # Longer lists of coupling coefficients take seconds to make.
 COUPLED_ROWS = 256
@@ -49,17 +48,11 @@ class FieldProduct(Operation):
         return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
 
 
-class CpuFieldProduct(FieldProduct):
+class CpuFieldProduct(OnCpu, FieldProduct):
     """By ``dpa4::couple``, which sums the coupling coefficients, if their list is short enough.
 
     Reduced precision, also that of autocast, is left to matrix products.
     """
-
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
 
     def forward(self, left: Tensor, right: Tensor, branch_weight: Tensor | None) -> Tensor:
         if not self.coupled or left.is_cuda or left.dtype != self.coupling_value.dtype:

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope, InnerClamp
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 from deepmd_dpa4.so3.frame import edge_frame, roll_frame
 from deepmd_dpa4.so3.wigner import WignerRows
 
@@ -98,14 +97,8 @@ class MeasureEdges(Operation):
         return self.wigner.dense(compact)
 
 
-class CpuMeasureEdges(MeasureEdges):
+class CpuMeasureEdges(OnCpu, MeasureEdges):
     """By ``dpa4::edge_geometry``; frames that are turned and distances that are clamped are left to torch."""
-
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
 
     def forward(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
         if self.clamp is not None or roll is not None or vector.is_cuda:

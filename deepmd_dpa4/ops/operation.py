@@ -64,6 +64,12 @@ class Coverage:
         return set(options) <= self.names and all(allows(options) for allows in self.limits.values())
 
 
-def on_cpu(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether the native library for CPUs has code for this device and precision."""
-    return device.type == "cpu" and dtype in (torch.float32, torch.float64)
+class OnCpu:
+    """What implementations by the native library for CPUs share."""
+
+    backend = "cpu"
+
+    @classmethod
+    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
+        """Tell whether the library has code for this device and precision."""
+        return device.type == "cpu" and dtype in (torch.float32, torch.float64)

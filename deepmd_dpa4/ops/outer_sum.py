@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 from deepmd_dpa4.ops.segment import segment_sum
 
 
@@ -15,14 +14,8 @@ class OuterSum(Operation):
         return outer_sum(a, b, receiver, n_receivers)
 
 
-class CpuOuterSum(OuterSum):
+class CpuOuterSum(OnCpu, OuterSum):
     """By ``dpa4::outer_sum``, which forms no outer product; edges are sorted by receiver."""
-
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
 
     def forward(self, a: Tensor, b: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
         if a.is_cuda:

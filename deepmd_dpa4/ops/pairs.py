@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 from deepmd_dpa4.ops.segment import segment_sum
 
 
@@ -29,14 +28,8 @@ class Pairs(Operation):
         return scatter(edge, receiver, sender, n_nodes, sign)
 
 
-class CpuPairs(Pairs):
+class CpuPairs(OnCpu, Pairs):
     """By the operators ``dpa4::pair_sum``, ``pair_dot`` and ``pair_scatter``."""
-
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
 
     def sum_of_ends(self, node: Tensor, receiver: Tensor, sender: Tensor) -> Tensor:
         if node.is_cuda:

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 
 
 class Product(Operation):
@@ -14,17 +13,11 @@ class Product(Operation):
         return features @ matrix
 
 
-class CpuProduct(Product):
+class CpuProduct(OnCpu, Product):
     """By ``dpa4::matrix_product``, which divides the work into the tiles of the other operators.
 
     A single vector (in,) is left to torch.
     """
-
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
 
     def forward(self, features: Tensor, matrix: Tensor) -> Tensor:
         if features.dim() == 1 or features.is_cuda:

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 
 
 class Silu(Operation):
@@ -15,14 +14,8 @@ class Silu(Operation):
         return functional.silu(x)
 
 
-class CpuSilu(Silu):
+class CpuSilu(OnCpu, Silu):
     """By ``dpa4::silu``, whose derivatives share their exponentials."""
-
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.silu(x) if x.is_cuda else torch.ops.dpa4.silu(x)

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import DescriptorConfig
-from deepmd_dpa4.ops.operation import Operation, on_cpu
+from deepmd_dpa4.ops.operation import OnCpu, Operation
 from deepmd_dpa4.ops.segment import segment_sum
 
 # Below this edge weight an edge contributes less than rounding; the floor keeps ln w finite.
@@ -12,37 +11,26 @@ SMALLEST_WEIGHT = 1e-18
 
 
 class EnvelopeSoftmax(Operation):
-    """Attention over the edges of a receiver; see :func:`envelope_softmax`."""
+    r"""Weigh the edges of a receiver so that they die smoothly at the cutoff and never have to sum to one.
+
+    .. math:: \alpha_e = \frac{w_e^2 g_e e^{\ell_e}}{z + \sum_{e' \to i} w_{e'}^2 g_{e'} e^{\ell_{e'}}}
+
+    evaluated relative to the largest of :math:`\ln z` and :math:`\ell + 2\ln w` of each receiver, so that an empty
+    neighbourhood needs no special case (theory 4.8). Logits :math:`\ell` (E, F, H), edge weights w (E,), source gates
+    g (E,) in [0, 1] or None, and z > 0 (F, H) to weights (E, F, H).
+    """
 
     def forward(
-        self,
-        logits: Tensor,
-        weight: Tensor,
-        gate: Tensor | None,
-        null_mass: Tensor,
-        receiver: Tensor,
-        n_receivers: int,
+        self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, receiver: Tensor, n_receivers: int
     ) -> Tensor:
         return envelope_softmax(logits, weight, gate, null_mass, receiver, n_receivers)
 
 
-class CpuEnvelopeSoftmax(EnvelopeSoftmax):
+class CpuEnvelopeSoftmax(OnCpu, EnvelopeSoftmax):
     """By ``dpa4::edge_softmax`` where there is no gate; edges are sorted by receiver."""
 
-    backend = "cpu"
-
-    @classmethod
-    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
-        return on_cpu(device, dtype)
-
     def forward(
-        self,
-        logits: Tensor,
-        weight: Tensor,
-        gate: Tensor | None,
-        null_mass: Tensor,
-        receiver: Tensor,
-        n_receivers: int,
+        self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, receiver: Tensor, n_receivers: int
     ) -> Tensor:
         if gate is not None or weight.is_cuda:
             return envelope_softmax(logits, weight, gate, null_mass, receiver, n_receivers)
@@ -58,35 +46,7 @@ def envelope_softmax(
     n_receivers: int,
     smallest_weight: float = SMALLEST_WEIGHT,
 ) -> Tensor:
-    r"""Weigh the edges of a receiver so that they die smoothly at the cutoff and never have to sum to one.
-
-    .. math:: \alpha_e = \frac{w_e^2 g_e e^{\ell_e}}{z + \sum_{e' \to i} w_{e'}^2 g_{e'} e^{\ell_{e'}}}
-
-    evaluated relative to the largest of :math:`\ln z` and :math:`\ell + 2\ln w` of each receiver, so that an empty
-    neighbourhood needs no special case (theory 4.8).
-
-    Parameters
-    ----------
-    logits : Tensor
-        :math:`\ell`, (E, F, H).
-    weight : Tensor
-        Edge weight w, (E,).
-    gate : Tensor or None
-        Source gate g of each edge, (E,), in [0, 1].
-    null_mass : Tensor
-        z > 0, (F, H).
-    receiver : Tensor
-        (E,).
-    n_receivers : int
-        Number of receivers.
-    smallest_weight : float
-        Floor of w in the logarithm.
-
-    Returns
-    -------
-    Tensor
-        Weights, (E, F, H).
-    """
+    """Define :class:`EnvelopeSoftmax`; edge weights have a floor in the logarithm."""
     logits = logits + 2.0 * torch.log(weight.clamp(min=smallest_weight))[:, None, None]
     null_logit = torch.log(null_mass)
     index = receiver[:, None, None].expand_as(logits)
@@ -107,10 +67,7 @@ def native_envelope_softmax(
     n_receivers: int,
     smallest_weight: float = SMALLEST_WEIGHT,
 ) -> Tensor:
-    """Compute :func:`envelope_softmax` without a gate by the operator ``dpa4::edge_softmax``.
-
-    Edges are sorted by receiver and the tensors are on the CPU.
-    """
+    """Compute :func:`envelope_softmax` of tensors on a CPU, without a gate."""
     flat, null_logit = logits.flatten(1), torch.log(null_mass).flatten()
     alpha, _ = torch.ops.dpa4.edge_softmax(flat, weight, null_logit, receiver, n_receivers, smallest_weight)
     return alpha.view_as(logits)
