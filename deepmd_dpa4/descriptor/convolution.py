@@ -46,7 +46,9 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
     __constants__ = ["covered", "native"]
     native: bool = False
     covered: bool
-    operator_shape: list[int]
+    table_mmax: int
+    mixer_rank: int
+    focus_norm: bool
     row: Tensor
     degree_of_row: Tensor
     kappa: Tensor

@@ -39,7 +39,9 @@ class EdgeSumMethods:
         in_frame: bool
         whole: bool
         covered: bool
-        operator_shape: list[int]
+        table_mmax: int
+        mixer_rank: int
+        focus_norm: bool
         row: Tensor
         degree_of_row: Tensor
         kappa: Tensor
@@ -59,10 +61,9 @@ class EdgeSumMethods:
     def describe_to_operator(self, config: DescriptorConfig, top_mmax: int, dtype: torch.dtype) -> None:
         """What the native operator has to know, and whether it covers these options."""
         mixer, common = self.radial_degree_mixer, config.common
-        rank = 0 if mixer is None else mixer.copies
-        normed = int(self.focus_compete_norm is not None)
-        sizes = [self.lmax, self.mmax, top_mmax, self.streams, max(self.heads, 1), self.layers, rank, normed]
-        self.operator_shape = sizes
+        self.table_mmax = top_mmax
+        self.mixer_rank = 0 if mixer is None else mixer.copies
+        self.focus_norm = self.focus_compete_norm is not None
         self.covered = (
             1 <= self.lmax <= LARGEST_DEGREE
             and self.layers > 0
@@ -95,7 +96,14 @@ class EdgeSumMethods:
             graph.sender,
             graph.receiver,
             graph.n_owned,
-            self.operator_shape,
+            lmax=self.lmax,
+            mmax=self.mmax,
+            table_mmax=self.table_mmax,
+            streams=self.streams,
+            heads=max(self.heads, 1),
+            layers=self.layers,
+            rank=self.mixer_rank,
+            focus_norm=self.focus_norm,
         )
 
     def flat_stack(self) -> Tensor:
