@@ -139,6 +139,9 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
         "--builtin-env", nargs="+", default=[], metavar="NAME=VALUE", help="environment of the built-in DPA4"
     )
     made.add_argument("--allocator", action="store_true", help="allocator settings of docs/performance.md, both sides")
+    made.add_argument(
+        "--processor-time", action="store_true", help="instead of the clock's: for machines that others use"
+    )
     made.add_argument("--quick", action="store_true", help="tiny settings, to see that it works; nothing is recorded")
     made.add_argument("--tag", default="", help="added to the name of the file of results")
     made.add_argument("--results", type=Path, help="folder for the file of results")
@@ -208,6 +211,8 @@ class Bench:
                 stack.callback(found[side].close)
             for process in found.values():
                 self._remember(process.ask(do="machine"))
+                if self.options.processor_time:
+                    process.ask(do="processor_time")
             yield found
 
     def _remember(self, machine: dict[str, Any]) -> None:
@@ -286,6 +291,7 @@ class Bench:
                 "kernels": options.kernels,
                 "set": options.set,
                 "built-in environment": options.builtin_env,
+                "processor time": options.processor_time,
                 "allocator": {k: v for k, v in self.environment(OURS).items() if k.startswith("MALLOC_")},
             },
             **self.extra,

@@ -92,6 +92,7 @@ def conditions(record: Record) -> str:
     parts = [where, versions, f"kernels: {settings['kernels']}"]
     parts += [f"{key}: {' '.join(settings[key])}" for key in ("set", "built-in environment") if settings[key]]
     parts += ["allocator settings"] if settings["allocator"] else []
+    parts += ["processor time, on a machine that others used meanwhile"] if settings.get("processor time") else []
     return "; ".join(parts) + "."
 
 

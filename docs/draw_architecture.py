@@ -109,7 +109,13 @@ def draw_geometry(axes: Axes) -> tuple[Box, Box, Box, Box]:
     atoms = Box(1.1, 8.3, 1.7, "positions, types,\ncell", "", OUTPUT)
     edges = Box(3.65, 8.3, 2.4, "edge vectors $v_e$\nwithin rcut", "graph/neighbors.py", GEOMETRY, 1.05)
     features = Box(
-        7.0, 8.3, 3.2, "distance, envelope $w_e$,\nharmonics, rotation $D(R_e)$", "ops/measure_edges.py  so3/", GEOMETRY, 1.05
+        7.0,
+        8.3,
+        3.2,
+        "distance, envelope $w_e$,\nharmonics, rotation $D(R_e)$",
+        "ops/measure_edges.py  so3/",
+        GEOMETRY,
+        1.05,
     )
     radial = Box(
         11.05,

@@ -30,10 +30,10 @@ class EdgeMessage(Operation):
         message = config.message
         by_degree = message.radial_so2_mode != "none"
         rank = max(message.radial_so2_rank, 1) if message.radial_so2_mode == "degree_channel" else int(by_degree)
-        normed = int(config.common.edge_norm and message.n_focus > 1)
-        heads = max(message.n_atten_head, 1)
-        self.streams, self.known_degree = message.n_focus, 1 <= lmax <= LARGEST_DEGREE
-        self.shape = [lmax, mmax, max(message.orders), message.n_focus, heads, message.mixing_layers, rank, normed]
+        self.lmax, self.mmax, self.table_mmax = lmax, mmax, max(message.orders)
+        self.streams, self.heads, self.layers = message.n_focus, max(message.n_atten_head, 1), message.mixing_layers
+        self.rank, self.focus_norm = rank, config.common.edge_norm and message.n_focus > 1
+        self.known_degree = 1 <= lmax <= LARGEST_DEGREE
 
     def serves(self, features: Tensor) -> bool:
         """Tell whether this implementation computes the message, in one operation."""
@@ -96,9 +96,24 @@ class CpuEdgeMessage(OnCpu, EdgeMessage):
         focus: Tensor | None,
         ends: Ends,
     ) -> Tensor:
-        weight = weight.expand(-1, self.streams, -1)
         return torch.ops.dpa4.edge_message(
-            features, compact, kernels, weight, stack, focus, ends.sender, ends.receiver, ends.n_receivers, self.shape
+            features,
+            compact,
+            kernels,
+            weight.expand(-1, self.streams, -1),
+            stack,
+            focus,
+            ends.sender,
+            ends.receiver,
+            ends.n_receivers,
+            lmax=self.lmax,
+            mmax=self.mmax,
+            table_mmax=self.table_mmax,
+            streams=self.streams,
+            heads=self.heads,
+            layers=self.layers,
+            rank=self.rank,
+            focus_norm=self.focus_norm,
         )
 
 

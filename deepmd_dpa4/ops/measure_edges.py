@@ -46,8 +46,7 @@ class MeasureEdges(Operation):
     def __init__(self, rcut: float, exponent: int, eps: float, wigner: WignerRows, clamp: InnerClamp | None) -> None:
         super().__init__()
         self.eps2 = eps * eps
-        self.shape = [wigner.lmax, wigner.mmax, exponent]
-        self.lengths = [self.eps2, rcut]
+        self.exponent, self.rcut = exponent, rcut
         self.edge_envelope = CutoffEnvelope(rcut, exponent)
         self.wigner = wigner
         self.clamp = clamp
@@ -104,6 +103,14 @@ class CpuMeasureEdges(OnCpu, MeasureEdges):
         if self.clamp is not None or roll is not None or vector.is_cuda:
             return self.measure(vector, weighted, roll)
         distance, weight, environment, zonal, compact = torch.ops.dpa4.edge_geometry(
-            vector, self.wigner.coupling, self.wigner.factors, self.shape + [int(weighted)], self.lengths
+            vector,
+            self.wigner.coupling,
+            self.wigner.factors,
+            lmax=self.wigner.lmax,
+            mmax=self.wigner.mmax,
+            exponent=self.exponent,
+            weighted=weighted,
+            eps2=self.eps2,
+            rcut=self.rcut,
         )
         return EdgeGeometry(distance, weight, environment, zonal, compact)

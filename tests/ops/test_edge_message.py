@@ -105,8 +105,8 @@ def test_no_edges(options: Options) -> None:
 
 def arguments(
     lmax: int, mmax: int, streams: int, width: int, heads: int, layers: int, rank: int, norm: bool
-) -> tuple[list[Tensor | None], list[Any]]:
-    """Random differentiable arguments of the operator, and the rest."""
+) -> tuple[list[Tensor | None], list[Any], dict[str, Any]]:
+    """Random differentiable arguments of the operator, the other ones, and its sizes."""
     generator = torch.Generator().manual_seed(1)
     sender, receiver = torch.tensor([1, 2, 0, 2, 0, 3, 1]), torch.tensor([0, 0, 1, 1, 2, 2, 2])
     nodes, edges, size = 4, 7, (lmax + 1) ** 2
@@ -126,7 +126,8 @@ def arguments(
         random(stack),
         random(streams, width) if streams > 1 else None,
     ]
-    return differentiable, [sender, receiver, nodes, [lmax, mmax, mmax, streams, heads, layers, rank, int(norm)]]
+    sizes = {"lmax": lmax, "mmax": mmax, "table_mmax": mmax, "streams": streams, "heads": heads}
+    return differentiable, [sender, receiver, nodes], sizes | {"layers": layers, "rank": rank, "focus_norm": norm}
 
 
 SHAPES = {
@@ -140,12 +141,12 @@ SHAPES = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_derivatives_are_derivatives(name: str) -> None:
     """Finite differences, also of the gradient, with respect to every argument, weights included."""
-    differentiable, rest = arguments(*SHAPES[name])
+    differentiable, rest, sizes = arguments(*SHAPES[name])
     given = [x for x in differentiable if x is not None]
 
     def run(*values: Tensor) -> Tensor:
         focus = values[5] if len(values) > 5 else None
-        return torch.ops.dpa4.edge_message(*values[:5], focus, *rest)
+        return torch.ops.dpa4.edge_message(*values[:5], focus, *rest, **sizes)
 
     assert torch.autograd.gradcheck(run, given, fast_mode=True)
     assert torch.autograd.gradgradcheck(run, given, fast_mode=True, atol=1e-7)
@@ -153,25 +154,25 @@ def test_derivatives_are_derivatives(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_schema_and_shape_function(name: str) -> None:
-    differentiable, rest = arguments(*SHAPES[name])
+    differentiable, rest, sizes = arguments(*SHAPES[name])
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(torch.ops.dpa4.edge_message.default, (*differentiable, *rest), test_utils=checks)
+    torch.library.opcheck(torch.ops.dpa4.edge_message.default, (*differentiable, *rest), sizes, test_utils=checks)
 
 
 def test_receivers_without_edges_get_nothing() -> None:
-    differentiable, rest = arguments(*SHAPES["mixer"])
-    out = torch.ops.dpa4.edge_message(*differentiable, *rest)
+    differentiable, rest, sizes = arguments(*SHAPES["mixer"])
+    out = torch.ops.dpa4.edge_message(*differentiable, *rest, **sizes)
     assert out[3].abs().max() == 0
     assert out[:3].abs().amin(dim=(1, 2)).min() >= 0
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_single_precision(name: str) -> None:
-    differentiable, rest = arguments(*SHAPES[name])
+    differentiable, rest, sizes = arguments(*SHAPES[name])
 
     def gradients(dtype: torch.dtype) -> list[Tensor]:
         given = [None if x is None else x.detach().to(dtype).requires_grad_() for x in differentiable]
-        out = torch.ops.dpa4.edge_message(*given, *rest)
+        out = torch.ops.dpa4.edge_message(*given, *rest, **sizes)
         return [out, *torch.autograd.grad(out.square().sum(), [x for x in given if x is not None])]
 
     for single, double in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
@@ -189,16 +190,16 @@ def test_the_same_twice() -> None:
 
 
 def test_wrong_sizes_are_named() -> None:
-    differentiable, rest = arguments(*SHAPES["mixer"])
+    differentiable, rest, sizes = arguments(*SHAPES["mixer"])
     short = [*differentiable[:4], differentiable[4][1:], None]  # type: ignore[index]
     with pytest.raises(RuntimeError, match="`stack` has the wrong size"):
-        torch.ops.dpa4.edge_message(*short, *rest)
+        torch.ops.dpa4.edge_message(*short, *rest, **sizes)
 
 
 def test_edges_that_do_not_fit_are_refused() -> None:
     """Otherwise threads would write over each other, or outside of the arrays."""
-    differentiable, (sender, receiver, nodes, shape) = arguments(*SHAPES["mixer"])
+    differentiable, (sender, receiver, nodes), sizes = arguments(*SHAPES["mixer"])
     with pytest.raises(RuntimeError, match="sorted by receiver"):
-        torch.ops.dpa4.edge_message(*differentiable, sender, receiver.flip(0), nodes, shape)
+        torch.ops.dpa4.edge_message(*differentiable, sender, receiver.flip(0), nodes, **sizes)
     with pytest.raises(RuntimeError, match=r"senders must lie in \[0, 4\)"):
-        torch.ops.dpa4.edge_message(*differentiable, sender + 2, receiver, nodes, shape)
+        torch.ops.dpa4.edge_message(*differentiable, sender + 2, receiver, nodes, **sizes)

@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <tuple>
+
 namespace dpa4 {
 
 using at::Tensor;
@@ -19,6 +21,20 @@ template <typename Signature>
 c10::TypedOperatorHandle<Signature> find_operator(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
+
+// Operators have their constants as named arguments at the end; functions here take them as one tuple at the start.
+// `kernel` is such a function f in the form of the schema, `call` calls an operator of that form.
+template <auto f>
+struct Named;
+
+template <typename R, typename... A, typename... S, R (*f)(const std::tuple<S...>&, A...)>
+struct Named<f> {
+  static R kernel(A... arguments, S... constants) { return f({constants...}, arguments...); }
+  static R call(const char* name, const std::tuple<S...>& all, A... arguments) {
+    static const auto op = find_operator<R(A..., S...)>(name);
+    return std::apply([&](S... constants) { return op.call(arguments..., constants...); }, all);
+  }
+};
 
 inline MaybeTensor maybe(const Tensor& x) { return x.defined() ? MaybeTensor(x) : std::nullopt; }
 

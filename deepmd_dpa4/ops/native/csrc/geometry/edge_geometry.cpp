@@ -7,34 +7,33 @@
 namespace dpa4 {
 namespace {
 
-using at::IntArrayRef;
-using Lengths = at::ArrayRef<double>;
+using Constants = std::tuple<int64_t, int64_t, int64_t, bool, double, double>;
 using Cotangents = c10::List<MaybeTensor>;
 
 // Arguments that are not differentiated. `coupling` (K, 4) int64 holds degree, axis, lower and upper entry of the terms
-// of the maps that raise the degree; `factors` the factor of each entry of `compact`, then that of each term; `shape`
-// lmax, mmax, the exponent of the envelope and whether harmonics are weighted; `lengths` eps^2 and rcut.
+// of the maps that raise the degree; `factors` the factor of each entry of `compact`, then that of each term; the
+// exponent is that of the envelope, harmonics are `weighted` or not, eps2 is added to r^2.
 template <typename T>
-GeometryPlan<T> make_plan(const Tensor& coupling, const Tensor& factors, IntArrayRef shape, Lengths lengths) {
+GeometryPlan<T> make_plan(const Tensor& coupling, const Tensor& factors, const Constants& constants) {
+  const auto [lmax, mmax, exponent, weighted, eps2, rcut] = constants;
   const int64_t terms = coupling.size(0), entries = factors.size(0) - terms;
   const T* factor = factors.const_data_ptr<T>();
-  GeometryPlan<T> plan(shape[0], shape[1], shape[2], shape[3] != 0, lengths[0], lengths[1],
-                       coupling.const_data_ptr<int64_t>(), factor + entries, terms, factor);
+  GeometryPlan<T> plan(lmax, mmax, exponent, weighted, eps2, rcut, coupling.const_data_ptr<int64_t>(), factor + entries,
+                       terms, factor);
   TORCH_CHECK(plan.entries == entries, "edge geometry needs ", plan.entries, " scales but got ", entries);
   return plan;
 }
 
-void check(const Tensor& vector, const Tensor& coupling, const Tensor& factors, IntArrayRef shape, Lengths lengths) {
+void check(const Tensor& vector, const Tensor& coupling, const Tensor& factors) {
   TORCH_CHECK(vector.dim() == 2 && vector.size(1) == 3, "edge vectors must be (E, 3) but are ", vector.sizes());
   TORCH_CHECK(factors.scalar_type() == vector.scalar_type(), "factors are ", factors.scalar_type(), ", edge vectors ",
               vector.scalar_type());
-  TORCH_CHECK(shape.size() == 4 && lengths.size() == 2, "edge geometry takes four integers and two lengths");
   TORCH_CHECK(coupling.is_contiguous() && factors.is_contiguous(), "constants must be contiguous");
 }
 
-variable_list empty_outputs(const Tensor& vector, const Tensor& coupling, const Tensor& factors, IntArrayRef shape) {
+variable_list empty_outputs(const Tensor& vector, const Tensor& coupling, const Tensor& factors, int64_t lmax) {
   const SymInt n = vector.sym_size(0), entries = factors.sym_size(0) - coupling.sym_size(0);
-  const int64_t zonal = (shape[0] + 1) * (shape[0] + 1) - 1;
+  const int64_t zonal = (lmax + 1) * (lmax + 1) - 1;
   return {vector.new_empty_symint({n}), vector.new_empty_symint({n}), vector.new_empty_symint({n, 4}),
           vector.new_empty_symint({n, zonal}), vector.new_empty_symint({n, entries})};
 }
@@ -62,13 +61,13 @@ GeometryRows<const T> rows_of_cotangents(const variable_list& cotangents) {
   return rows;
 }
 
-variable_list geometry_cpu(const Tensor& vector, const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
-                           Lengths lengths) {
-  check(vector, coupling, factors, shape, lengths);
+variable_list geometry_cpu(const Constants& constants, const Tensor& vector, const Tensor& coupling,
+                           const Tensor& factors) {
+  check(vector, coupling, factors);
   const Tensor v = vector.contiguous();
-  const variable_list outputs = empty_outputs(v, coupling, factors, shape);
+  const variable_list outputs = empty_outputs(v, coupling, factors, std::get<0>(constants));
   AT_DISPATCH_FLOATING_TYPES(v.scalar_type(), "edge_geometry", [&] {
-    const auto plan = make_plan<scalar_t>(coupling, factors, shape, lengths);
+    const auto plan = make_plan<scalar_t>(coupling, factors, constants);
     const auto rows = rows_of<scalar_t>(outputs);
     over_packs<scalar_t, false>(v.size(0), plan, v.const_data_ptr<scalar_t>(), nullptr,
                                 [&](auto& worker) { worker.write(rows); });
@@ -76,13 +75,13 @@ variable_list geometry_cpu(const Tensor& vector, const Tensor& coupling, const T
   return outputs;
 }
 
-Tensor backward_cpu(const Tensor& vector, const Cotangents& cotangents, const Tensor& coupling, const Tensor& factors,
-                    IntArrayRef shape, Lengths lengths) {
-  check(vector, coupling, factors, shape, lengths);
+Tensor backward_cpu(const Constants& constants, const Tensor& vector, const Cotangents& cotangents,
+                    const Tensor& coupling, const Tensor& factors) {
+  check(vector, coupling, factors);
   const Tensor v = vector.contiguous(), result = at::empty_like(v);
   const variable_list bar = contiguous(cotangents);
   AT_DISPATCH_FLOATING_TYPES(v.scalar_type(), "edge_geometry_backward", [&] {
-    const auto plan = make_plan<scalar_t>(coupling, factors, shape, lengths);
+    const auto plan = make_plan<scalar_t>(coupling, factors, constants);
     const auto rows = rows_of_cotangents<scalar_t>(bar);
     scalar_t* out = result.mutable_data_ptr<scalar_t>();
     over_packs<scalar_t, false>(v.size(0), plan, v.const_data_ptr<scalar_t>(), nullptr,
@@ -93,13 +92,14 @@ Tensor backward_cpu(const Tensor& vector, const Cotangents& cotangents, const Te
 
 // Derivatives of h . J^T c for the gradient h of the backward: H h with respect to the vector (H is the second
 // derivative of c . outputs, which is symmetric), then J h with respect to each cotangent.
-variable_list double_backward_cpu(const Tensor& direction, const Tensor& vector, const Cotangents& cotangents,
-                                  const Tensor& coupling, const Tensor& factors, IntArrayRef shape, Lengths lengths) {
-  check(vector, coupling, factors, shape, lengths);
+variable_list double_backward_cpu(const Constants& constants, const Tensor& direction, const Tensor& vector,
+                                  const Cotangents& cotangents, const Tensor& coupling, const Tensor& factors) {
+  check(vector, coupling, factors);
   const Tensor v = vector.contiguous(), h = direction.contiguous(), result = at::empty_like(v);
-  const variable_list bar = contiguous(cotangents), outputs = empty_outputs(v, coupling, factors, shape);
+  const variable_list bar = contiguous(cotangents),
+                      outputs = empty_outputs(v, coupling, factors, std::get<0>(constants));
   AT_DISPATCH_FLOATING_TYPES(v.scalar_type(), "edge_geometry_double_backward", [&] {
-    const auto plan = make_plan<scalar_t>(coupling, factors, shape, lengths);
+    const auto plan = make_plan<scalar_t>(coupling, factors, constants);
     const auto rows = rows_of<scalar_t>(outputs);
     const auto bar_rows = rows_of_cotangents<scalar_t>(bar);
     scalar_t* out = result.mutable_data_ptr<scalar_t>();
@@ -112,39 +112,25 @@ variable_list double_backward_cpu(const Tensor& direction, const Tensor& vector,
   return {result, outputs[0], outputs[1], outputs[2], outputs[3], outputs[4]};
 }
 
-variable_list geometry_meta(const Tensor& vector, const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
-                            Lengths) {
-  return empty_outputs(vector, coupling, factors, shape);
+variable_list geometry_meta(const Constants& constants, const Tensor& vector, const Tensor& coupling,
+                            const Tensor& factors) {
+  return empty_outputs(vector, coupling, factors, std::get<0>(constants));
 }
 
-Tensor backward_meta(const Tensor& vector, const Cotangents&, const Tensor&, const Tensor&, IntArrayRef, Lengths) {
+Tensor backward_meta(const Constants&, const Tensor& vector, const Cotangents&, const Tensor&, const Tensor&) {
   return at::empty_like(vector);
 }
 
-variable_list double_backward_meta(const Tensor&, const Tensor& vector, const Cotangents&, const Tensor& coupling,
-                                   const Tensor& factors, IntArrayRef shape, Lengths) {
-  variable_list result = empty_outputs(vector, coupling, factors, shape);
+variable_list double_backward_meta(const Constants& constants, const Tensor&, const Tensor& vector, const Cotangents&,
+                                   const Tensor& coupling, const Tensor& factors) {
+  variable_list result = empty_outputs(vector, coupling, factors, std::get<0>(constants));
   result.insert(result.begin(), at::empty_like(vector));
   return result;
 }
 
-variable_list evaluate(const Tensor& vector, const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
-                       Lengths lengths) {
-  static const auto op = find_operator<decltype(evaluate)>("dpa4::edge_geometry");
-  return op.call(vector, coupling, factors, shape, lengths);
-}
-
-Tensor pull_back(const Tensor& vector, const Cotangents& cotangents, const Tensor& coupling, const Tensor& factors,
-                 IntArrayRef shape, Lengths lengths) {
-  static const auto op = find_operator<decltype(pull_back)>("dpa4::edge_geometry_backward");
-  return op.call(vector, cotangents, coupling, factors, shape, lengths);
-}
-
-variable_list differentiate_pull_back(const Tensor& direction, const Tensor& vector, const Cotangents& cotangents,
-                                      const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
-                                      Lengths lengths) {
-  static const auto op = find_operator<decltype(differentiate_pull_back)>("dpa4::edge_geometry_double_backward");
-  return op.call(direction, vector, cotangents, coupling, factors, shape, lengths);
+Tensor pull_back(const Constants& constants, const Tensor& vector, const Cotangents& cotangents, const Tensor& coupling,
+                 const Tensor& factors) {
+  return Named<backward_meta>::call("dpa4::edge_geometry_backward", constants, vector, cotangents, coupling, factors);
 }
 
 Cotangents listed(const Tensor* tensors) {
@@ -154,33 +140,32 @@ Cotangents listed(const Tensor* tensors) {
 }
 
 // Cotangents that nobody asked for stay undefined instead of becoming zeros.
-void save(AutogradContext* context, const variable_list& tensors, IntArrayRef shape, Lengths lengths) {
+void save(AutogradContext* context, const variable_list& tensors, const Constants& constants) {
   context->set_materialize_grads(false);
   context->save_for_backward(tensors);
-  context->saved_data["shape"] = shape;
-  context->saved_data["lengths"] = lengths;
+  context->saved_data["constants"] = constants;
 }
 
 struct PullBack : Function<PullBack> {
   static Tensor forward(AutogradContext* context, const Tensor& vector, const MaybeTensor& distance,
                         const MaybeTensor& weight, const MaybeTensor& environment, const MaybeTensor& zonal,
-                        const MaybeTensor& compact, const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
-                        Lengths lengths) {
+                        const MaybeTensor& compact, const Tensor& coupling, const Tensor& factors,
+                        const Constants& constants) {
     variable_list saved{vector, coupling, factors};
     for (const MaybeTensor* x : {&distance, &weight, &environment, &zonal, &compact})
       saved.push_back(x->value_or(Tensor()));
-    save(context, saved, shape, lengths);
+    save(context, saved, constants);
     at::AutoDispatchBelowADInplaceOrView guard;
-    return pull_back(vector, listed(&saved[3]), coupling, factors, shape, lengths);
+    return pull_back(constants, vector, listed(&saved[3]), coupling, factors);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
-    variable_list result(10);
+    variable_list result(9);
     if (!gradients[0].defined()) return result;
-    const variable_list found = differentiate_pull_back(gradients[0], saved[0], listed(&saved[3]), saved[1], saved[2],
-                                                        context->saved_data["shape"].toIntVector(),
-                                                        context->saved_data["lengths"].toDoubleVector());
+    const variable_list found = Named<double_backward_meta>::call(
+        "dpa4::edge_geometry_double_backward", context->saved_data["constants"].to<Constants>(), gradients[0], saved[0],
+        listed(&saved[3]), saved[1], saved[2]);
     result[0] = found[0];
     for (int k = 1; k <= kGeometryOutputs; ++k)
       if (saved[2 + k].defined()) result[k] = found[k];
@@ -190,58 +175,60 @@ struct PullBack : Function<PullBack> {
 
 struct Evaluate : Function<Evaluate> {
   static variable_list forward(AutogradContext* context, const Tensor& vector, const Tensor& coupling,
-                               const Tensor& factors, IntArrayRef shape, Lengths lengths) {
-    save(context, {vector, coupling, factors}, shape, lengths);
+                               const Tensor& factors, const Constants& constants) {
+    save(context, {vector, coupling, factors}, constants);
     at::AutoDispatchBelowADInplaceOrView guard;
-    return evaluate(vector, coupling, factors, shape, lengths);
+    return Named<geometry_meta>::call("dpa4::edge_geometry", constants, vector, coupling, factors);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
-    return {pull_back(saved[0], listed(gradients.data()), saved[1], saved[2],
-                      context->saved_data["shape"].toIntVector(), context->saved_data["lengths"].toDoubleVector()),
-            Tensor(), Tensor(), Tensor(), Tensor()};
+    return {pull_back(context->saved_data["constants"].to<Constants>(), saved[0], listed(gradients.data()), saved[1],
+                      saved[2]),
+            Tensor(), Tensor(), Tensor()};
   }
 };
 
-variable_list evaluate_autograd(const Tensor& vector, const Tensor& coupling, const Tensor& factors, IntArrayRef shape,
-                                Lengths lengths) {
-  return Evaluate::apply(vector, coupling, factors, shape, lengths);
+variable_list evaluate_autograd(const Constants& constants, const Tensor& vector, const Tensor& coupling,
+                                const Tensor& factors) {
+  return Evaluate::apply(vector, coupling, factors, constants);
 }
 
-Tensor pull_back_autograd(const Tensor& vector, const Cotangents& c, const Tensor& coupling, const Tensor& factors,
-                          IntArrayRef shape, Lengths lengths) {
+Tensor pull_back_autograd(const Constants& constants, const Tensor& vector, const Cotangents& c, const Tensor& coupling,
+                          const Tensor& factors) {
   const auto at = [&](size_t k) { return MaybeTensor(c.get(k)); };
-  return PullBack::apply(vector, at(0), at(1), at(2), at(3), at(4), coupling, factors, shape, lengths);
+  return PullBack::apply(vector, at(0), at(1), at(2), at(3), at(4), coupling, factors, constants);
 }
 
 }  // namespace
 
+#define DPA4_CONSTANTS "int lmax, int mmax, int exponent, bool weighted, float eps2, float rcut"
+
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
-  m.def("edge_geometry(Tensor vector, Tensor coupling, Tensor factors, int[] shape, float[] lengths) -> Tensor[]");
+  m.def("edge_geometry(Tensor vector, Tensor coupling, Tensor factors, *, " DPA4_CONSTANTS ") -> Tensor[]");
   m.def(
-      "edge_geometry_backward(Tensor vector, Tensor?[] cotangents, Tensor coupling, Tensor factors, int[] shape, "
-      "float[] lengths) -> Tensor");
+      "edge_geometry_backward(Tensor vector, Tensor?[] cotangents, Tensor coupling, Tensor factors, *, " DPA4_CONSTANTS
+      ") -> Tensor");
   m.def(
       "edge_geometry_double_backward(Tensor direction, Tensor vector, Tensor?[] cotangents, Tensor coupling, "
-      "Tensor factors, int[] shape, float[] lengths) -> Tensor[]");
+      "Tensor factors, *, " DPA4_CONSTANTS ") -> Tensor[]");
 }
 
 TORCH_LIBRARY_IMPL(dpa4, CPU, m) {
-  m.impl("edge_geometry", geometry_cpu);
-  m.impl("edge_geometry_backward", backward_cpu);
-  m.impl("edge_geometry_double_backward", double_backward_cpu);
+  m.impl("edge_geometry", Named<geometry_cpu>::kernel);
+  m.impl("edge_geometry_backward", Named<backward_cpu>::kernel);
+  m.impl("edge_geometry_double_backward", Named<double_backward_cpu>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(dpa4, Meta, m) {
-  m.impl("edge_geometry", geometry_meta);
-  m.impl("edge_geometry_backward", backward_meta);
-  m.impl("edge_geometry_double_backward", double_backward_meta);
+  m.impl("edge_geometry", Named<geometry_meta>::kernel);
+  m.impl("edge_geometry_backward", Named<backward_meta>::kernel);
+  m.impl("edge_geometry_double_backward", Named<double_backward_meta>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
-  m.impl("edge_geometry", evaluate_autograd);
-  m.impl("edge_geometry_backward", pull_back_autograd);
+  m.impl("edge_geometry", Named<evaluate_autograd>::kernel);
+  m.impl("edge_geometry_backward", Named<pull_back_autograd>::kernel);
 }
 
 }  // namespace dpa4

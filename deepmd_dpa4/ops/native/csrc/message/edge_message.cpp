@@ -5,14 +5,14 @@
 namespace dpa4 {
 namespace {
 
-// Order of the integers in the argument `shape`.
-EdgeShape parse_shape(at::IntArrayRef s, int64_t channels, bool focus) {
-  TORCH_CHECK(s.size() == 8, "dpa4: `shape` has ", s.size(), " entries but must have 8");
-  EdgeShape shape{s[0], s[1], s[2], s[3], channels / s[3], s[4], s[5], s[6], focus, s[7] != 0};
-  TORCH_CHECK(shape.lmax >= 1 && shape.lmax <= kMaxDegree && shape.mmax <= shape.lmax && shape.streams <= kMaxStreams &&
-                  shape.heads >= 1 && shape.heads <= kMaxHeads && shape.layers >= 1,
+using Sizes = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool>;
+
+EdgeShape parse_shape(const Sizes& sizes, int64_t channels, bool focus) {
+  const auto [lmax, mmax, table_mmax, streams, heads, layers, rank, focus_norm] = sizes;
+  TORCH_CHECK(1 <= lmax && lmax <= kMaxDegree && mmax <= lmax && 1 <= streams && streams <= kMaxStreams && 1 <= heads &&
+                  heads <= kMaxHeads && layers >= 1,
               "dpa4: these sizes are not covered by the edge operator");
-  return shape;
+  return {lmax, mmax, table_mmax, streams, channels / streams, heads, layers, rank, focus, focus_norm};
 }
 
 // Pad the last axis from streams * width to streams * padded.
@@ -74,13 +74,13 @@ EdgeIndex index_of(const Tensor& sender, const Tensor& receiver, const Tensor& f
           receivers};
 }
 
-Tensor forward_cpu(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
-                   const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
-                   int64_t receivers, at::IntArrayRef shape) {
+Tensor forward_cpu(const Sizes& sizes, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                   const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
+                   const Tensor& receiver, int64_t receivers) {
   Tensor result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message", [&] {
     using T = scalar_t;
-    const EdgeShape s = parse_shape(shape, features.size(-1), focus && focus->defined());
+    const EdgeShape s = parse_shape(sizes, features.size(-1), focus && focus->defined());
     const EdgeLayout a(s, Simd<T>::width);
     const Arguments<T> in(a, features, table, kernels, weight, stack, focus, false);
     const Tensor from = sender.contiguous(), to = receiver.contiguous();
@@ -133,14 +133,14 @@ struct Gradients {
   }
 };
 
-variable_list backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table, const Tensor& kernels,
-                           const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
-                           const Tensor& receiver, at::IntArrayRef shape, std::array<bool, 6> wanted) {
+variable_list backward_cpu(const Sizes& sizes, const Tensor& gradient, const Tensor& features, const Tensor& table,
+                           const Tensor& kernels, const Tensor& weight, const Tensor& stack, const MaybeTensor& focus,
+                           const Tensor& sender, const Tensor& receiver, std::array<bool, 6> wanted) {
   variable_list result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward", [&] {
     using T = scalar_t;
     const bool focused = focus && focus->defined();
-    const EdgeLayout a(parse_shape(shape, features.size(-1), focused), Simd<T>::width);
+    const EdgeLayout a(parse_shape(sizes, features.size(-1), focused), Simd<T>::width);
     const Arguments<T> in(a, features, table, kernels, weight, stack, focus, true);
     const Tensor from = sender.contiguous(), to = receiver.contiguous(), adjoint = pad(gradient, a);
     const Gradients<T> out(a, in, wanted, focused);
@@ -151,17 +151,17 @@ variable_list backward_cpu(const Tensor& gradient, const Tensor& features, const
   return result;
 }
 
-variable_list backward_backward_cpu(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                    const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                    const MaybeTensor& focus, const Tensor& dot_features, const Tensor& dot_table,
-                                    const Tensor& dot_kernels, const Tensor& dot_weight, const MaybeTensor& dot_stack,
-                                    const MaybeTensor& dot_focus, const Tensor& sender, const Tensor& receiver,
-                                    at::IntArrayRef shape, std::array<bool, 7> wanted) {
+variable_list backward_backward_cpu(const Sizes& sizes, const Tensor& gradient, const Tensor& features,
+                                    const Tensor& table, const Tensor& kernels, const Tensor& weight,
+                                    const Tensor& stack, const MaybeTensor& focus, const Tensor& dot_features,
+                                    const Tensor& dot_table, const Tensor& dot_kernels, const Tensor& dot_weight,
+                                    const MaybeTensor& dot_stack, const MaybeTensor& dot_focus, const Tensor& sender,
+                                    const Tensor& receiver, std::array<bool, 7> wanted) {
   variable_list result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward_backward", [&] {
     using T = scalar_t;
     const bool focused = focus && focus->defined();
-    const EdgeLayout a(parse_shape(shape, features.size(-1), focused), Simd<T>::width);
+    const EdgeLayout a(parse_shape(sizes, features.size(-1), focused), Simd<T>::width);
     const Arguments<T> in(a, features, table, kernels, weight, stack, focus, true);
     const Arguments<T> dot(a, dot_features, dot_table, dot_kernels, dot_weight, dot_stack, dot_focus, true);
     const Tensor from = sender.contiguous(), to = receiver.contiguous(), adjoint = pad(gradient, a);
@@ -175,29 +175,32 @@ variable_list backward_backward_cpu(const Tensor& gradient, const Tensor& featur
   return result;
 }
 
-Tensor forward_op(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
-                  const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
-                  SymInt receivers, at::IntArrayRef shape) {
-  static const auto op = find_operator<decltype(forward_op)>("dpa4::edge_message");
-  return op.call(features, table, kernels, weight, stack, focus, sender, receiver, receivers, shape);
+Tensor forward_meta(const Sizes& sizes, const Tensor& features, const Tensor&, const Tensor&, const Tensor&,
+                    const Tensor&, const MaybeTensor&, const Tensor&, const Tensor&, SymInt receivers) {
+  const int64_t size = std::get<0>(sizes) + 1;
+  return at::empty_symint({receivers, size * size, features.sym_size(-1)}, features.options());
 }
 
-variable_list backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table, const Tensor& kernels,
-                          const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
-                          const Tensor& receiver, at::IntArrayRef shape, std::array<bool, 6> wanted) {
-  static const auto op = find_operator<decltype(backward_cpu)>("dpa4::edge_message_backward");
-  return op.call(gradient, features, table, kernels, weight, stack, focus, sender, receiver, shape, wanted);
+variable_list like(at::ArrayRef<Tensor> arguments, at::ArrayRef<bool> wanted) {
+  variable_list result;
+  for (size_t i = 0; i < arguments.size(); ++i)
+    result.push_back(wanted[i] && arguments[i].defined() ? at::empty_like(arguments[i])
+                                                         : at::empty({0}, arguments[0].options()));
+  return result;
 }
 
-variable_list backward_backward_op(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                   const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                   const MaybeTensor& focus, const Tensor& dot_features, const Tensor& dot_table,
-                                   const Tensor& dot_kernels, const Tensor& dot_weight, const MaybeTensor& dot_stack,
-                                   const MaybeTensor& dot_focus, const Tensor& sender, const Tensor& receiver,
-                                   at::IntArrayRef shape, std::array<bool, 7> wanted) {
-  static const auto op = find_operator<decltype(backward_backward_cpu)>("dpa4::edge_message_backward_backward");
-  return op.call(gradient, features, table, kernels, weight, stack, focus, dot_features, dot_table, dot_kernels,
-                 dot_weight, dot_stack, dot_focus, sender, receiver, shape, wanted);
+variable_list backward_meta(const Sizes&, const Tensor&, const Tensor& features, const Tensor& table,
+                            const Tensor& kernels, const Tensor& weight, const Tensor& stack, const MaybeTensor& focus,
+                            const Tensor&, const Tensor&, std::array<bool, 6> wanted) {
+  return like({features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
+}
+
+variable_list backward_backward_meta(const Sizes&, const Tensor& gradient, const Tensor& features, const Tensor& table,
+                                     const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                     const MaybeTensor& focus, const Tensor&, const Tensor&, const Tensor&,
+                                     const Tensor&, const MaybeTensor&, const MaybeTensor&, const Tensor&,
+                                     const Tensor&, std::array<bool, 7> wanted) {
+  return like({gradient, features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
 }
 
 // Custom functions take no undefined tensors: an empty one stands for none.
@@ -210,14 +213,14 @@ Tensor or_empty(const MaybeTensor& x, const Tensor& like) {
 struct EdgeMessageBackward : Function<EdgeMessageBackward> {
   static variable_list forward(AutogradContext* ctx, const Tensor& gradient, const Tensor& features,
                                const Tensor& table, const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                               const Tensor& focus, const Tensor& sender, const Tensor& receiver,
-                               std::vector<int64_t> shape, std::array<bool, 6> wanted) {
+                               const Tensor& focus, const Tensor& sender, const Tensor& receiver, const Sizes& sizes,
+                               std::array<bool, 6> wanted) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({gradient, features, table, kernels, weight, stack, focus, sender, receiver});
-    ctx->saved_data["shape"] = shape;
+    ctx->saved_data["sizes"] = sizes;
     ctx->set_materialize_grads(false);
-    return backward_op(gradient, features, table, kernels, weight, stack, optional(focus), sender, receiver, shape,
-                       wanted);
+    return Named<backward_meta>::call("dpa4::edge_message_backward", sizes, gradient, features, table, kernels, weight,
+                                      stack, optional(focus), sender, receiver, wanted);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list dot) {
@@ -227,10 +230,11 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
     variable_list tangent(dot.begin(), dot.begin() + 6);
     for (int i = 0; i < 4; ++i)
       if (!tangent[i].defined()) tangent[i] = at::zeros_like(saved[i + 1]);
-    const auto shape = ctx->saved_data["shape"].toIntVector();
-    variable_list result = backward_backward_op(
-        saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], optional(saved[6]), tangent[0], tangent[1],
-        tangent[2], tangent[3], optional(tangent[4]), optional(tangent[5]), saved[7], saved[8], shape, wanted);
+    const auto sizes = ctx->saved_data["sizes"].to<Sizes>();
+    variable_list result = Named<backward_backward_meta>::call(
+        "dpa4::edge_message_backward_backward", sizes, saved[0], saved[1], saved[2], saved[3], saved[4], saved[5],
+        optional(saved[6]), tangent[0], tangent[1], tangent[2], tangent[3], optional(tangent[4]), optional(tangent[5]),
+        saved[7], saved[8], wanted);
     for (int i = 0; i < 7; ++i)
       if (!wanted[i]) result[i] = Tensor();
     result.resize(11);
@@ -241,11 +245,12 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
 struct EdgeMessage : Function<EdgeMessage> {
   static Tensor forward(AutogradContext* ctx, const Tensor& features, const Tensor& table, const Tensor& kernels,
                         const Tensor& weight, const Tensor& stack, const Tensor& focus, const Tensor& sender,
-                        const Tensor& receiver, const SymInt& receivers, std::vector<int64_t> shape) {
+                        const Tensor& receiver, const SymInt& receivers, const Sizes& sizes) {
     at::AutoDispatchBelowADInplaceOrView below;
     ctx->save_for_backward({features, table, kernels, weight, stack, focus, sender, receiver});
-    ctx->saved_data["shape"] = shape;
-    return forward_op(features, table, kernels, weight, stack, optional(focus), sender, receiver, receivers, shape);
+    ctx->saved_data["sizes"] = sizes;
+    return Named<forward_meta>::call("dpa4::edge_message", sizes, features, table, kernels, weight, stack,
+                                     optional(focus), sender, receiver, receivers);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradient) {
@@ -254,7 +259,7 @@ struct EdgeMessage : Function<EdgeMessage> {
     for (int i = 0; i < 6; ++i) wanted[i] = ctx->needs_input_grad(i) && present(saved[i]);
     variable_list result =
         EdgeMessageBackward::apply(gradient[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6],
-                                   saved[7], ctx->saved_data["shape"].toIntVector(), wanted);
+                                   saved[7], ctx->saved_data["sizes"].to<Sizes>(), wanted);
     for (int i = 0; i < 6; ++i)
       if (!wanted[i]) result[i] = Tensor();
     result.resize(10);
@@ -262,78 +267,54 @@ struct EdgeMessage : Function<EdgeMessage> {
   }
 };
 
-Tensor forward_autograd(const Tensor& features, const Tensor& table, const Tensor& kernels, const Tensor& weight,
-                        const Tensor& stack, const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
-                        SymInt receivers, at::IntArrayRef shape) {
+Tensor forward_autograd(const Sizes& sizes, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                        const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
+                        const Tensor& receiver, SymInt receivers) {
   return EdgeMessage::apply(features, table, kernels, weight, stack, or_empty(focus, features), sender, receiver,
-                            receivers, shape.vec());
+                            receivers, sizes);
 }
 
-variable_list backward_autograd(const Tensor& gradient, const Tensor& features, const Tensor& table,
+variable_list backward_autograd(const Sizes& sizes, const Tensor& gradient, const Tensor& features, const Tensor& table,
                                 const Tensor& kernels, const Tensor& weight, const Tensor& stack,
                                 const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
-                                at::IntArrayRef shape, std::array<bool, 6> wanted) {
+                                std::array<bool, 6> wanted) {
   return EdgeMessageBackward::apply(gradient, features, table, kernels, weight, stack, or_empty(focus, features),
-                                    sender, receiver, shape.vec(), wanted);
-}
-
-Tensor forward_meta(const Tensor& features, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                    const MaybeTensor&, const Tensor&, const Tensor&, SymInt receivers, at::IntArrayRef shape) {
-  return at::empty_symint({receivers, (shape[0] + 1) * (shape[0] + 1), features.sym_size(-1)}, features.options());
-}
-
-variable_list like(at::ArrayRef<Tensor> arguments, at::ArrayRef<bool> wanted) {
-  variable_list result;
-  for (size_t i = 0; i < arguments.size(); ++i)
-    result.push_back(wanted[i] && arguments[i].defined() ? at::empty_like(arguments[i])
-                                                         : at::empty({0}, arguments[0].options()));
-  return result;
-}
-
-variable_list backward_meta(const Tensor&, const Tensor& features, const Tensor& table, const Tensor& kernels,
-                            const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor&,
-                            const Tensor&, at::IntArrayRef, std::array<bool, 6> wanted) {
-  return like({features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
-}
-
-variable_list backward_backward_meta(const Tensor& gradient, const Tensor& features, const Tensor& table,
-                                     const Tensor& kernels, const Tensor& weight, const Tensor& stack,
-                                     const MaybeTensor& focus, const Tensor&, const Tensor&, const Tensor&,
-                                     const Tensor&, const MaybeTensor&, const MaybeTensor&, const Tensor&,
-                                     const Tensor&, at::IntArrayRef, std::array<bool, 7> wanted) {
-  return like({gradient, features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
+                                    sender, receiver, sizes, wanted);
 }
 
 }  // namespace
 
+#define DPA4_SIZES "int lmax, int mmax, int table_mmax, int streams, int heads, int layers, int rank, bool focus_norm"
+
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def(
       "edge_message(Tensor features, Tensor table, Tensor kernels, Tensor weight, Tensor stack, Tensor? focus, "
-      "Tensor sender, Tensor receiver, SymInt receivers, int[] shape) -> Tensor");
+      "Tensor sender, Tensor receiver, SymInt receivers, *, " DPA4_SIZES ") -> Tensor");
   m.def(
       "edge_message_backward(Tensor gradient, Tensor features, Tensor table, Tensor kernels, Tensor weight, "
-      "Tensor stack, Tensor? focus, Tensor sender, Tensor receiver, int[] shape, bool[6] wanted) -> Tensor[]");
+      "Tensor stack, Tensor? focus, Tensor sender, Tensor receiver, bool[6] wanted, *, " DPA4_SIZES ") -> Tensor[]");
   m.def(
       "edge_message_backward_backward(Tensor gradient, Tensor features, Tensor table, Tensor kernels, Tensor weight, "
       "Tensor stack, Tensor? focus, Tensor dot_features, Tensor dot_table, Tensor dot_kernels, Tensor dot_weight, "
-      "Tensor? dot_stack, Tensor? dot_focus, Tensor sender, Tensor receiver, int[] shape, bool[7] wanted) -> Tensor[]");
+      "Tensor? dot_stack, Tensor? dot_focus, Tensor sender, Tensor receiver, bool[7] wanted, *, " DPA4_SIZES
+      ") -> Tensor[]");
 }
 
 TORCH_LIBRARY_IMPL(dpa4, CPU, m) {
-  m.impl("edge_message", forward_cpu);
-  m.impl("edge_message_backward", backward_cpu);
-  m.impl("edge_message_backward_backward", backward_backward_cpu);
+  m.impl("edge_message", Named<forward_cpu>::kernel);
+  m.impl("edge_message_backward", Named<backward_cpu>::kernel);
+  m.impl("edge_message_backward_backward", Named<backward_backward_cpu>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
-  m.impl("edge_message", forward_autograd);
-  m.impl("edge_message_backward", backward_autograd);
+  m.impl("edge_message", Named<forward_autograd>::kernel);
+  m.impl("edge_message_backward", Named<backward_autograd>::kernel);
 }
 
 TORCH_LIBRARY_IMPL(dpa4, Meta, m) {
-  m.impl("edge_message", forward_meta);
-  m.impl("edge_message_backward", backward_meta);
-  m.impl("edge_message_backward_backward", backward_backward_meta);
+  m.impl("edge_message", Named<forward_meta>::kernel);
+  m.impl("edge_message_backward", Named<backward_meta>::kernel);
+  m.impl("edge_message_backward_backward", Named<backward_backward_meta>::kernel);
 }
 
 }  // namespace dpa4

@@ -12,7 +12,7 @@ constexpr int kMaxDegree = 5;
 // Options of one convolution that the operator needs.
 struct EdgeShape {
   int64_t lmax, mmax;  // degree and order of the features
-  int64_t top_mmax;    // order of the rows in the rotation table
+  int64_t table_mmax;  // order of the rows in the rotation table
   int64_t streams, width, heads;
   int64_t layers;  // SO(2) layers, all but the last one gated
   int64_t rank;    // channel bases of the degree mixer; 0 = one scale per degree and channel instead
@@ -69,7 +69,7 @@ struct EdgeLayout {
     for (int64_t l = 0; l <= L; ++l) {
       of_degree.emplace_back();
       const int64_t n = 2 * l + 1;
-      for (int64_t m = 0; m <= std::min(s.top_mmax, l); ++m)
+      for (int64_t m = 0; m <= std::min(s.table_mmax, l); ++m)
         for (int sign = (m == 0 ? 0 : 1); sign >= (m == 0 ? 0 : -1); sign -= 2) {
           if (m <= M) {
             const int64_t position = l - m + (sign > 0 ? L - m + 1 : 0);
