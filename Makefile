@@ -24,7 +24,7 @@ help: ## show this list
 
 venv: $(STAMP) ## create .venv and install the package with everything below (about 6 GB)
 
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 or newer found; give one with: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip
@@ -44,7 +44,7 @@ test-host31: $(STAMP31) ## tests that need no official DPA4, with DeePMD-kit 3.1
 	PATH="$(abspath $(BIN31)):$$PATH" $(BIN31)/python -m pytest $(TESTS31:%=tests/%) \
 		$(if $(wildcard $(BIN)/python),--other-python=$(abspath $(BIN)/python))
 
-$(STAMP31): setup.cfg pyproject.toml
+$(STAMP31): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 or newer found; give one with: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN31)/python || $(PYTHON) -m venv $(VENV31)
 	$(BIN31)/python -m pip install --upgrade pip
