@@ -17,7 +17,14 @@ unexport PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-host31 sanitize compiled docs bench clean
+# Tests without `dp`, LAMMPS or training runs: equations, layers, options, files, data.
+QUICK := config so3 graph nn descriptor fitting model checkpoint data presets plots tools test_cli.py test_errors.py \
+	test_imports.py test_contract.py test_repository.py
+# What coverage is measured of, and by.
+CORE := config so3 graph ops nn descriptor fitting model checkpoint compiled
+COVERED := config so3 graph nn descriptor fitting model checkpoint golden ops physics compiled
+
+.PHONY: help venv demo quick test test-host31 sanitize compiled coverage docs generate wheel bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -34,7 +41,13 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## train on water for a few minutes, test, freeze, run LAMMPS, draw two pictures
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/water/demo.py
 
-test: $(STAMP) ## lint, format, types, tests
+quick: $(STAMP) ## lint, format, types and the fast tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m 'not slow' $(wildcard $(QUICK:%=tests/%))
+
+test: $(STAMP) ## lint, format, types, all tests, the documentation site and the wheel
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -57,9 +70,20 @@ sanitize: $(STAMP) ## tests of the native operators with checks of memory and ar
 compiled: $(STAMP) ## tests of a compiled file (.pt2), about 2 minutes, needs g++
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/host/compiled.py
 
-docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
+coverage: $(STAMP) ## share of the core folders that the tests of equations, layers and operators run
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m 'not slow' $(wildcard $(COVERED:%=tests/%)) \
+		$(CORE:%=--cov=deepmd_dpa4/%) --cov-report=term --cov-report=html:build/coverage
+
+docs: $(STAMP) ## build the documentation site, build/site/index.html; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs . build/site
+
+generate: $(STAMP) ## regenerate docs/parameters.md, docs/architecture.png and the plot of the README
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/draw_architecture.py
+	$(BIN)/python benchmarks/report.py
+
+wheel: $(STAMP) ## build dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m build
 
 bench: RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks
 bench: $(STAMP) ## measure speed and memory beside the official implementation, under 20 minutes on 2 cores
