@@ -1,4 +1,4 @@
-"""One block: norm, convolution, norm, residual; then feed-forward networks with norms and residuals (5.6)."""
+"""One block: norm, convolution, norm, residual; then feed-forward networks with norms and residuals (theory 5.6)."""
 
 from torch import Tensor, nn
 
@@ -68,7 +68,7 @@ class Block(nn.Module):
         return self.update(x, wide, self.sum_edges(wide, context), context.normalizer)
 
     def widen(self, x: Tensor) -> Tensor:
-        """Node features that the edges read, (D, N, Cw)."""
+        """Node features that the edges read, (D, N, Cw) (theory 4.1)."""
         return self.so2_conv.pre_focus_mix(self.pre_so2_norm(x))
 
     def sum_edges(self, wide: Tensor, context: EdgeContext) -> Tensor:

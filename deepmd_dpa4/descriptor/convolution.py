@@ -165,14 +165,14 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         return self.plain_sum(senders, weight, context)
 
     def finish(self, summed: Tensor, wide: Tensor, normalizer: Tensor) -> Tensor:
-        """Messages (D, N, C) from the sums over edges; acts on each node alone."""
+        """Messages (D, N, C) from the sums over edges; acts on each node alone (theory 4.10)."""
         message = self.scale_sum(summed, wide[0], normalizer).transpose(0, 1) * self.kappa[:, None, None]
         if self.message_node_grid_product is not None:
             message = message + self.message_node_grid_product(message, wide)
         return self.post_focus_mix(message)
 
     def degree_map(self) -> Tensor:
-        """Map from the edge condition (channels C) to one degree of r (width Cw)."""
+        """Map from the edge condition (channels C) to one degree of r (width Cw) (theory 4.2)."""
         if self.radial_hidden_proj is not None:
             return self.radial_hidden_proj.weight
         return torch.eye(self.channels, dtype=self.kappa.dtype, device=self.kappa.device)

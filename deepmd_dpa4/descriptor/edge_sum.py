@@ -1,4 +1,4 @@
-"""The edge part of a convolution: features of senders in the edge frames, mixed, turned back, summed (4.3 to 4.8).
+"""The edge part of a convolution: sender features in the edge frames, mixed, turned back, summed (theory 4.3 to 4.8).
 
 Two implementations: plain torch, which defines the meaning and serves every option, and one native operator.
 """
@@ -166,7 +166,7 @@ class EdgeSumMethods:
         return share.unsqueeze(2)
 
     def mix(self, local: Tensor, context: EdgeContext) -> Tensor:
-        r"""Residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (4.5)."""
+        r"""Residual SO(2) layers :math:`h \leftarrow h + \mathrm{act}_i(W_i h)`, the last one linear (theory 4.5)."""
         if self.layers == 0:
             return local
         groups = split_orders(local, self.lmax, self.mmax, self.streams)
@@ -191,7 +191,7 @@ class EdgeSumMethods:
         return torch.cat([factor, factor], dim=2) if width > self.stream_width else factor
 
     def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, graph: Graph) -> Tensor:
-        """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw)."""
+        """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw) (theory 4.7)."""
         if weight.shape[1] * weight.shape[2] == 1:
             if not self.in_frame:
                 return segment_sum(local * weight, graph.receiver, graph.n_owned)

@@ -158,7 +158,7 @@ def interacting(
     excluded: Tensor | None,
     coincident: float = COINCIDENT,
 ) -> Tensor:
-    """Mask of the edges (E,) that count: within the cutoff, not coincident, not padding, types not excluded."""
+    """Mask of the edges (E,) that count: in the cutoff, apart, no padding, types not excluded (theory 2.1, 2.4)."""
     distance2 = (vector * vector).sum(dim=1)
     keep = (distance2 < rcut * rcut) & (distance2 > coincident * coincident)
     keep = keep & (sender_type < ntypes) & (receiver_type < ntypes)
