@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VENV31 := .venv-host31
 BIN31 := $(VENV31)/bin
 STAMP31 := $(VENV31)/.installed
-TESTS31 := test_cli.py config so3 graph ops nn descriptor golden physics engines host
+TESTS31 := test_cli.py config so3 graph ops nn descriptor golden physics engines host freeze inference
 # The first interpreter that really starts: version managers leave commands of uninstalled versions in the path.
 FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3.10 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done
@@ -18,8 +18,8 @@ export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 # Tests without `dp`, LAMMPS or training runs: equations, layers, options, files, data.
-QUICK := config so3 graph nn descriptor fitting model checkpoint data presets plots tools test_cli.py test_errors.py \
-	test_imports.py test_contract.py test_repository.py
+QUICK := config so3 graph nn descriptor golden checkpoint tools test_cli.py test_errors.py \
+	test_imports.py test_contract.py test_moved.py test_repository.py test_theory.py
 # What coverage is measured of, and by.
 CORE := config so3 graph ops nn descriptor fitting model checkpoint compiled
 COVERED := config so3 graph nn descriptor fitting model checkpoint golden ops physics compiled
@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install -e '.[examples,lmp,dev]'
 	@touch $@
 
-demo: $(STAMP) ## train on water for a few minutes, test, freeze, run LAMMPS, draw two pictures
+demo: $(STAMP) ## train on water for a few minutes, test, freeze, run LAMMPS, draw two plots
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/water/demo.py
 
 quick: $(STAMP) ## lint, format, types and the fast tests
@@ -68,7 +68,7 @@ sanitize: $(STAMP) ## tests of the native operators with checks of memory and ar
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.ops.sanitize
 
 compiled: $(STAMP) ## tests of a compiled file (.pt2), about 2 minutes, needs g++
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/host/compiled.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/freeze/compiled.py
 
 coverage: $(STAMP) ## share of the core folders that the tests of equations, layers and operators run
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m 'not slow' $(wildcard $(COVERED:%=tests/%)) \

@@ -28,9 +28,9 @@ from worker import machine
 
 from deepmd_dpa4.checkpoint.fit import is_parameter
 from deepmd_dpa4.checkpoint.read import read_checkpoint
-from deepmd_dpa4.host.parity_report import Side, predict
-from deepmd_dpa4.host.trial import Trial, displaced
-from deepmd_dpa4.host.verify import MARGIN, ROUNDING, STEP
+from deepmd_dpa4.freeze.parity_report import Side, predict
+from deepmd_dpa4.freeze.random_structures import RandomStructure, displaced
+from deepmd_dpa4.freeze.verify import MARGIN, ROUNDING, STEP
 
 ALLOY = HERE.parent / "examples" / "alloy" / "data"
 RELATIVE = {"float32": 1e-5, "float64": 1e-8}
@@ -269,10 +269,12 @@ def compare(file: Path, folder: Path) -> Iterator[Difference]:
             yield row
 
 
-def trial(atoms: Atoms, type_map: list[str]) -> Trial:
-    """Structure for :func:`deepmd_dpa4.host.parity_report.predict`."""
+def trial(atoms: Atoms, type_map: list[str]) -> RandomStructure:
+    """Structure for :func:`deepmd_dpa4.freeze.parity_report.predict`."""
     types = np.array([type_map.index(symbol) for symbol in atoms.symbols])
-    return Trial(atoms.positions, types, np.array(atoms.cell[:]) if atoms.pbc.all() else None, None, None, None)
+    return RandomStructure(
+        atoms.positions, types, np.array(atoms.cell[:]) if atoms.pbc.all() else None, None, None, None
+    )
 
 
 def in_double_precision(file: Path, output: Path) -> None:

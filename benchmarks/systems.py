@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmd_dpa4.presets.sizes import SIZES
+from deepmd_dpa4.tools.presets.sizes import SIZES
 
 TINY = {"channels": 8, "lmax": 1, "n_blocks": 1, "rcut": 4.0}
 WATER = Path(__file__).resolve().parents[1] / "examples" / "water"

@@ -5,8 +5,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from deepmd_dpa4 import __version__
-from deepmd_dpa4.commands import build, convert, data, dimer, eos, freeze, info, init, parity, plot, run
 from deepmd_dpa4.errors import UserError
+from deepmd_dpa4.tools.commands import build, convert, data, dimer, eos, freeze, info, init, parity, plot, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

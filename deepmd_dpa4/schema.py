@@ -21,7 +21,7 @@ from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.detection import claim_checkpoints
 from deepmd_dpa4.errors import shorten_errors
-from deepmd_dpa4.takeover import wanted
+from deepmd_dpa4.switch import plugin_enabled
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -221,7 +221,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-if wanted():
+if plugin_enabled():
     try:
         install()
         claim_checkpoints()

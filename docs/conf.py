@@ -10,13 +10,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-import deepmd_dpa4
 from deepmd_dpa4 import __version__
-
-if not hasattr(deepmd_dpa4, "Evaluator"):  # names of docs/api.md that are not in the top module yet
-    from deepmd_dpa4.host import evaluate, structure
-
-    vars(deepmd_dpa4).update(Evaluator=evaluate.Evaluator, Structure=structure.Structure)
 
 project = "deepmd-dpa4"
 author = "deepmd-dpa4 contributors"
@@ -39,7 +33,6 @@ myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc sections say more
 numpydoc_show_class_members = False
-suppress_warnings = ["toc.empty_glob"]  # the index asks for some pages by pattern
 
 html_theme = "furo"
 html_title = f"deepmd-dpa4 {__version__}"

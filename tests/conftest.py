@@ -1,8 +1,13 @@
-"""Options of the test run."""
+"""Options of the test run; data and trained models that tests share, each of which costs about ten seconds."""
 
 from pathlib import Path
 
 import pytest
+
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.runs import Data, Run, train
+from tests.support.toy import toy_frames, write_system
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -13,3 +18,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--released", action="append", type=Path, help="checkpoint of a released model, to run through all commands"
     )
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    folder = tmp_path_factory.mktemp("data")
+    valid = toy_frames(5, seed=1)
+    return Data(write_system(folder / "train", toy_frames(12, seed=0)), write_system(folder / "valid", valid), valid)
+
+
+@pytest.fixture(scope="session")
+def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Model with all common branches, trained and frozen."""
+    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, data.valid, 60, 5e-3)
+    run = train(tmp_path_factory.mktemp("trained"), content, fresh=True)
+    dp("freeze", "-o", "model.pth", folder=run.folder, fresh=True)
+    return run
+
+
+@pytest.fixture(scope="session", params=[False, True], ids=["concatenated", "film"])
+def multi(request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two tasks with shared networks, told apart by either kind of task code."""
+    content = inputs.multi_task(data.train, steps=8, rate=5e-3, film=request.param)
+    return train(tmp_path_factory.mktemp("multi"), content)

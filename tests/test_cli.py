@@ -6,11 +6,11 @@ import pytest
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.commands import build as build_command
-from deepmd_dpa4.commands.run import ALLOCATOR, environment
 from deepmd_dpa4.ops.native.build import BuildError, library_path
 from deepmd_dpa4.ops.native.load import load
-from tests.host.commands import BIN, ROOT, call
+from deepmd_dpa4.tools.commands import build as build_command
+from deepmd_dpa4.tools.commands.run import ALLOCATOR, environment
+from tests.support.commands import BIN, ROOT, call
 
 SUBCOMMANDS = ("init", "build", "convert", "data", "dimer", "eos", "freeze", "info", "parity", "plot", "run")
 

@@ -9,7 +9,7 @@ import torch
 from deepmd_dpa4.config import ConfigError, parse_descriptor
 from deepmd_dpa4.errors import UserError, is_told, shortening
 from deepmd_dpa4.graph.neighbors import check_geometry
-from tests.host.commands import BIN, call
+from tests.support.commands import BIN, call
 
 
 def raised(action: object) -> BaseException:

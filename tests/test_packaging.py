@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.commands import ROOT
+from tests.support.commands import ROOT
 
 OLD_E3NN = "0.4.4"
 """What mace-torch pins."""

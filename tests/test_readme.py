@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.snippets import blocks, copy_examples, run_block
-from tests.host.commands import BIN, ROOT
+from tests.support.commands import BIN, ROOT
 
 README = ROOT / "README.md"
 

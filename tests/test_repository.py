@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.host.commands import ROOT
+from tests.support.commands import ROOT
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".git").exists() or shutil.which("git") is None, reason="this is no checkout of a repository"

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deepmd_dpa4.checkpoint.archive import FileError
+from deepmd_dpa4.checkpoint.canonical_options import is_bridged_composition
 from deepmd_dpa4.checkpoint.dialect import is_exportable
-from deepmd_dpa4.checkpoint.normalize import is_bridged_composition
 from deepmd_dpa4.checkpoint.options import is_dpa4
 
 DPA4 = "DPA4"

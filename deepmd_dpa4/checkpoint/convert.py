@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.checkpoint.archive import FileError
+from deepmd_dpa4.checkpoint.canonical_options import OFFICIAL, PLUGIN, normalize, shared_sections
 from deepmd_dpa4.checkpoint.fit import fit, listed
 from deepmd_dpa4.checkpoint.layout import DESCRIPTOR, Layout, layout
-from deepmd_dpa4.checkpoint.normalize import OFFICIAL, PLUGIN, normalize, shared_sections
 from deepmd_dpa4.checkpoint.options import Section
 from deepmd_dpa4.checkpoint.read import SINGLE, STATE, Checkpoint
 from deepmd_dpa4.config.option import ConfigError, require_one_of

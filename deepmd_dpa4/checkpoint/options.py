@@ -7,12 +7,10 @@ from typing import Any
 from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
+from deepmd_dpa4.type_names import FITTING_NAMES, MODEL_NAMES
 
 Section = dict[str, Any]
 
-MODEL_NAMES = DESCRIPTOR_NAMES = ("dpa4", "sezm", "emfa")
-"""Type names of DPA4, in lower case; the last is ours alone."""
-FITTING_NAMES = ("dpa4_ener", "sezm_ener", "emfa_ener")
 PLUGIN_MODEL = ("kernels",)
 """Options of the model that only this package has."""
 PLUGIN_FITTING = ("bias_out",)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from deepmd_dpa4.checkpoint.architecture import DPA4, architecture, dp, freeze_command
 from deepmd_dpa4.checkpoint.archive import COMPILED, SCRIPT, Archive, FileError, open_archive
+from deepmd_dpa4.checkpoint.canonical_options import flattened, is_bridged_composition
 from deepmd_dpa4.checkpoint.count import Count, count, unique
 from deepmd_dpa4.checkpoint.layout import layout
-from deepmd_dpa4.checkpoint.normalize import flattened, is_bridged_composition
 from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, named, read_options, runs_here
 from deepmd_dpa4.checkpoint.params import check_params
 from deepmd_dpa4.checkpoint.read import SINGLE, Checkpoint, read_checkpoint

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from deepmd_dpa4.host.evaluate import Evaluator
-from deepmd_dpa4.host.structure import CONDITIONS, Structure
+from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.inference.structure import CONDITIONS, Structure
 
 try:
     from ase import Atoms
@@ -40,7 +40,7 @@ class DPA4Calculator(Calculator):
     Raises
     ------
     FileNotFoundError, ValueError
-        As :class:`~deepmd_dpa4.host.evaluate.Evaluator`, whose errors about structures are raised too.
+        As :class:`~deepmd_dpa4.inference.evaluator.Evaluator`, whose errors about structures are raised too.
     """
 
     name = "DPA4"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from deepmd_dpa4.engines.ase import structure_of
-from deepmd_dpa4.host.evaluate import Evaluator
-from deepmd_dpa4.host.structure import Prediction
+from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.inference.structure import Prediction
 
 try:
     from ase.io import read
@@ -42,7 +42,7 @@ class DPA4Driver(Dummy_driver):
     Raises
     ------
     FileNotFoundError, ValueError
-        As :class:`~deepmd_dpa4.host.evaluate.Evaluator`, or if there is no template.
+        As :class:`~deepmd_dpa4.inference.evaluator.Evaluator`, or if there is no template.
     """
 
     def __init__(

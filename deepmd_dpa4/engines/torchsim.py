@@ -8,8 +8,8 @@ from torch import Tensor
 
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.graph.systems import System, find_edges, join
-from deepmd_dpa4.host.by_graph import ByGraph
-from deepmd_dpa4.host.evaluate import Evaluator
+from deepmd_dpa4.inference.batched import Batched
+from deepmd_dpa4.inference.evaluator import Evaluator
 
 try:
     from torch_sim.models.interface import ModelInterface
@@ -39,7 +39,7 @@ class DPA4Model(ModelInterface):
     Raises
     ------
     FileNotFoundError, ValueError
-        As :class:`~deepmd_dpa4.host.evaluate.Evaluator`, and if the file cannot evaluate systems as a graph.
+        As :class:`~deepmd_dpa4.inference.evaluator.Evaluator`, and if the file cannot evaluate systems as a graph.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class DPA4Model(ModelInterface):
     ) -> None:
         super().__init__()
         evaluator = Evaluator(model, head=head, device=None if device is None else str(device))
-        if not isinstance(evaluator.method, ByGraph):
+        if not isinstance(evaluator.backend, Batched):
             raise ValueError(f"`model` is '{model}' but must be a .pt or .pth file of a model of this package")
         for name in ("fparam", "aparam"):
             if evaluator.widths[name] > 0:
@@ -62,7 +62,7 @@ class DPA4Model(ModelInterface):
         self._device, self._dtype = evaluator.device, dtype
         self._compute_forces, self._compute_stress = compute_forces, compute_stress
         self.rcut, self.charged = evaluator.rcut, evaluator.widths["charge_spin"] > 0
-        self.potential, self.type_map = evaluator.method.model, evaluator.type_map
+        self.potential, self.type_map = evaluator.backend.model, evaluator.type_map
         self.untrained = evaluator.untrained
         numbers = {symbol: number for number, symbol in enumerate(ELEMENTS, start=1)}
         type_of_number = torch.full([len(ELEMENTS) + 1], -1, dtype=torch.int64)

@@ -18,13 +18,13 @@ from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import use_compile, use_native
-from deepmd_dpa4.host.low_rank import LowRankPlan
+from deepmd_dpa4.host.lora import LowRankPlan
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.host.naming import FITTING, NEUTRAL, NEUTRAL_FITTING, OFFICIAL_NAMES
+from deepmd_dpa4.type_names import BUILTIN, BUILTIN_FITTING, FITTING, NEUTRAL, NEUTRAL_FITTING, SHARED_NAMES
 
 log = logging.getLogger("deepmd.dpa4")
 
-_FITTINGS = (FITTING, NEUTRAL_FITTING, official.OFFICIAL_FITTING)
+_FITTINGS = (FITTING, NEUTRAL_FITTING, BUILTIN_FITTING)
 
 
 def build_model(model_params: dict[str, Any]) -> Any:
@@ -46,7 +46,7 @@ def build_model(model_params: dict[str, Any]) -> Any:
     params = copy.deepcopy(model_params)
     params.setdefault("descriptor", {})
     params.setdefault("fitting_net", {})
-    if params["descriptor"].get("type") == official.OFFICIAL_DESCRIPTOR and official.available():
+    if params["descriptor"].get("type") == BUILTIN and official.available():
         return _official(model_params, "the input asks for it")
     try:
         _check_supported(params)
@@ -62,14 +62,14 @@ def build_model(model_params: dict[str, Any]) -> Any:
     return model
 
 
-def sign(config: dict[str, Any]) -> None:
+def stamp_version(config: dict[str, Any]) -> None:
     """Note in the sections of a training input that we build models of what its checkpoints should keep.
 
     These are our version, and the decay of averaged weights, which the files that hold such weights do not tell.
     """
     model, training = config["model"], config.get("training", {})
     for section in model.get("model_dict", {"": model}).values():
-        if str(section.get("type")) in (*OFFICIAL_NAMES, NEUTRAL):
+        if str(section.get("type")) in (*SHARED_NAMES, NEUTRAL):
             info = section.setdefault("info", {})
             info[SIGNATURE] = __version__
             info.pop(DECAY, None)

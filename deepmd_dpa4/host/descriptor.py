@@ -14,7 +14,7 @@ from deepmd_dpa4.config import BridgingConfig, parse_descriptor
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.cutoff import InnerClamp
 from deepmd_dpa4.graph.neighbors import from_table
-from deepmd_dpa4.host.low_rank import LowRankPlan, adapt_descriptor
+from deepmd_dpa4.host.lora import LowRankPlan, adapt_descriptor
 from deepmd_dpa4.host.state import lenient_tables
 from deepmd_dpa4.host.statistics import measure_neighbors
 from deepmd_dpa4.nn.initial import Initializer

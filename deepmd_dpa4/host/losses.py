@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deepmd_dpa4.host import official
-from deepmd_dpa4.host.naming import NEUTRAL, OFFICIAL_NAMES
+from deepmd_dpa4.type_names import BUILTIN, NEUTRAL, SHARED_NAMES
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -25,7 +25,7 @@ def check_loss(loss_type: str) -> None:
         raise ValueError(f"`loss/type` is {loss_type!r} but this DPA4 model has energies, forces and virials only")
 
 
-def settle(config: dict[str, Any]) -> None:
+def resolve_loss(config: dict[str, Any]) -> None:
     """Decide about the losses of our models before the models are built.
 
     Asks for the official implementation where the loss is ``dens``, which needs a head that only the official model
@@ -45,9 +45,9 @@ def settle(config: dict[str, Any]) -> None:
     for section, loss in sections(config):
         if not official.available():
             check_loss(loss)
-        elif loss == "dens" and section["type"] in OFFICIAL_NAMES:
+        elif loss == "dens" and section["type"] in SHARED_NAMES:
             log.warning("`loss/type` is 'dens': handing this model to the official implementation.")
-            section.setdefault("descriptor", {})["type"] = official.OFFICIAL_DESCRIPTOR
+            section.setdefault("descriptor", {})["type"] = BUILTIN
 
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -55,5 +55,5 @@ def sections(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     model = config["model"]
     losses = config.get("loss_dict") or {"": config.get("loss", {})}
     for name, section in model.get("model_dict", {"": model}).items():
-        if section.get("type") in (*OFFICIAL_NAMES, NEUTRAL):
+        if section.get("type") in (*SHARED_NAMES, NEUTRAL):
             yield section, losses.get(name, {}).get("type", "ener")

@@ -13,19 +13,19 @@ from torch import Tensor
 from deepmd_dpa4.checkpoint.elements import trained_types, untrained_elements
 from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.config.model import ExecutionConfig
-from deepmd_dpa4.export.trace import ExportMethods
 from deepmd_dpa4.graph.edges import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, check_types, from_table, sort_edges
 from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
 from deepmd_dpa4.host.compat import ModelMethods
 from deepmd_dpa4.host.conditions import ConditionMethods
+from deepmd_dpa4.host.export_graphs import ExportMethods
 from deepmd_dpa4.host.graphs import GraphMethods
+from deepmd_dpa4.host.lora import fold_on_loading
 from deepmd_dpa4.host.losses import check_loss
-from deepmd_dpa4.host.low_rank import fold_on_loading
-from deepmd_dpa4.host.naming import EDGE_SCHEMA_TYPES
 from deepmd_dpa4.host.state import both_dialects, store_nuclei, strict_loading
 from deepmd_dpa4.host.statistics import bias_table
 from deepmd_dpa4.ops.select import set_native
+from deepmd_dpa4.type_names import EDGE_SCHEMA_TYPES
 
 log = logging.getLogger("deepmd.dpa4")
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import deepmd.pt.model.model as host_models
 
+from deepmd_dpa4.type_names import BUILTIN, BUILTIN_FITTING, FITTING
+
 # The builders as DeePMD-kit defines them, whatever their names are bound to later; absent before 3.2.
 _get_model = getattr(host_models, "get_sezm_model", None)
 _get_spin_model = getattr(host_models, "get_sezm_spin_model", None)
-
-OFFICIAL_DESCRIPTOR = "sezm"
-OFFICIAL_FITTING = "sezm_ener"
 
 
 def available() -> bool:
@@ -34,10 +33,10 @@ def build(model_params: dict[str, Any]) -> Any:
     if builder is None:
         raise RuntimeError("this version of DeePMD-kit ships no DPA4 of its own")
     params = copy.deepcopy(model_params)
-    params.setdefault("descriptor", {})["type"] = OFFICIAL_DESCRIPTOR
+    params.setdefault("descriptor", {})["type"] = BUILTIN
     fitting = params.setdefault("fitting_net", {})
-    if fitting.get("type", "dpa4_ener") == "dpa4_ener":
-        fitting["type"] = OFFICIAL_FITTING
+    if fitting.get("type", FITTING) == FITTING:
+        fitting["type"] = BUILTIN_FITTING
     model = builder(params)
     model.model_def_script = json.dumps(model_params)
     return model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from deepmd_dpa4.host.reading import holds_ours
+from deepmd_dpa4.host.loading import holds_ours
 
 log = logging.getLogger("deepmd.dpa4")
 

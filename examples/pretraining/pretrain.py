@@ -20,9 +20,9 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from deepmd_dpa4.host.evaluate import Evaluator
-from deepmd_dpa4.plots.lcurve import read
-from deepmd_dpa4.plots.parity import Comparison, compare
+from deepmd_dpa4 import Evaluator
+from deepmd_dpa4.tools.plots.lcurve import read
+from deepmd_dpa4.tools.plots.parity import Comparison, compare
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "results"

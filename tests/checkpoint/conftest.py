@@ -6,22 +6,22 @@ import pytest
 import torch
 
 from deepmd_dpa4.host.build import build_model
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run, data, train  # noqa: F401
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.runs import Data, Run, train
 
 EMA = {"enable_ema": True, "ema_decay": 0.8}
 
 
 @pytest.fixture(scope="session")
-def official(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
+def official(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Trained by DeePMD-kit's own implementation, with averaged weights."""
     content = {"model": inputs.model()} | inputs.training(data.train, None, 4, 1e-2, **EMA)
     return train(tmp_path_factory.mktemp("official"), content, official=True)
 
 
 @pytest.fixture(scope="session")
-def ours(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
+def ours(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Trained by this package, and frozen."""
     content = {"model": inputs.model()} | inputs.training(data.train, None, 4, 1e-2)
     run = train(tmp_path_factory.mktemp("ours"), content)
@@ -30,7 +30,7 @@ def ours(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: 
 
 
 @pytest.fixture(scope="session")
-def tasks(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: F811
+def tasks(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Two branches that share everything but a code, with averaged weights."""
     content = inputs.multi_task(data.train, steps=4, rate=1e-2, film=True, **EMA)
     return train(tmp_path_factory.mktemp("tasks"), content)

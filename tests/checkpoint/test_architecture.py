@@ -7,7 +7,7 @@ import torch
 
 from deepmd_dpa4.checkpoint.summary import summarize
 from deepmd_dpa4.cli import main
-from tests.host import inputs
+from tests.support import inputs
 
 DPA3 = {"type": "standard", "type_map": ["O", "H"], "descriptor": {"type": "dpa3", "repflow": {"n_dim": 8}}}
 DPA4C = {"type": "standard", "type_map": ["O", "H"], "descriptor": {"type": "dpa4c", "channels": 64}}

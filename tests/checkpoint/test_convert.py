@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from deepmd_dpa4.checkpoint.archive import FileError
+from deepmd_dpa4.checkpoint.canonical_options import OFFICIAL, PLUGIN
 from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
-from deepmd_dpa4.checkpoint.normalize import OFFICIAL, PLUGIN
 from deepmd_dpa4.checkpoint.read import Checkpoint, read_checkpoint
 from deepmd_dpa4.checkpoint.summary import summarize
 from deepmd_dpa4.cli import main
@@ -17,12 +17,12 @@ from deepmd_dpa4.config import ConfigError, UnsupportedOption
 from deepmd_dpa4.host import official as official_models
 from deepmd_dpa4.host.build import build_model
 from tests.checkpoint.conftest import untrained
-from tests.checkpoint.models import ALL, MODELS, PUBLISHED
-from tests.host import inputs
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import assert_same, predict
+from tests.support import inputs
+from tests.support.checkpoints import ALL, MODELS, PUBLISHED
 from tests.support.frames import golden_frame
 from tests.support.models import relative_error
+from tests.support.predict import assert_same, predict
+from tests.support.runs import Data, Run, train
 from tests.support.weights import perturb
 
 RELEASED = {name: ALL[name] for name in (*PUBLISHED, *MODELS)}

@@ -9,13 +9,13 @@ import torch
 from deepmd_dpa4.checkpoint.convert import Conversion
 from deepmd_dpa4.checkpoint.summary import summarize
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.host.parity_report import Side, report
-from deepmd_dpa4.host.parity_report import predict as predict_by
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import deep_pot, difference, predict
+from deepmd_dpa4.freeze.parity_report import Side, report
+from deepmd_dpa4.freeze.parity_report import predict as predict_by
 from tests.host.test_official_files import details
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.predict import deep_pot, difference, predict
+from tests.support.runs import Data, Run, train
 
 EMA = {"enable_ema": True, "ema_decay": 0.8}
 

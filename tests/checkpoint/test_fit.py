@@ -7,7 +7,7 @@ from deepmd_dpa4.checkpoint import fit
 from deepmd_dpa4.checkpoint.fit import is_parameter, listed
 from deepmd_dpa4.config import parse_descriptor
 from deepmd_dpa4.descriptor.network import Network
-from deepmd_dpa4.presets.sizes import SIZES
+from deepmd_dpa4.tools.presets.sizes import SIZES
 from tests.parity.test_options import CHANGES
 from tests.support.options import MINI, Options
 

@@ -17,8 +17,8 @@ from deepmd_dpa4.cli import main
 from deepmd_dpa4.host import official as official_models
 from deepmd_dpa4.host.build import build_model
 from tests.checkpoint.conftest import untrained
-from tests.host import inputs
-from tests.host.conftest import Run
+from tests.support import inputs
+from tests.support.runs import Run
 
 
 def size(model: torch.nn.Module, part: str = "") -> int:

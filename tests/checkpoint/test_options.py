@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from deepmd_dpa4.checkpoint.options import MODEL_OTHERS, PLUGIN_FITTING, PLUGIN_MODEL, read_options
-from tests.host import inputs
+from tests.support import inputs
 
 DUMP = """
 import json

@@ -15,10 +15,10 @@ from deepmd_dpa4.checkpoint.convert import Conversion, convert
 from deepmd_dpa4.checkpoint.read import interpret, read_checkpoint
 from deepmd_dpa4.checkpoint.summary import describe, summarize
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.commands.info import rows
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run
+from deepmd_dpa4.tools.commands.info import rows
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.runs import Data, Run
 
 STATE = {"_extra_state": {"model_params": {"type": "dpa4", "type_map": ["O"]}, "train_infos": {}}}
 TENSORS = {"model.Default.atomic_model.out_bias": torch.zeros(1, 1, 1)}

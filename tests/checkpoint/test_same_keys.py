@@ -10,7 +10,7 @@ import deepmd_dpa4.host  # noqa: F401
 from deepmd_dpa4.checkpoint.count import is_parameter
 from deepmd_dpa4.host import official
 from deepmd_dpa4.host.build import build_model
-from tests.checkpoint.models import ALL
+from tests.support.checkpoints import ALL
 
 
 def pair(name: str) -> tuple[Any, Any]:

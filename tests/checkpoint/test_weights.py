@@ -8,8 +8,8 @@ import torch
 from deepmd_dpa4.checkpoint.read import read_checkpoint
 from deepmd_dpa4.checkpoint.weights import steps_needed, weights_of
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.presets.recipe import ema_decay
-from tests.host.conftest import Data, Run
+from deepmd_dpa4.tools.presets.recipe import ema_decay
+from tests.support.runs import Data, Run
 
 EMA = {"enable_ema": True, "ema_decay": 0.8}
 

@@ -9,7 +9,7 @@ import torch
 from deepmd.pt.model.model import get_model
 from deepmd.pt.train.wrapper import ModelWrapper
 
-from tests.host import inputs
+from tests.support import inputs
 from tests.support.weights import perturb
 
 MakeModel = Callable[..., Path]

@@ -14,8 +14,8 @@ from deepmd.calculator import DP
 
 from deepmd_dpa4.engines.ase import DPA4Calculator
 from tests.engines.conftest import MakeModel
-from tests.host.predict import difference
 from tests.support.official import needs_charge_spin
+from tests.support.predict import difference
 
 
 def alloy_cell() -> Atoms:

@@ -16,7 +16,7 @@ from ase.io import write
 
 from deepmd_dpa4.engines.ase import DPA4Calculator
 from tests.engines.test_ase import alloy_cell
-from tests.host.commands import BIN, dp, environment
+from tests.support.commands import BIN, dp, environment
 
 pytest.importorskip("ipi", reason="needs i-PI (extra `ipi`)")
 

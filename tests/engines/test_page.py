@@ -9,7 +9,7 @@ import pytest
 
 from tests.engines.test_ase import alloy_cell
 from tests.examples.snippets import blocks, run_block
-from tests.host.commands import ROOT
+from tests.support.commands import ROOT
 
 PAGE = ROOT / "docs" / "engines.md"
 

@@ -12,7 +12,7 @@ from ase.build import bulk, molecule
 from deepmd_dpa4.engines.ase import DPA4Calculator
 from tests.engines.conftest import MakeModel
 from tests.engines.test_ase import alloy_cell
-from tests.host.commands import dp
+from tests.support.commands import dp
 from tests.support.official import needs_charge_spin
 
 ts = pytest.importorskip("torch_sim", reason="needs torch-sim (extra `torchsim`, Python 3.11 or newer)")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.host.commands import BIN, ROOT, call, dp, environment
+from tests.support.commands import BIN, ROOT, call, dp, environment
 
 FRAMES = 4
 DATA_OPTIONS = {"batch_size": 1, "numb_btch": 1}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.host.commands import BIN, ROOT, call, dp
+from tests.support.commands import BIN, ROOT, call, dp
 
 FOLDER = ROOT / "benchmarks"
 HELPERS = ("commands", "compare", "crystals", "systems", "worker")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.snippets import blocks
-from tests.host.commands import BIN, ROOT, call
+from tests.support.commands import BIN, ROOT, call
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.ops.native.load import load as load_kernels
 from tests.checkpoint.conftest import untrained
 from tests.examples.snippets import blocks, copy_examples, run_block
-from tests.host import inputs
-from tests.host.commands import BIN, ROOT, call
 from tests.host.test_stale_state import add_stale
+from tests.support import inputs
+from tests.support.commands import BIN, ROOT, call
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.snippets import copy_examples
-from tests.host.commands import call, dp, environment
+from tests.support.commands import call, dp, environment
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.snippets import blocks, copy_examples, run_block
-from tests.host.commands import BIN, ROOT, dp
+from tests.support.commands import BIN, ROOT, dp
 
 INPUTS = sorted(path.name for path in (ROOT / "examples" / "water").glob("*.json"))
 BUILT = "built by deepmd-dpa4"

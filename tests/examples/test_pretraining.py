@@ -8,7 +8,7 @@ import pytest
 from ase.io import read
 
 from tests.examples.snippets import blocks, copy_examples, run_block
-from tests.host.commands import BIN, ROOT, call
+from tests.support.commands import BIN, ROOT, call
 
 EXAMPLE = ROOT / "examples" / "pretraining"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.commands import ROOT, call
+from tests.support.commands import ROOT, call
 
 
 def test_released_models(request: pytest.FixtureRequest, tmp_path: Path) -> None:

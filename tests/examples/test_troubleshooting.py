@@ -8,7 +8,7 @@ import pytest
 
 import deepmd_dpa4
 from tests.examples.snippets import blocks
-from tests.host.commands import ROOT
+from tests.support.commands import ROOT
 
 QUOTES = [quote.strip() for quote in blocks(ROOT / "docs" / "troubleshooting.md", "text")]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.commands import BIN, ROOT, call, environment
-from tests.host.conftest import Data, Run
-from tests.host.predict import SINGLE, Prediction, assert_same, difference, predict
 from tests.host.test_lammps import COLUMNS, DYNAMICS, orthogonal, run_lammps
-from tests.host.toy import TYPES, Frames
+from tests.support.commands import BIN, ROOT, call, environment
+from tests.support.predict import SINGLE, Prediction, assert_same, difference, predict
+from tests.support.runs import Data, Run
+from tests.support.toy import TYPES, Frames
 
 VERSIONS = "import json, deepmd, torch; print(json.dumps([deepmd.__version__, torch.__version__]))"
 PREDICT = """

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run
-from tests.host.predict import deep_pot
-from tests.host.toy import TYPES, Frames, write_system
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.predict import deep_pot
+from tests.support.runs import Data, Run
+from tests.support.toy import TYPES, Frames, write_system
 
 
 def complaint(content: inputs.Section, folder: Path, *arguments: str) -> str:

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from deepmd_dpa4.host.official import available
-from tests.host import inputs
-from tests.host.commands import dp, errors
-from tests.host.conftest import Run, train
-from tests.host.predict import deep_pot
 from tests.host.test_train import weights
-from tests.host.toy import TYPES, Frames, toy_frames, write_system
+from tests.support import inputs
+from tests.support.commands import dp, errors
 from tests.support.official import needs_official
+from tests.support.predict import deep_pot
+from tests.support.runs import Run, train
+from tests.support.toy import TYPES, Frames, toy_frames, write_system
 
 TYPE_MAP = ["H", "C", "O", "Cu"]
 # branch: names of the two elements of its data, in the order of its type_map.raw

@@ -13,11 +13,11 @@ from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.host import kernels
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.host.official import available
-from tests.host import inputs
-from tests.host.commands import ROOT, call, dp, environment
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import assert_same, predict
-from tests.host.toy import Frames, toy_frames, write_system
+from tests.support import inputs
+from tests.support.commands import ROOT, call, dp, environment
+from tests.support.predict import assert_same, predict
+from tests.support.runs import Data, Run, train
+from tests.support.toy import Frames, toy_frames, write_system
 
 # `dp` as on a CUDA device, but the traced graphs run operator by operator; how many there were is written at the end
 DRIVER = """

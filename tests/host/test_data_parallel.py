@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from deepmd_dpa4.ops.native.load import load as load_kernels
-from tests.host import inputs
-from tests.host.commands import ROOT, call, environment
-from tests.host.conftest import Data
-from tests.host.parallel import SCHEDULE
-from tests.host.toy import toy_frames, write_system
+from tests.support import inputs
+from tests.support.commands import ROOT, call, environment
 from tests.support.official import needs_official
+from tests.support.parallel import SCHEDULE
+from tests.support.runs import Data
+from tests.support.toy import toy_frames, write_system
 
 ROUNDING = 1e-12
 KERNELS = ("plain", "native")
@@ -24,12 +24,12 @@ def run_module(name: str, *arguments: Any, folder: Path, ranks: int = 0) -> str:
     """A module of this folder, on one process or on ``ranks``."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", ranks] if ranks else []
     env = environment() | {"PYTHONPATH": str(ROOT)}
-    return call([sys.executable, *launcher, "-m", f"tests.host.{name}", *arguments], folder, env)
+    return call([sys.executable, *launcher, "-m", f"tests.support.{name}", *arguments], folder, env)
 
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of what :mod:`tests.host.parallel` writes, of one process and of two."""
+    """Folder of what :mod:`tests.support.parallel` writes, of one process and of two."""
     folder = tmp_path_factory.mktemp("parallel")
     kernels = KERNELS if load_kernels() else KERNELS[:1]
     for ranks in (0, 2):

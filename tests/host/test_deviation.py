@@ -7,13 +7,13 @@ import pytest
 import torch
 from deepmd.pt.infer import inference
 
-from deepmd_dpa4.host.freeze import save_script
+from deepmd_dpa4.freeze.freeze import save_script
 from deepmd_dpa4.ops.native.load import load
-from tests.host.commands import BIN, dp, lammps
-from tests.host.conftest import Run
-from tests.host.scenes import repeated
 from tests.host.test_lammps import Box, orthogonal, write_box
-from tests.host.toy import Frames, write_system
+from tests.support.commands import BIN, dp, lammps
+from tests.support.runs import Run
+from tests.support.scenes import repeated
+from tests.support.toy import Frames, write_system
 
 pytestmark = pytest.mark.slow
 

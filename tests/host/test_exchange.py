@@ -19,9 +19,9 @@ from deepmd_dpa4.host.compat import every_neighbor
 from deepmd_dpa4.ops.exchange import fill_ghosts
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.select import set_native
-from tests.host import inputs
-from tests.host.predict import difference
+from tests.support import inputs
 from tests.support.frames import triclinic_frame
+from tests.support.predict import difference
 from tests.support.weights import perturb
 
 MODELS: dict[str, tuple[inputs.Section, inputs.Section]] = {

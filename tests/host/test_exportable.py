@@ -11,13 +11,13 @@ from deepmd_dpa4.cli import main
 from deepmd_dpa4.detection import is_ours
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.host.model import ModelDPA4
-from tests.checkpoint.models import ALL
-from tests.host import inputs
-from tests.host.commands import BIN, call, dp, environment
-from tests.host.conftest import Data, Run
-from tests.host.predict import SINGLE, assert_same, deep_pot, difference, predict
 from tests.host.test_official_files import details
+from tests.support import inputs
+from tests.support.checkpoints import ALL
+from tests.support.commands import BIN, call, dp, environment
 from tests.support.official import needs_official
+from tests.support.predict import SINGLE, assert_same, deep_pot, difference, predict
+from tests.support.runs import Data, Run
 
 pytestmark = needs_official
 

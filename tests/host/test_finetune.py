@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from deepmd_dpa4.host.official import available
-from tests.host import inputs
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import difference, predict
 from tests.host.test_train import DESCRIPTOR, weights
-from tests.host.toy import toy_frames, write_system
+from tests.support import inputs
+from tests.support.predict import difference, predict
+from tests.support.runs import Data, Run, train
+from tests.support.toy import toy_frames, write_system
 
 
 def test_finetune_keeps_the_forces_and_fits_the_bias(data: Data, trained: Run, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from deepmd_dpa4.host import freeze
+from deepmd_dpa4.freeze import freeze
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.host.model import ModelDPA4
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data
+from tests.support import inputs
+from tests.support.commands import dp
 from tests.support.official import needs_official
+from tests.support.runs import Data
 
 pytestmark = needs_official
 

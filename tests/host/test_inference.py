@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import Prediction, assert_same, deep_pot, difference, predict
-from tests.host.toy import TYPES, Frames, toy_frames
+from tests.support import inputs
+from tests.support.commands import dp
 from tests.support.official import needs_charge_spin
+from tests.support.predict import Prediction, assert_same, deep_pot, difference, predict
+from tests.support.runs import Data, Run, train
+from tests.support.toy import TYPES, Frames, toy_frames
 
 
 @pytest.fixture(params=["checkpoint", "frozen"])

@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from deepmd_dpa4.config import ConfigError
-from deepmd_dpa4.host import kernels, reading
+from deepmd_dpa4.host import kernels, loading
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.select import is_native
-from tests.host import inputs
-from tests.host.commands import BIN, call, dp, environment
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import SINGLE, assert_same, difference, predict
 from tests.host.test_lammps import COLUMNS, DYNAMICS, Output, orthogonal, run_lammps
+from tests.support import inputs
+from tests.support.commands import BIN, call, dp, environment
 from tests.support.official import needs_official
+from tests.support.predict import SINGLE, assert_same, difference, predict
+from tests.support.runs import Data, Run, train
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +170,8 @@ def test_a_file_that_needs_the_library_is_read_again(kind: Any, monkeypatch: pyt
     if kind is io.BytesIO:
         source.write(b"12345")
         source.seek(1)
-    monkeypatch.setattr(reading, "load", load)
-    assert reading.with_native_kernels(read)(source, 2) == "model"
+    monkeypatch.setattr(loading, "load", load)
+    assert loading.with_native_kernels(read)(source, 2) == "model"
     assert opened == ([b"23"] * 2 if kind is io.BytesIO else [""] * 2)
     assert loads == [True]
 
@@ -180,9 +180,9 @@ def test_other_errors_of_reading_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(file: str) -> None:
         raise RuntimeError("Unknown builtin op: other::something.")
 
-    monkeypatch.setattr(reading, "load", lambda: pytest.fail("nothing to load"))
+    monkeypatch.setattr(loading, "load", lambda: pytest.fail("nothing to load"))
     with pytest.raises(RuntimeError, match="other::something"):
-        reading.with_native_kernels(read)("model.pth")
+        loading.with_native_kernels(read)("model.pth")
 
 
 def test_lammps_without_the_library(frozen: Path, elsewhere: dict[str, str], tmp_path: Path) -> None:

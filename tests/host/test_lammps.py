@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.commands import BIN, lammps
-from tests.host.conftest import Run
-from tests.host.predict import SINGLE, Prediction, difference, predict
-from tests.host.toy import TYPES, Frames
+from tests.support.commands import BIN, lammps
+from tests.support.predict import SINGLE, Prediction, difference, predict
+from tests.support.runs import Run
+from tests.support.toy import TYPES, Frames
 
 BAR = 1.602176634e6
 """One eV per cubic Angstrom."""

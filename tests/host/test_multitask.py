@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.host import inputs
-from tests.host.commands import dp, errors
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import assert_same, deep_pot, difference, predict
 from tests.host.test_train import weights
+from tests.support import inputs
+from tests.support.commands import dp, errors
+from tests.support.predict import assert_same, deep_pot, difference, predict
+from tests.support.runs import Data, Run, train
 
 OWN = ("case_embd", "out_bias", "out_std", "bias_atom_e")
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from deepmd_dpa4.host.official import available
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, train
-from tests.host.predict import assert_same, predict
 from tests.host.test_lammps import assert_matches, orthogonal, run_lammps
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.predict import assert_same, predict
+from tests.support.runs import Data, train
 
 EMFA = inputs.SMALL | {"type": "emfa", "sel": 60}
 ENER = {"type": "ener", "neuron": [8], "seed": 1}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import difference, predict
 from tests.host.test_train import weights
+from tests.support import inputs
+from tests.support.commands import dp
 from tests.support.official import needs_official
+from tests.support.predict import difference, predict
+from tests.support.runs import Data, Run, train
 
 pytestmark = needs_official
 

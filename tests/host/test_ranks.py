@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from deepmd_dpa4.freeze.freeze import save_script
 from deepmd_dpa4.host.build import build_model
-from deepmd_dpa4.host.freeze import save_script
 from deepmd_dpa4.model.potential import PotentialMethods
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.select import set_native
-from tests.host import inputs
-from tests.host.commands import BIN, lammps
-from tests.host.conftest import Run
-from tests.host.scenes import SCENES, STRESS, Outcome, Scene, repeated, run_scenes, session
 from tests.host.test_lammps import orthogonal, write_box
+from tests.support import inputs
+from tests.support.commands import BIN, lammps
 from tests.support.official import needs_charge_spin
+from tests.support.runs import Run
+from tests.support.scenes import SCENES, STRESS, Outcome, Scene, repeated, run_scenes, session
 from tests.support.weights import perturb
 
 pytestmark = pytest.mark.slow

@@ -17,10 +17,10 @@ from deepmd.pt.model.task.base_fitting import BaseFitting
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.model import ModelDPA4
-from tests.host import inputs
-from tests.host.commands import dp, environment
-from tests.host.conftest import Data, Run
+from tests.support import inputs
+from tests.support.commands import dp, environment
 from tests.support.official import needs_official
+from tests.support.runs import Data, Run
 
 
 class Called(Exception):
@@ -97,7 +97,7 @@ def test_zone_bridging_in_its_canonical_form_reaches_us() -> None:
 
 
 def test_the_freeze_command_looks_its_function_up_in_its_module(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host_main.freeze.__module__ == "deepmd_dpa4.host.freeze"
+    assert host_main.freeze.__module__ == "deepmd_dpa4.freeze.freeze"
     monkeypatch.setattr(host_main, "freeze", spy)
     with pytest.raises(Called):
         host_main.main(["freeze", "-c", str(trained.checkpoint)])
@@ -106,7 +106,7 @@ def test_the_freeze_command_looks_its_function_up_in_its_module(trained: Run, mo
 def test_training_looks_its_trainer_up_in_its_module(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert host_main.get_trainer.__module__ == "deepmd_dpa4.host.register"
+    assert host_main.get_trainer.__module__ == "deepmd_dpa4.register"
     received: list[Any] = []
 
     def record(config: Any, *args: Any, **kwargs: Any) -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.host.evaluate import Evaluator
-from tests.host import inputs
-from tests.host.commands import dp, errors, lammps
-from tests.host.conftest import Data, Run
-from tests.host.predict import SINGLE, assert_same, deep_pot, difference, predict
-from tests.host.test_evaluate import structures
+from deepmd_dpa4.inference.evaluator import Evaluator
 from tests.host.test_lammps import triclinic, write_box
+from tests.inference.test_evaluator import structures
+from tests.support import inputs
+from tests.support.commands import dp, errors, lammps
+from tests.support.predict import SINGLE, assert_same, deep_pot, difference, predict
+from tests.support.runs import Data, Run
 
 STALE = {
     "_empty_tensor": (0,),

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.host import inputs
-from tests.host.commands import dp
-from tests.host.conftest import Data, Run
-from tests.host.predict import deep_pot
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.predict import deep_pot
+from tests.support.runs import Data, Run
 
 START = "model.Default.atomic_model."
 

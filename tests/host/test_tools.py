@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.commands import dp, errors
-from tests.host.conftest import Data, Run
-from tests.host.predict import assert_same, difference, predict
+from tests.support.commands import dp, errors
 from tests.support.official import needs_official
+from tests.support.predict import assert_same, difference, predict
+from tests.support.runs import Data, Run
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "frozen"])
@@ -89,7 +89,7 @@ def test_eval_desc(trained: Run, data: Data, kind: str, tmp_path: Path) -> None:
 
 
 def test_eval_desc_of_both_files_agrees(trained: Run, data: Data) -> None:
-    from tests.host.predict import deep_pot
+    from tests.support.predict import deep_pot
 
     cell = data.frames.cell.reshape(5, 9)
     one, two = (

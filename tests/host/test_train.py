@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.host import inputs
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import difference, predict
+from tests.support import inputs
+from tests.support.predict import difference, predict
+from tests.support.runs import Data, Run, train
 
 DESCRIPTOR = "model.Default.atomic_model.descriptor."
 

@@ -9,15 +9,15 @@ import torch
 
 from deepmd_dpa4.checkpoint.elements import trained_types, untrained_elements
 from deepmd_dpa4.config.elements import ELEMENTS
-from deepmd_dpa4.host.evaluate import Evaluator
-from deepmd_dpa4.host.freeze import freeze
-from deepmd_dpa4.host.structure import Structure
-from deepmd_dpa4.host.verify import reference_of
-from tests.host import inputs
-from tests.host.commands import lammps
-from tests.host.conftest import Data, Run, train
-from tests.host.predict import deep_pot
+from deepmd_dpa4.freeze.freeze import freeze
+from deepmd_dpa4.freeze.verify import reference_of
+from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.inference.structure import Structure
 from tests.host.test_lammps import triclinic, write_box
+from tests.support import inputs
+from tests.support.commands import lammps
+from tests.support.predict import deep_pot
+from tests.support.runs import Data, Run, train
 
 WARNING = "had no training data with"
 

@@ -11,7 +11,7 @@ import pytest
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
-from tests.host.commands import ROOT
+from tests.support.commands import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deepmd_dpa4.presets import sizes
+from deepmd_dpa4.tools.presets import sizes
 
 Options = dict[str, Any]
 

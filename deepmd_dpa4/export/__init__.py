@@ -1,1 +1,0 @@
-"""Forms of a model that run without Python."""

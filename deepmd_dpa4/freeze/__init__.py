@@ -1,0 +1,1 @@
+"""Frozen files: how they are written, and how they are checked against the checkpoint."""

@@ -1,0 +1,97 @@
+"""Structures of any sizes as one graph, for models of this package."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.graph.systems import System, find_edges, join
+from deepmd_dpa4.inference.structure import Prediction, Structure, name_structure_in_errors
+from deepmd_dpa4.model.sweep import TILE_EDGES
+
+
+class Batched:
+    """Evaluation in batches of at most 32,768 edges; a larger structure is a batch of its own.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Has ``forward_systems``: :class:`~deepmd_dpa4.host.model.ModelDPA4`, or its TorchScript form.
+    rcut : float
+        Cutoff in Angstrom.
+    ntypes : int
+        Number of types.
+    device : torch.device
+        Where the model runs; it is moved there.
+    """
+
+    def __init__(self, model: Any, rcut: float, ntypes: int, device: torch.device) -> None:
+        self.model = model.to(device)
+        self.rcut, self.ntypes, self.device = rcut, ntypes, device
+
+    def group(self, structure: Structure) -> tuple[Any, ...]:
+        """Structures of equal groups may be predicted together."""
+        return ()
+
+    def predict(self, structures: dict[int, Structure], types: dict[int, np.ndarray], atomic: bool) -> dict[int, Any]:
+        """Predictions by the number of the structure."""
+        found: dict[int, Prediction] = {}
+        for numbers, systems in self._batches(structures, types):
+            found |= self._evaluate([structures[number] for number in numbers], numbers, systems, atomic)
+        return found
+
+    def _batches(
+        self, structures: dict[int, Structure], types: dict[int, np.ndarray]
+    ) -> Iterator[tuple[list[int], list[System]]]:
+        """Numbers of structures, and their edges."""
+        numbers: list[int] = []
+        systems: list[System] = []
+        edges = 0
+        for number, structure in structures.items():
+            with name_structure_in_errors(number):
+                system = self._edges(structure, types[number])
+            if numbers and edges + len(system.edge_vec) > TILE_EDGES:
+                yield numbers, systems
+                numbers, systems, edges = [], [], 0
+            numbers.append(number)
+            systems.append(system)
+            edges += len(system.edge_vec)
+        yield numbers, systems
+
+    def _edges(self, structure: Structure, types: np.ndarray) -> System:
+        coord, atype = self._tensor(structure.positions), torch.as_tensor(types, device=self.device)
+        cell = None if structure.cell is None else self._tensor(structure.cell)
+        return find_edges(coord, atype, cell, structure.periodic, self.rcut, self.ntypes)
+
+    def _evaluate(
+        self, structures: Sequence[Structure], numbers: list[int], systems: list[System], atomic: bool
+    ) -> dict[int, Prediction]:
+        batch = join(systems)
+        fparam, aparam, charge_spin = (
+            self._tensor(join_arrays([getattr(structure, name) for structure in structures]))
+            if getattr(structures[0], name) is not None
+            else None
+            for name, join_arrays in (("fparam", np.stack), ("aparam", np.concatenate), ("charge_spin", np.stack))
+        )
+        result = self.model.forward_systems(
+            *(batch.atype, batch.system, len(systems), batch.edge_index, batch.edge_vec),
+            *(fparam, aparam, charge_spin, atomic),
+        )
+        values = {name: value.cpu().numpy() for name, value in result.items()}
+        predictions, start = {}, 0
+        for row, (number, structure) in enumerate(zip(numbers, structures)):
+            atoms = slice(start, start + len(structure.symbols))
+            start = atoms.stop
+            predictions[number] = Prediction(
+                energy=float(values["energy"][row]),
+                forces=values["force"][atoms],
+                virial=values["virial"][row].reshape(3, 3),
+                atom_energies=values["atom_energy"][atoms],
+                atom_virials=values["atom_virial"][atoms].reshape(-1, 3, 3) if atomic else None,
+            )
+        return predictions
+
+    def _tensor(self, values: Any) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float64, device=self.device)

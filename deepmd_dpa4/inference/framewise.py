@@ -1,0 +1,64 @@
+"""Frames of equal size through DeePMD-kit's interface, for every other file."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from deepmd.infer import DeepPot
+
+from deepmd_dpa4.graph.systems import full_cell
+from deepmd_dpa4.inference.structure import CONDITIONS, Prediction, Structure, name_structure_in_errors
+
+
+class Framewise:
+    """Evaluation of structures with the same number of atoms together.
+
+    Parameters
+    ----------
+    potential : DeepPot
+        An open file.
+    """
+
+    def __init__(self, potential: DeepPot) -> None:
+        self.potential = potential
+
+    def group(self, structure: Structure) -> tuple[Any, ...]:
+        """Frames have one size, and either all of them have a cell or none."""
+        return len(structure.symbols), any(structure.periodic)
+
+    def predict(self, structures: dict[int, Structure], types: dict[int, np.ndarray], atomic: bool) -> dict[int, Any]:
+        """Predictions by the number of the structure."""
+        first = next(iter(structures.values()))
+        conditions = {
+            name: np.stack([getattr(structure, name) for structure in structures.values()])
+            for name in CONDITIONS
+            if getattr(first, name) is not None
+        }
+        cells = (
+            [self._cell(number, structure) for number, structure in structures.items()] if any(first.periodic) else None
+        )
+        energy, force, virial, atom_energy, atom_virial = self.potential.eval(
+            np.stack([np.asarray(structure.positions) for structure in structures.values()]),
+            cells,
+            np.stack([types[number] for number in structures]),
+            atomic=True,
+            mixed_type=True,
+            **conditions,
+        )[:5]
+        return {
+            number: Prediction(
+                energy=float(energy[row, 0]),
+                forces=force[row],
+                virial=virial[row].reshape(3, 3),
+                atom_energies=atom_energy[row, :, 0],
+                atom_virials=atom_virial[row].reshape(-1, 3, 3) if atomic else None,
+            )
+            for row, number in enumerate(structures)
+        }
+
+    def _cell(self, number: int, structure: Structure) -> np.ndarray:
+        cell = None if structure.cell is None else torch.as_tensor(structure.cell)
+        with name_structure_in_errors(number):
+            full = full_cell(torch.as_tensor(structure.positions), cell, structure.periodic, self.potential.get_rcut())
+        assert full is not None
+        return full.numpy().reshape(9)

@@ -1,0 +1,154 @@
+"""Registration with DeePMD-kit, and every place where one of its names is bound to something else.
+
+DeePMD-kit imports this module while it is only half imported itself; importing it is what registers. Nothing here may
+raise: an exception would break DeePMD-kit for all models.
+"""
+
+import logging
+from typing import Any
+
+# first, because it loads DeePMD-kit in the order that half-imported modules need
+import deepmd_dpa4.host  # noqa: F401
+from deepmd_dpa4.switch import plugin_enabled
+
+log = logging.getLogger("deepmd.dpa4")
+
+
+def load() -> None:
+    """Entry point of the group ``deepmd.pt``; the work is done on import."""
+
+
+def register_classes() -> None:
+    """Put our classes into the registries."""
+    from deepmd.pt.model.descriptor.base_descriptor import BaseDescriptor
+    from deepmd.pt.model.model.model import BaseModel
+    from deepmd.pt.model.task.base_fitting import BaseFitting
+
+    from deepmd_dpa4 import type_names
+    from deepmd_dpa4.host.descriptor import DescriptorDPA4
+    from deepmd_dpa4.host.fitting import FittingDPA4
+    from deepmd_dpa4.host.model import ModelDPA4
+
+    for name in (*type_names.SHARED_NAMES, type_names.NEUTRAL):
+        BaseDescriptor.register(name)(DescriptorDPA4)
+        BaseModel.register(name)(ModelDPA4)
+    for name in (type_names.FITTING, type_names.NEUTRAL_FITTING):
+        BaseFitting.register(name)(FittingDPA4)
+
+
+def rebind_model_building() -> None:
+    """``get_model`` compares type names before it asks the registry.
+
+    Replacing the two builders that it looks up in its module reaches every caller, whenever they imported it.
+    """
+    import deepmd.pt.model.model as host_models
+
+    from deepmd_dpa4.host.build import build_model
+
+    if hasattr(host_models, "get_sezm_model"):
+        host_models.get_sezm_model = build_model
+        host_models.get_sezm_spin_model = build_model
+
+
+def rebind_freeze() -> None:
+    """``dp --pt freeze`` makes a ``.pt2`` of every model called dpa4, whatever suffix is asked for.
+
+    ``main`` looks ``freeze`` up in its module.
+    """
+    import deepmd.pt.entrypoints.main as host_main
+
+    from deepmd_dpa4.freeze.freeze import freeze
+
+    host_main.freeze = freeze
+
+
+def rebind_training() -> None:
+    """A loss of type ``dens`` needs a head that only the official model has, and models are built before losses.
+
+    The input of the training is also where checkpoints get the version of this package from. The trainer fails on
+    checkpoints without the state of an optimizer.
+
+    ``train`` looks ``get_trainer`` up in its module; the complete input passes through it.
+    """
+    import deepmd.pt.entrypoints.main as host_main
+
+    from deepmd_dpa4.host import build, lora, losses
+    from deepmd_dpa4.host.resume import resumable
+
+    host_get_trainer = host_main.get_trainer
+
+    def get_trainer(
+        config: dict[str, Any], init_model: str | None = None, restart_model: str | None = None, *args: Any, **more: Any
+    ) -> Any:
+        losses.resolve_loss(config)
+        lora.check_host(config)
+        build.stamp_version(config)
+        with resumable(init_model) as init_model, resumable(restart_model) as restart_model:
+            trainer = host_get_trainer(config, init_model, restart_model, *args, **more)
+        lora.check_branches(trainer, config)
+        return trainer
+
+    host_main.get_trainer = get_trainer
+
+
+def rebind_low_rank() -> None:
+    """The trainer adds low-rank updates to models of the official class, by functions that know its layers only.
+
+    It looks all three names up in its module.
+    """
+    from deepmd.pt.train import training
+
+    from deepmd_dpa4.host import lora
+    from deepmd_dpa4.host.model import ModelDPA4
+
+    if hasattr(training, "apply_lora_to_sezm"):
+        # the name serves as second argument of isinstance only
+        training.SeZMModel = (training.SeZMModel, ModelDPA4)
+        training.apply_lora_to_sezm = lora.applying(training.apply_lora_to_sezm, ModelDPA4)
+        training.build_merged_state_dict = lora.merging(training.build_merged_state_dict)
+
+
+def rebind_reading() -> None:
+    """A file that uses native kernels cannot be read before their library is loaded, which may have to be compiled.
+
+    DeePMD-kit reads such files in many places, all of which call ``torch.jit.load``; loading the library here would
+    concern every process, whatever it runs.
+    """
+    import torch
+
+    from deepmd_dpa4.host.loading import with_native_kernels
+
+    torch.jit.load = with_native_kernels(torch.jit.load)
+
+
+def rebind_inference() -> None:
+    """``DeepEval`` scripts a model before it loads the weights, and a scripted model does not check what it loads.
+
+    DeePMD-kit 3.2 makes an exception for the name dpa4; ours is for all models with our classes. Elements without
+    training data are told where structures come in.
+    """
+    from deepmd.pt.infer.deep_eval import DeepEval
+
+    from deepmd_dpa4.host.loading import unscripted
+    from deepmd_dpa4.host.untrained import warning_on_evaluation
+
+    DeepEval.__init__ = unscripted(DeepEval.__init__)
+    DeepEval.eval = warning_on_evaluation(DeepEval.eval)
+
+
+def register() -> None:
+    """Everything, in order."""
+    register_classes()
+    rebind_model_building()
+    rebind_freeze()
+    rebind_training()
+    rebind_low_rank()
+    rebind_reading()
+    rebind_inference()
+
+
+if plugin_enabled():
+    try:
+        register()
+    except Exception as error:
+        log.warning("deepmd-dpa4 could not register itself; DeePMD-kit runs without it: %r", error)

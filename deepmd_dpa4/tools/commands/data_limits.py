@@ -1,0 +1,42 @@
+"""Options of the checks that several subcommands make."""
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from deepmd_dpa4.tools.data.errors import DataError
+from deepmd_dpa4.tools.data.limits import Limits
+
+
+def add_limits(parser: ArgumentParser) -> Any:
+    """Declare the thresholds; returns their group."""
+    default = Limits()
+    group = parser.add_argument_group("checks")
+    group.add_argument(
+        "--min-distance",
+        type=float,
+        default=default.min_distance,
+        metavar="ANGSTROM",
+        help="atoms closer than this are a problem; default %(default)s",
+    )
+    group.add_argument(
+        "--max-force",
+        type=float,
+        default=default.max_force,
+        metavar="EV_PER_ANGSTROM",
+        help="force components beyond this are a problem; default %(default)s",
+    )
+    return group
+
+
+def limits(options: Namespace) -> Limits:
+    """Thresholds of the command line.
+
+    Raises
+    ------
+    DataError
+        If one is not positive.
+    """
+    for name in ("min_distance", "max_force"):
+        if getattr(options, name) <= 0:
+            raise DataError(f"`--{name.replace('_', '-')}` is {getattr(options, name):g} but must be positive")
+    return Limits(min_distance=options.min_distance, max_force=options.max_force)

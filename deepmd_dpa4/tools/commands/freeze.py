@@ -1,0 +1,64 @@
+"""``dpa4 freeze``: model files for Python and LAMMPS."""
+
+import logging
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "freeze",
+        help="make a model file for Python and LAMMPS, with plain or native kernels",
+        description="Make a model file of a checkpoint, as `dp --pt freeze` does, which knows plain kernels only.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="checkpoint .pt, or the folder of a training: its newest one")
+    parser.add_argument(
+        "-o",
+        "--output",
+        default="frozen_model.pth",
+        help=".pth = TorchScript, .pt2 = compiled, with plain kernels only; default %(default)s",
+    )
+    parser.add_argument("--head", help="branch of a multi-task checkpoint")
+    parser.add_argument(
+        "--kernels",
+        choices=("plain", "native"),
+        default="plain",
+        help="plain = runs anywhere; native = faster on CPUs, needs their library; default %(default)s",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> None:
+    """Freeze; what was written is told in the log, on stderr.
+
+    Raises
+    ------
+    ValueError
+        As :func:`deepmd_dpa4.freeze.freeze.freeze`.
+    FileNotFoundError
+        If the checkpoint does not exist.
+    """
+    checkpoint = newest(options.checkpoint)
+    from deepmd_dpa4.checkpoint.architecture import require_dpa4
+    from deepmd_dpa4.checkpoint.read import read_checkpoint
+
+    require_dpa4(read_checkpoint(checkpoint))
+    log = logging.getLogger("deepmd.dpa4")
+    log.setLevel(logging.INFO)
+    from deepmd_dpa4.freeze.freeze import freeze
+
+    log.addHandler(logging.StreamHandler())
+    freeze(str(checkpoint), options.output, options.head, options.kernels)
+
+
+def newest(path: Path) -> Path:
+    """A checkpoint, or in a folder the one that its file ``checkpoint`` names."""
+    if path.is_dir():
+        if not (path / "checkpoint").is_file():
+            raise FileNotFoundError(f"`checkpoint` is {path} but this folder holds no training: no file `checkpoint`")
+        path = path / (path / "checkpoint").read_text(encoding="utf-8").strip()
+    if not path.exists():
+        raise FileNotFoundError(f"`checkpoint` is {path} but there is no such file")
+    return path

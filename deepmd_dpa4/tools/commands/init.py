@@ -1,0 +1,180 @@
+"""``dpa4 init``: a training input of a published network."""
+
+import re
+import sys
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deepmd_dpa4.tools.presets.document import Branch, Plan, Section, energy_input, finetune_input, multitask_input
+from deepmd_dpa4.tools.presets.overrides import Override
+from deepmd_dpa4.tools.presets.recipe import STEPS
+from deepmd_dpa4.tools.presets.sizes import SIZES
+from deepmd_dpa4.tools.presets.text import render
+
+PLACEHOLDER = "path/to/training/data"
+
+
+class ListSizes(Action):
+    """Option that prints the table of sizes and stops."""
+
+    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
+        """Print and exit."""
+        from deepmd_dpa4.tools.presets.tables import show, sizes_table
+
+        show(sizes_table(), sys.stdout)
+        parser.exit()
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "init",
+        help="write a training input of a published network",
+        description="Write a complete input for `dp --pt train`: a published network, the published training, and your "
+        "data. Every option of the input can be changed, here or in the file.",
+    )
+    add = parser.add_argument
+    add("size", choices=tuple(SIZES), metavar="SIZE", help=", ".join(SIZES))
+    add("--list", action=ListSizes, nargs=0, default=SUPPRESS, help="print what the sizes are, and stop")
+    add("--task", choices=tuple(STEPS), default="energy", help="%(choices)s; default %(default)s")
+    add(
+        "--type-map",
+        nargs="+",
+        metavar="ELEMENT",
+        help="elements, in this order, or `all` 118; default: those in the data, by atomic number",
+    )
+    add(
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="folders of training data, as `dp` will find them; NAME is the branch in --task multitask",
+    )
+    add("--validation", nargs="+", default=[], metavar="[NAME=]DIR", help="folders of validation data, likewise")
+    add("--steps", type=int, metavar="N", help=f"training steps; default {steps_text()}")
+    add(
+        "--batch-size",
+        default="auto:128",
+        metavar="B",
+        help="frames in a step, or auto:N, max:N, filter:N for about N atoms; default %(default)s",
+    )
+    add("--seed", type=int, default=1, help="of weights and sampling; default %(default)s")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="any option of the input, such as model.descriptor.rcut=5.0; VALUE is JSON; may be repeated",
+    )
+    add("-o", "--output", type=Path, default=Path("input.json"), help="default %(default)s")
+    add("--force", action="store_true", help="replace the output if it is there")
+    parser.set_defaults(run=run)
+
+
+def steps_text() -> str:
+    """Default numbers of steps, for the help."""
+    return ", ".join(f"{steps:,} ({task})" for task, steps in STEPS.items())
+
+
+def run(options: Namespace) -> None:
+    """Write the input, tell what it holds on stderr, and print its path on stdout.
+
+    Raises
+    ------
+    ValueError
+        If an option or the data do not fit, or the input with the options of ``--set`` is none that DeePMD-kit takes.
+    FileExistsError
+        If the output is there, without ``--force``.
+    """
+    check_output(options.output, options.force)
+    from deepmd_dpa4.tools.presets import branches as data
+    from deepmd_dpa4.tools.presets.tables import data_table, show
+
+    multi = options.task == "multitask"
+    given = data.named_types(options.type_map)
+    folders = {f"--{key}": data.grouped(getattr(options, key), f"--{key}", multi) for key in ("data", "validation")}
+    contents = {option: data.contents_of(places, given, option) for option, places in folders.items()}
+    plan = Plan(
+        size=SIZES[options.size],
+        type_map=data.types_of(given, contents),
+        steps=steps(options.steps, options.task),
+        batch_size=batch_size(options.batch_size),
+        seed=options.seed,
+        sel="auto" if options.data else None,
+    )
+    branches = data.branches_of(folders["--data"], folders["--validation"], contents["--data"])
+    document = changed(make_input(options.task, plan, branches), options.set)
+    comment = headline(options, plan, len(branches))
+    options.output.write_text(render({"_comment": comment, **document}) + "\n", encoding="utf-8")
+    if options.data:
+        show(data_table(contents), sys.stderr)
+    pretrained = " --finetune PRETRAINED.pt" if options.task == "finetune" else ""
+    print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr, flush=True)
+    print(options.output)
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Refuse a name that ``dp`` would not read as JSON, and to replace a file unasked."""
+    if path.suffix != ".json":
+        raise ValueError(f"`--output` is {path} but must end with .json")
+    if path.exists() and not force:
+        raise FileExistsError(f"`--output` is {path} but there is such a file already; `--force` replaces it")
+
+
+def steps(given: int | None, task: str) -> int:
+    """Number of steps."""
+    if given is not None and given < 1:
+        raise ValueError(f"`--steps` is {given} but must be positive")
+    return STEPS[task] if given is None else given
+
+
+def batch_size(text: str) -> int | str:
+    """A number of frames, or a rule of DeePMD-kit that makes batches of about N atoms."""
+    if re.fullmatch(r"[1-9]\d*", text):
+        return int(text)
+    if not re.fullmatch(r"auto|(auto|max|filter):[1-9]\d*", text):
+        raise ValueError(f"`--batch-size` is {text!r} but must be a positive number, auto, auto:N, max:N or filter:N")
+    return text
+
+
+def make_input(task: str, plan: Plan, branches: dict[str, Branch]) -> Section:
+    """Input of the task; without data it names a place where they would be."""
+    if task == "multitask":
+        if len(branches) < 2:
+            raise ValueError(
+                f"`--data` has {len(branches)} branches but `--task multitask` needs at least two NAME=DIR"
+            )
+        return multitask_input(plan, branches)
+    (branch,) = branches.values() or [Branch(training=(PLACEHOLDER,))]
+    return energy_input(plan, branch) if task == "energy" else finetune_input(plan, branch)
+
+
+def changed(document: Section, texts: Sequence[str]) -> Section:
+    """The input with the options of ``--set``, checked."""
+    from deepmd_dpa4.tools.presets.check import check
+
+    for text in texts:
+        Override.parse(text).apply(document)
+    try:
+        check(document)
+    except ValueError as error:
+        if not texts:
+            raise
+        raise ValueError(f"`--set` has {', '.join(map(repr, texts))} but {error}") from None
+    return document
+
+
+def headline(options: Namespace, plan: Plan, branches: int) -> str:
+    """What the input is."""
+    changes = any(Override.parse(text).changes_network() for text in options.set)
+    count = f"{plan.size.parameters(len(plan.type_map), branches):,} parameters"
+    parts = [
+        plan.size.title,
+        f"{len(plan.type_map)} elements",
+        "changed network" if changes else count,
+        *([f"{branches} branches"] if options.task == "multitask" else []),
+        *(["continues from a pretrained model of the same network"] if options.task == "finetune" else []),
+    ]
+    return ", ".join(parts)

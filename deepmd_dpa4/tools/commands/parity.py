@@ -1,0 +1,64 @@
+"""``dpa4 parity``: predictions against labels."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from deepmd_dpa4.tools.commands.model_argument import add_model, add_output, open_model
+from deepmd_dpa4.tools.data.errors import DataError, require
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "parity",
+        help="errors of a model on data, and parity plots",
+        description="Evaluate a model on DeePMD data; print the errors of energy per atom, force components and virial "
+        "per atom, and draw predictions against labels.",
+    )
+    add_model(parser)
+    parser.add_argument("data", metavar="DATA", nargs="+", type=Path, help="folders of data, at any depth")
+    parser.add_argument("--frames", type=int, help="at most so many frames, evenly spaced; default: all")
+    add_output(parser, "parity.png")
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> None:
+    """Evaluate, draw and print a table.
+
+    Raises
+    ------
+    DataError, FileNotFoundError, ValueError
+        As :func:`deepmd_dpa4.tools.commands.model_argument.open_model` and
+        :func:`deepmd_dpa4.tools.plots.parity.compare`.
+    """
+    require("rich", "plot", "`dpa4 parity`")
+    if options.frames is not None and options.frames < 1:
+        raise DataError(f"`--frames` is {options.frames} but must be at least 1")
+    evaluator = open_model(options)
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from deepmd_dpa4.tools.plots.parity import compare, draw
+
+    stderr = Console(stderr=True)
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task("frames")
+        comparisons = compare(
+            evaluator,
+            options.data,
+            options.frames,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    table = Table("quantity", "values", "RMSE", "MAE", "largest", "unit", "frames without")
+    for item in comparisons:
+        largest = float(abs(item.errors).max())
+        figures = [f"{1000 * value:.4g}" for value in (item.rmse, item.mae, largest)]
+        table.add_row(item.name, str(len(item.errors)), *figures, f"m{item.unit}", str(item.missing))
+    if comparisons:
+        draw(comparisons, options.output)
+    else:
+        raise DataError(f"`DATA` is {', '.join(map(str, options.data))} but must have labels")
+    Console(highlight=False).print(table)
+    print(options.output)

@@ -1,0 +1,155 @@
+"""DeePMD npy folders of either layout, read one set at a time."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepmd_dpa4.tools.data.errors import DataError
+from deepmd_dpa4.tools.data.frame import Frame, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """The frames of one ``set.NNN`` folder; arrays are read from the disk when they are used."""
+
+    path: Path
+    type_map: tuple[str, ...]
+    types: np.ndarray
+    """(frames, atoms); negative = no atom."""
+    coord: np.ndarray
+    """(frames, atoms, 3), Angstrom."""
+    cell: np.ndarray | None
+    """(frames, 3, 3), Angstrom."""
+    energy: np.ndarray | None
+    """(frames,), eV."""
+    force: np.ndarray | None
+    """(frames, atoms, 3), eV/Angstrom."""
+    virial: np.ndarray | None
+    """(frames, 3, 3), eV."""
+    conditions: dict[str, np.ndarray]
+    """What some models ask for besides: ``fparam`` (frames, k), ``aparam`` (frames, atoms, k), ``charge_spin``."""
+
+    def __len__(self) -> int:
+        return len(self.coord)
+
+
+def systems(paths: Iterable[Path]) -> list[Path]:
+    """Folders with a ``type.raw``, at or below the given ones, in alphabetic order.
+
+    Raises
+    ------
+    DataError
+        If there is none below one of the paths.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        below = sorted(file.parent for file in path.rglob("type.raw"))
+        if not below:
+            raise DataError(
+                f"`DATA` is {path} but must be a folder of DeePMD data, with a file type.raw at or below it"
+            )
+        found.update(dict.fromkeys(below))
+    return list(found)
+
+
+def sets(system: Path) -> Iterator[Set]:
+    """Sets of one system folder.
+
+    Raises
+    ------
+    DataError
+        If there is none, or a file in it has the wrong size.
+    """
+    types = np.loadtxt(system / "type.raw", dtype=np.int64, ndmin=1)
+    names = type_names(system, types)
+    folders = sorted(path for path in system.glob("set.*") if path.is_dir())
+    if not folders:
+        raise DataError(f"{system} has no folder set.*")
+    for folder in folders:
+        yield one_set(folder, types, names, periodic=not (system / "nopbc").exists())
+
+
+def type_names(system: Path, types: np.ndarray) -> tuple[str, ...]:
+    """Names in ``type_map.raw``; ``Type_0`` and so on without it."""
+    path = system / "type_map.raw"
+    if not path.exists():
+        return tuple(f"Type_{index}" for index in range(int(types.max()) + 1))
+    names = tuple(path.read_text(encoding="utf-8").split())
+    if types.max() >= len(names):
+        raise DataError(f"{system / 'type.raw'} has type {types.max()} but {path} names only {len(names)} types")
+    return names
+
+
+def one_set(folder: Path, types: np.ndarray, names: tuple[str, ...], periodic: bool) -> Set:
+    """One set, with the shapes of its files checked."""
+    atoms = len(types)
+    coord = load(folder, "coord", (atoms, 3))
+    if coord is None:
+        raise DataError(f"{folder} has no coord.npy")
+    frames = len(coord)
+    real = load(folder, "real_atom_types", (atoms,), frames)
+    if real is not None and real.size and real.max() >= len(names):
+        raise DataError(f"{folder / 'real_atom_types.npy'} has type {real.max()} but there are only {len(names)} types")
+    cell = load(folder, "box", (3, 3), frames) if periodic else None
+    if periodic and cell is None:
+        raise DataError(f"{folder} has no box.npy and {folder.parent} no file nopbc")
+    shapes: dict[str, tuple[int, ...]] = {"fparam": (-1,), "charge_spin": (2,), "aparam": (atoms, -1)}
+    conditions = {name: load(folder, name, shape, frames) for name, shape in shapes.items()}
+    return Set(
+        path=folder,
+        type_map=names,
+        types=np.broadcast_to(types, (frames, atoms)) if real is None else real.astype(np.int64),
+        coord=coord,
+        cell=cell,
+        energy=load(folder, "energy", (), frames),
+        force=load(folder, "force", (atoms, 3), frames),
+        virial=load(folder, "virial", (3, 3), frames),
+        conditions={name: array for name, array in conditions.items() if array is not None},
+    )
+
+
+def load(folder: Path, name: str, shape: tuple[int, ...], frames: int | None = None) -> np.ndarray | None:
+    """A file as (frames, *shape), mapped into memory; ``None`` if it does not exist. A size of -1 may be anything."""
+    path = folder / f"{name}.npy"
+    if not path.exists():
+        return None
+    try:
+        array = np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise DataError(f"{path} is not an array: {error}") from None
+    per_frame = abs(int(np.prod(shape)))
+    count = frames if frames is not None else array.size // max(per_frame, 1)
+    free = -1 in shape
+    if array.size % max(count * per_frame, 1) if free else array.size != count * per_frame:
+        multiple = "a multiple of " if free else ""
+        raise DataError(f"{path} has {array.size} values but must have {count} frames of {multiple}{per_frame}")
+    return array.reshape(count, *shape)
+
+
+def frame_of(part: Set, index: int) -> Frame:
+    """A frame of a set, without the atoms of negative type."""
+    there = part.types[index] >= 0
+    names = np.array(part.type_map)
+    return Frame(
+        place=Place(str(part.path), index),
+        symbols=tuple(names[part.types[index][there]].tolist()),
+        positions=np.array(part.coord[index][there], dtype=np.float64),
+        cell=None if part.cell is None else np.array(part.cell[index], dtype=np.float64),
+        energy=None if part.energy is None else float(part.energy[index]),
+        force=None if part.force is None else np.array(part.force[index][there], dtype=np.float64),
+        virial=None if part.virial is None else np.array(part.virial[index], dtype=np.float64),
+    )
+
+
+def frames_of(part: Set) -> Iterator[Frame]:
+    """The frames of a set."""
+    return (frame_of(part, index) for index in range(len(part)))
+
+
+def frames_at(paths: Iterable[Path]) -> Iterator[Frame]:
+    """Frames of all systems at or below the paths."""
+    for system in systems(paths):
+        for part in sets(system):
+            yield from frames_of(part)

@@ -1,0 +1,148 @@
+"""Predictions against labels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.inference.structure import Prediction, Structure
+from deepmd_dpa4.tools.data.frame import Frame
+from deepmd_dpa4.tools.data.reader import Set, frame_of, sets, systems
+from deepmd_dpa4.tools.plots.style import COLOURS, equal_limits, picture, points_or_density
+
+# Structures of together at least so many atoms are evaluated in one call.
+ATOMS_PER_CALL = 4096
+
+
+@dataclass
+class Comparison:
+    """Labels and predictions of one quantity."""
+
+    name: str
+    unit: str
+    labels: list[np.ndarray] = field(default_factory=list)
+    predictions: list[np.ndarray] = field(default_factory=list)
+    missing: int = 0
+    """Frames without this label."""
+
+    def add(self, label: np.ndarray | None, prediction: np.ndarray) -> None:
+        """Take the values of a frame."""
+        if label is None:
+            self.missing += 1
+        else:
+            self.labels.append(np.ravel(label))
+            self.predictions.append(np.ravel(prediction))
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """All labels and predictions."""
+        return np.concatenate(self.labels), np.concatenate(self.predictions)
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Predictions minus labels."""
+        labels, predictions = self.pairs
+        return predictions - labels
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error."""
+        return float(np.sqrt(np.mean(self.errors**2)))
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error."""
+        return float(np.abs(self.errors).mean())
+
+
+def compare(
+    evaluator: Evaluator,
+    paths: Sequence[Path],
+    frames: int | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Comparison]:
+    """Evaluate data sets.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        The model.
+    paths : sequence of Path
+        Folders of DeePMD data, at any depth.
+    frames : int, optional
+        At most so many, evenly spaced over the data; all by default.
+    report : callable, optional
+        Told the number of frames done and to do.
+
+    Returns
+    -------
+    list[Comparison]
+        Energy per atom and virial per atom (eV/atom), force components (eV/Angstrom); without those that no frame has.
+
+    Raises
+    ------
+    DataError
+        If there are no data, or files of wrong sizes.
+    ValueError
+        If the model does not know an element.
+    """
+    energy, force = Comparison("energy", "eV/atom"), Comparison("force", "eV/Å")
+    virial = Comparison("virial", "eV/atom")
+    parts = [part for system in systems(paths) for part in sets(system)]
+    total = sum(map(len, parts))
+    chosen = total if frames is None else min(frames, total)
+    done = 0
+    for batch in batches(parts, set(np.linspace(0, total - 1, chosen).round().astype(int).tolist()), evaluator):
+        predictions: list[Prediction] = evaluator.evaluate([structure for _, structure in batch])
+        for (frame, _), prediction in zip(batch, predictions):
+            atoms = len(frame.symbols)
+            label = None if frame.energy is None else np.array([frame.energy / atoms])
+            energy.add(label, np.array([prediction.energy / atoms]))
+            force.add(frame.force, prediction.forces)
+            virial.add(None if frame.virial is None else frame.virial / atoms, prediction.virial / atoms)
+        done += len(batch)
+        report(done, chosen)
+    return [quantity for quantity in (energy, force, virial) if quantity.labels]
+
+
+def batches(parts: Sequence[Set], chosen: set[int], evaluator: Evaluator) -> Iterator[list[tuple[Frame, Structure]]]:
+    """Chosen frames, numbered through all sets, a few thousand atoms at a time."""
+    batch: list[tuple[Frame, Structure]] = []
+    atoms = number = 0
+    for part in parts:
+        for index in range(len(part)):
+            if number in chosen:
+                frame = frame_of(part, index)
+                batch.append((frame, structure(part, index, frame, evaluator)))
+                atoms += len(frame.symbols)
+            if atoms >= ATOMS_PER_CALL:
+                yield batch
+                batch, atoms = [], 0
+            number += 1
+    if batch:
+        yield batch
+
+
+def structure(part: Set, index: int, frame: Frame, evaluator: Evaluator) -> Structure:
+    """A frame as the model takes it, with the conditions that it asks for."""
+    there = part.types[index] >= 0
+    conditions = {name: part.conditions[name][index] for name in part.conditions if evaluator.widths[name]}
+    if "aparam" in conditions:
+        conditions["aparam"] = conditions["aparam"][there]
+    return Structure(frame.symbols, frame.positions, frame.cell, **conditions)
+
+
+def draw(comparisons: Sequence[Comparison], output: Path) -> None:
+    """One panel for each quantity, its errors in the legend."""
+    with picture(output, len(comparisons), size=(4.4, 4.2)) as grid:
+        for axes, quantity, colour in zip(grid.flat, comparisons, COLOURS):
+            labels, predictions = quantity.pairs
+            points_or_density(axes, labels, predictions, colour)
+            equal_limits(axes, labels, predictions)
+            name = f"{quantity.name}{' component' if quantity.name != 'energy' else ''}"
+            axes.set(xlabel=f"reference {name} ({quantity.unit})", ylabel=f"predicted {name} ({quantity.unit})")
+            milli = f"m{quantity.unit}"
+            text = f"RMSE {1000 * quantity.rmse:.4g} {milli}\nMAE {1000 * quantity.mae:.4g} {milli}"
+            axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top")

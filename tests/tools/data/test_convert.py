@@ -1,0 +1,353 @@
+"""``dpa4 data convert``: nothing is lost or changed on the way to DeePMD folders and back."""
+
+import csv
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import dpdata
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
+from ase.io import read, write
+from ase.io.trajectory import Trajectory
+
+from deepmd_dpa4.cli import main
+from deepmd_dpa4.tools.data.reader import frames_at
+from deepmd_dpa4.tools.data.sources import format_of, records
+from tests.support import inputs
+from tests.support.commands import dp
+from tests.support.structures import crystals, renamed, virial, water
+
+FRAMES = [*crystals(5), water(), *crystals(2, seed=1)]
+
+
+def convert(*words: object) -> None:
+    assert main(["data", "convert", *map(str, words)]) == 0
+
+
+def problems(folder: Path) -> list[dict[str, str]]:
+    with (folder / "problems.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_database(path: Path, frames: list[Atoms]) -> None:
+    kind = {".db": "db", ".aselmdb": "aselmdb"}[path.suffix]
+    with connect(str(path), type=kind) as database:
+        for atoms in frames:
+            database.write(atoms)
+
+
+def write_trajectory(path: Path, frames: list[Atoms]) -> None:
+    with Trajectory(str(path), "w") as trajectory:
+        for atoms in frames:
+            trajectory.write(atoms)
+
+
+WRITERS: dict[str, Callable[[Path, list[Atoms]], object]] = {
+    "all.extxyz": write,
+    "all.xyz.gz": write,
+    "all.xyz": write,
+    "all.db": write_database,
+    "all.aselmdb": write_database,
+    "all.traj": write_trajectory,
+}
+
+
+def sorted_atoms(atoms: Atoms) -> np.ndarray:
+    """Order by atomic number, stable."""
+    return np.argsort(atoms.numbers, kind="stable")
+
+
+def assert_same(folder: Path, frames: list[Atoms], sort: bool = True) -> None:
+    """The frames of a folder are these, in this order."""
+    found = list(frames_at([folder]))
+    assert len(found) == len(frames)
+    for frame, atoms in zip(found, frames):
+        order = sorted_atoms(atoms) if sort else np.arange(len(atoms))
+        assert list(frame.symbols) == [atoms.symbols[i] for i in order]
+        results = atoms.calc.results
+        np.testing.assert_allclose(frame.positions, atoms.positions[order], atol=1e-7)
+        np.testing.assert_allclose(frame.energy, results["energy"], atol=1e-7)
+        np.testing.assert_allclose(frame.force, results["forces"][order], atol=1e-7)
+        if atoms.pbc.any():
+            np.testing.assert_allclose(frame.cell, atoms.cell[:], atol=1e-7)
+            np.testing.assert_allclose(frame.virial, virial(atoms), atol=1e-5)
+        else:
+            assert frame.cell is None and frame.virial is None
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("mixed", [False, True], ids=["standard", "mixed"])
+def test_formats(name: str, mixed: bool, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name, FRAMES)
+    convert(tmp_path / name, "-o", tmp_path / "out", *(["--mixed"] if mixed else []))
+    crystal_folder, molecule_folder = ("4", "3-nopbc") if mixed else ("Al2Cu2", "H2O1-nopbc")
+    assert_same(tmp_path / "out" / crystal_folder, [atoms for atoms in FRAMES if len(atoms) == 4], sort=not mixed)
+    assert_same(tmp_path / "out" / molecule_folder, [FRAMES[5]], sort=not mixed)
+    assert problems(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["standard", "mixed"])
+def test_dpdata_reads_the_same(mixed: bool, tmp_path: Path) -> None:
+    write(tmp_path / "a.extxyz", crystals(5))
+    convert(tmp_path / "a.extxyz", "-o", tmp_path / "out", *(["--mixed", "--type-map", "Cu", "Al"] if mixed else []))
+    if mixed:
+        loaded = dpdata.MultiSystems().load_systems_from_file(str(tmp_path / "out"), fmt="deepmd/npy/mixed")
+        assert loaded.get_nframes() == 5
+        energies = np.sort(np.concatenate([system["energies"] for system in loaded.systems.values()]))
+        np.testing.assert_allclose(energies, np.sort([atoms.get_potential_energy() for atoms in crystals(5)]))
+        return
+    system = dpdata.LabeledSystem(str(tmp_path / "out" / "Al2Cu2"), fmt="deepmd/npy")
+    for index, atoms in enumerate(crystals(5)):
+        order = sorted_atoms(atoms)
+        np.testing.assert_allclose(system["energies"][index], atoms.get_potential_energy())
+        np.testing.assert_allclose(system["coords"][index], atoms.positions[order], atol=1e-7)
+        np.testing.assert_allclose(system["forces"][index], atoms.get_forces()[order], atol=1e-7)
+        np.testing.assert_allclose(system["virials"][index], virial(atoms), atol=1e-5)
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    """extxyz, mixed folders, dpdata's extxyz, standard folders."""
+    write(tmp_path / "a.extxyz", crystals(4))
+    convert(tmp_path / "a.extxyz", "-o", tmp_path / "mixed", "--mixed")
+    systems = dpdata.MultiSystems().load_systems_from_file(str(tmp_path / "mixed"), fmt="deepmd/npy/mixed")
+    (system,) = systems.systems.values()
+    system.to("deepmd/npy", str(tmp_path / "plain"), prec=np.float64)
+    convert(tmp_path / "plain", "-o", tmp_path / "back")
+    write(tmp_path / "b.extxyz", [atoms[sorted_atoms(atoms)] for atoms in crystals(4)])
+    for frame, atoms in zip(frames_at([tmp_path / "back"]), read(tmp_path / "b.extxyz", ":")):
+        np.testing.assert_allclose(frame.positions, atoms.positions, atol=1e-7)
+        assert frame.symbols == tuple(atoms.get_chemical_symbols())
+    assert {tuple(frame.symbols) for frame in frames_at([tmp_path / "back"])} == {("Al", "Al", "Cu", "Cu")}
+
+
+@pytest.mark.parametrize("form", ["quip/gap/xyz", "deepmd/hdf5", "mace/xyz"])
+def test_formats_of_dpdata(form: str, tmp_path: Path) -> None:
+    frames = crystals(3)
+    system = dpdata.LabeledSystem(frames[0], fmt="ase/structure")
+    for atoms in frames[1:]:
+        system.append(dpdata.LabeledSystem(atoms, fmt="ase/structure"))
+    source = tmp_path / "source"
+    dpdata.MultiSystems(system).to(form, str(source))
+    convert(source, "-o", tmp_path / "out", "--format", form)
+    found = sorted(frame.energy or 0 for frame in frames_at([tmp_path / "out"]))
+    np.testing.assert_allclose(found, sorted(atoms.get_potential_energy() for atoms in frames), rtol=1e-6)
+    forces = np.sort([np.linalg.norm(frame.force) for frame in frames_at([tmp_path / "out"])])
+    np.testing.assert_allclose(forces, np.sort([np.linalg.norm(atoms.get_forces()) for atoms in frames]), rtol=1e-5)
+
+
+class TestProblems:
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        frames = crystals(4)
+        frames[1] = Atoms(frames[1].symbols, positions=frames[1].positions, cell=frames[1].cell, pbc=True)
+        frames[2].calc.results["forces"] = frames[2].get_forces() * 1e6
+        squeezed = water()
+        squeezed.positions[1] = squeezed.positions[0] + [0, 0, 0.3]
+        write(tmp_path / "a.extxyz", [*frames, squeezed, frames[0]])
+        return tmp_path / "a.extxyz"
+
+    def test_all_are_listed(self, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        convert(source, "-o", source.parent / "out")
+        rows = [(row["problem"], row["frame"], row["written"]) for row in problems(source.parent / "out")]
+        assert rows == [
+            ("neither energy nor forces", "1", "no"),
+            ("absurd force", "2", "yes"),
+            ("atoms too close", "4", "yes"),
+            ("structure seen before", "5", "yes"),
+        ]
+        assert {row["file"] for row in problems(source.parent / "out")} == {str(source)}
+        printed = capsys.readouterr().out
+        assert printed.startswith("5 of 6 frames in 2 folders")
+        assert "neither energy nor forces" in printed
+
+    def test_drop(self, source: Path) -> None:
+        convert(source, "-o", source.parent / "out", "--drop-bad")
+        assert {row["written"] for row in problems(source.parent / "out")} == {"no"}
+        assert len(problems(source.parent / "out")) == 4
+        assert len(list(frames_at([source.parent / "out"]))) == 2
+
+    def test_thresholds(self, source: Path) -> None:
+        convert(source, "-o", source.parent / "out", "--min-distance", 0.2, "--max-force", 1e9)
+        assert {row["problem"] for row in problems(source.parent / "out")} == {
+            "neither energy nor forces",
+            "structure seen before",
+        }
+
+    def test_partly_labelled_frames_have_folders_of_their_own(self, tmp_path: Path) -> None:
+        frames = crystals(3)
+        del frames[1].calc.results["forces"]
+        del frames[2].calc.results["stress"]
+        write(tmp_path / "a.extxyz", frames)
+        convert(tmp_path / "a.extxyz", "-o", tmp_path / "out")
+        names = {path.parent.name for path in (tmp_path / "out").glob("*/type.raw")}
+        assert names == {"Al2Cu2", "Al2Cu2-no_force", "Al2Cu2-no_virial"}
+        assert [row["problem"] for row in problems(tmp_path / "out")] == ["no forces"]
+
+
+def test_memory_is_bounded_and_sets_are_full(tmp_path: Path) -> None:
+    """However often the buffer is written, the files are the same."""
+    write(tmp_path / "a.extxyz", [*crystals(11), water(), *crystals(6, seed=2)])
+    for buffer in (1, 9, 10_000):
+        convert(tmp_path / "a.extxyz", "-o", tmp_path / str(buffer), "--set-size", 5, "--buffer", buffer)
+    assert [np.load(path).shape[0] for path in sorted((tmp_path / "1" / "Al2Cu2").glob("*/energy.npy"))] == [5, 5, 5, 2]
+    files = [path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        for buffer in ("9", "10000"):
+            assert (tmp_path / "1" / path).read_bytes() == (tmp_path / buffer / path).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["all.extxyz", "all.db", "all.aselmdb"])
+def test_reading_needs_no_memory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times as many frames have the same peak."""
+    monkeypatch.setattr("deepmd_dpa4.tools.data.sources.ROWS", 10)
+    atoms = crystals(1)[0] * (2, 2, 2)
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((len(atoms), 3)))
+    for count in (20, 200):
+        (tmp_path / str(count)).mkdir()
+        WRITERS[name](tmp_path / str(count) / name, [atoms] * count)
+    # what is imported on the way does not count
+    peak_of_reading(tmp_path / "20" / name)
+    few, many = (peak_of_reading(tmp_path / count / name) for count in ("20", "200"))
+    assert many < 1.3 * few
+
+
+def peak_of_reading(path: Path) -> int:
+    """Bytes, with the reference cycles of ASE's calculators collected at once."""
+    gc.freeze()
+    tracemalloc.start()
+    for _ in records(path, format_of(path)):
+        gc.collect()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    gc.unfreeze()
+    return peak
+
+
+def test_frames_wait_up_to_the_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more frames wait than the buffer allows."""
+    from deepmd_dpa4.tools.data.writer import Writer
+
+    most = []
+    flush = Writer.flush
+
+    def counting(self: Writer) -> None:
+        most.append(sum(len(folder.waiting) for folder in self.folders.values()))
+        flush(self)
+
+    monkeypatch.setattr(Writer, "flush", counting)
+    write(tmp_path / "a.extxyz", crystals(20))
+    convert(tmp_path / "a.extxyz", "-o", tmp_path / "out", "--buffer", 12)
+    assert most == [3] * 6 + [2]
+
+
+def test_slabs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a third cell vector they are written as periodic, without one they cannot be."""
+    slab, flat = crystals(2)
+    slab.pbc = flat.pbc = (True, True, False)
+    flat.cell[2] = 0
+    for atoms in (slab, flat):
+        # a changed structure would lose the results of the old one
+        atoms.calc = SinglePointCalculator(atoms, **atoms.calc.results)
+    write_trajectory(tmp_path / "a.traj", [slab, flat])
+    convert(tmp_path / "a.traj", "-o", tmp_path / "out")
+    assert "2 frames are periodic in some directions only; written as periodic" in capsys.readouterr().out
+    assert [row["problem"] for row in problems(tmp_path / "out")] == ["cell without a volume"]
+    assert_same(tmp_path / "out", [slab])
+
+
+def test_rows_of_a_database_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where rows were deleted."""
+    monkeypatch.setattr("deepmd_dpa4.tools.data.sources.ROWS", 2)
+    write_database(tmp_path / "a.db", FRAMES)
+    with connect(str(tmp_path / "a.db")) as database:
+        database.delete([2, 3, 6])
+    convert(tmp_path / "a.db", "-o", tmp_path / "out")
+    assert_same(tmp_path / "out", [FRAMES[index] for index in (0, 3, 4, 6, 7)])
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["standard", "mixed"])
+def test_result_trains(mixed: bool, tmp_path: Path) -> None:
+    write(tmp_path / "a.extxyz", FRAMES)
+    convert(tmp_path / "a.extxyz", "-o", tmp_path / "out", *(["--mixed"] if mixed else []))
+    content = {"model": inputs.model() | {"type_map": ["Al", "Cu", "O", "H"]}} | inputs.training(
+        tmp_path / "out", steps=1
+    )
+    (tmp_path / "input.json").write_text(json.dumps(content))
+    assert "built by deepmd-dpa4" in dp("train", "input.json", folder=tmp_path)
+    assert (tmp_path / "model.ckpt-1.pt").exists()
+
+
+def test_stress_in_gpa(tmp_path: Path) -> None:
+    """Refused as it is, taken with the unit."""
+    frames = crystals(40)
+    source = tmp_path / "a.extxyz"
+    write(source, [scaled(atoms, 160.21766208) for atoms in frames])
+    assert main(["data", "convert", str(source), "-o", str(tmp_path / "out")]) == 1
+    assert listing(tmp_path) == {"a.extxyz"}
+    convert(source, "-o", tmp_path / "out", "--stress-unit", "GPa")
+    assert_same(tmp_path / "out", frames)
+
+
+def listing(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def scaled(atoms: Atoms, factor: float) -> Atoms:
+    other = atoms.copy()
+    results = atoms.calc.results
+    other.calc = SinglePointCalculator(other, **{**results, "stress": results["stress"] * factor})
+    return other
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.xyz"], "`SRC` is missing.xyz but there is no such file"),
+        (["a.dat"], "`SRC` is a.dat, whose name does not tell its format: give `--format`, one of 3dmol, abacus"),
+        (["a.dat", "--format", "vesp"], "`--format` is 'vesp' but must be one of 3dmol, abacus"),
+        (["a.dat", "--format", "extxyz"], "a.dat, frame 0, begins with 'nothing' but must with a number of atoms"),
+        (["a.dat", "--format", "vasp/xml"], "a.dat cannot be read as vasp/xml: ParseError"),
+        (["cut.xyz"], "cut.xyz ends inside frame 1, which has 4 atoms"),
+        (["wrong.xyz"], "wrong.xyz, frame 1, cannot be read"),
+        (["a.xyz", "--type-map", "Cu"], "`--type-map` is Cu but must hold Al, which is in a.xyz, frame 0"),
+        (["a.xyz", "--type-map", "Cu", "Cu"], "`--type-map` is Cu Cu but must not repeat a name"),
+        (["a.xyz", "--set-size", "0"], "`--set-size` is 0 but must be positive"),
+        (["a.xyz", "--energy-key", "E"], "`--energy-key` is 'E' but must be one of the names in the files"),
+        (["bare.xyz"], "none of 1 frames can be written: 1 with neither energy nor forces"),
+        (["two.xyz"], "two.xyz, frame 0 has several values for energy"),
+    ],
+)
+def test_errors(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and no trace of a failed conversion."""
+    monkeypatch.chdir(tmp_path)
+    (atoms,) = crystals(1)
+    write("a.xyz", atoms)
+    write("bare.xyz", renamed(atoms))
+    atoms.info["REF_energy"] = 1.0
+    write("two.xyz", atoms)
+    Path("a.dat").write_text("nothing\n")
+    text = Path("a.xyz").read_text()
+    Path("cut.xyz").write_text(text + "\n" + "\n".join(text.splitlines()[:-1]))
+    Path("wrong.xyz").write_text(text + text.replace("Cu", "Qq"))
+    before = listing(tmp_path)
+    assert main(["data", "convert", *words, "-o", "out"]) == 1
+    error = capsys.readouterr().err
+    assert f"dpa4: error: {message}" in error
+    assert error.count("\n") == 1
+    assert listing(tmp_path) == before
+
+
+def test_output_must_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a.xyz", crystals(1))
+    (tmp_path / "out").mkdir()
+    assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(tmp_path / "out")]) == 1
+    assert "exists; remove it or give another name" in capsys.readouterr().err

@@ -1,0 +1,191 @@
+"""What ``dpa4 init`` writes, and what it refuses."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepmd_dpa4.cli import main
+from deepmd_dpa4.config import parse_descriptor, parse_fitting
+from deepmd_dpa4.config.elements import ELEMENTS
+from deepmd_dpa4.tools.presets.check import expanded
+from deepmd_dpa4.tools.presets.recipe import STEPS
+from deepmd_dpa4.tools.presets.sizes import FITTING, SIZES
+from deepmd_dpa4.tools.presets.text import render
+from tests.support.init_command import Section, init
+from tests.support.runs import Data
+from tests.support.toy import toy_frames, write_system
+
+
+@pytest.fixture
+def alloy(tmp_path: Path) -> Path:
+    """Data of another kind: Cu and Al, without a cell, hence without virial."""
+    return write_system(tmp_path / "alloy", toy_frames(3, seed=2), type_map=("Cu", "Al"), periodic=False)
+
+
+def models(document: Section) -> list[Section]:
+    """Sections of all branches, with what they share."""
+    model = document["model"]
+    return list(expanded(model)["model_dict"].values()) if "model_dict" in model else [model]
+
+
+@pytest.mark.parametrize("task", STEPS)
+@pytest.mark.parametrize("size", SIZES)
+def test_network_and_schedule(size: str, task: str, data: Data, alloy: Path, tmp_path: Path) -> None:
+    """DeePMD-kit takes every input, which holds the network and the published training."""
+    from deepmd.utils.argcheck import normalize
+
+    words = [f"toy={data.train}", f"alloy={alloy}"] if task == "multitask" else [data.train]
+    document = init(tmp_path, size, "--task", task, "--data", *words)
+    network = parse_descriptor(SIZES[size].descriptor() | {"seed": 1, "sel": "auto"})
+    for model in models(document):
+        options = {key: value for key, value in model["descriptor"].items() if key not in ("type", "_comment")}
+        assert parse_descriptor(options) == network
+        assert model["fitting_net"].items() >= FITTING.items()
+    full = copy.deepcopy(document)
+    if task == "multitask":
+        full["model"] = expanded(full["model"])
+    full = normalize(full, multi_task=task == "multitask")
+    assert full["optimizer"]["type"] == "HybridMuon"
+    assert full["optimizer"]["weight_decay"] == 1e-3
+    assert full["learning_rate"]["stop_lr"] == 1e-6
+    assert full["training"].items() >= {"ema_decay": 0.999, "enable_ema": True, "numb_steps": STEPS[task]}.items()
+    if task == "finetune":
+        assert full["learning_rate"]["start_lr"] < 4.3e-4
+    else:
+        assert 4.3e-4 <= full["learning_rate"]["start_lr"] <= 6.5e-4
+        assert full["learning_rate"]["decay_phase_ratio"] == 0.65
+    for loss in full.get("loss_dict", {"": full.get("loss")}).values():
+        assert (loss["loss_func"], loss["start_pref_e"], loss["limit_pref_f"]) == ("mae", 20, 20)
+
+
+def test_branches(data: Data, alloy: Path, tmp_path: Path) -> None:
+    """Types are folded into one map, the code of the branch is as long as there are branches."""
+    words = [f"toy={data.train}", f"toy={data.valid}", f"alloy={alloy}"]
+    document = init(
+        tmp_path, "nano", "--task", "multitask", "--data", *words, "--validation", f"toy={data.valid}", "--steps", 50
+    )
+    shared = document["model"]["shared_dict"]
+    assert shared["type_map"] == ["H", "O", "Al", "Cu"]
+    assert (
+        parse_fitting({key: value for key, value in shared["fitting_net"].items() if key != "type"}).dim_case_embd == 2
+    )
+    assert document["loss_dict"]["toy"]["start_pref_v"] == 5
+    assert document["loss_dict"]["alloy"]["limit_pref_v"] == 0
+    places = document["training"]["data_dict"]
+    assert places["toy"]["training_data"]["systems"] == [str(data.train), str(data.valid)]
+    assert places["toy"]["validation_data"]["systems"] == [str(data.valid)]
+    assert "validation_data" not in places["alloy"]
+    # averages would come without validation errors
+    assert "disp_avg" not in document["training"]
+    assert document["training"]["model_prob"] == {"toy": 0.5, "alloy": 0.5}
+    assert document["training"]["numb_steps"] == 50
+
+
+def test_types_of_the_user(data: Data, tmp_path: Path) -> None:
+    """Their order stays, more of them are allowed; without data none are looked for."""
+    assert init(tmp_path, "mini", "--type-map", "O", "C", "H", "--data", data.train)["model"]["type_map"] == [
+        "O",
+        "C",
+        "H",
+    ]
+    document = init(tmp_path, "mini", "--type-map", "all")
+    assert document["model"]["type_map"] == ELEMENTS
+    assert "sel" not in document["model"]["descriptor"]
+    assert "validation_data" not in document["training"]
+
+
+def test_options_of_the_user_win(tmp_path: Path) -> None:
+    document = init(
+        tmp_path, "mini", "--type-map", "H", "O", "--steps", 40, "--batch-size", 3, "--seed", 7,
+        "--set", "model.descriptor.rcut=5.0", "--set", "optimizer.type=AdamW", "--set", "learning_rate.warmup_steps=4",
+        "--set", 'validating={"save_best": false}', "--set", "training.save_freq=20",
+    )  # fmt: skip
+    assert document["model"]["descriptor"]["rcut"] == 5.0
+    assert {section["seed"] for section in (document["training"], *list(document["model"].values())[2:])} == {7}
+    assert document["optimizer"]["type"] == "AdamW"
+    assert document["learning_rate"]["warmup_steps"] == 4
+    assert "warmup_ratio" not in document["learning_rate"], "DeePMD-kit takes only one of the two"
+    assert document["validating"] == {"save_best": False}
+    assert document["training"]["training_data"]["batch_size"] == 3
+    assert document["training"]["numb_steps"] == 40
+    assert document["training"]["save_freq"] == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], "`--type-map` is missing"),
+        (["--type-map", "H", "H"], "`--type-map` has 'H' twice"),
+        (["--type-map", "H", "--steps", "0"], "`--steps` is 0 but must be positive"),
+        (["--type-map", "H", "--batch-size", "mixed:3"], "`--batch-size` is 'mixed:3' but must be"),
+        (["--type-map", "H", "--set", "rcut"], "`--set` is 'rcut' but must be PATH=VALUE"),
+        (["--type-map", "H", "--set", "model.type.x=1"], "`model.type` is 'dpa4' and has no options"),
+        (["--type-map", "H", "--set", "model.descriptor.rcutt=5"], "undefined key `rcutt`"),
+        (["--type-map", "H", "--set", "model.descriptor.rcutt=5"], "Did you mean: rcut?"),
+        (["--type-map", "H", "--set", "model.descriptor.rcut=far"], "key `rcut` gets wrong value type"),
+        (["--type-map", "H", "--set", "model.descriptor.lmax=-1"], "`lmax` is -1 but must not be negative"),
+        (["--type-map", "H", "--set", "optimizer.type=adamw"], "invalid choice `adamw`"),
+        (["--type-map", "H", "--task", "multitask"], "needs at least two NAME=DIR"),
+        (["--task", "multitask", "--data", "data"], "`--data` is 'data' but `--task multitask` needs NAME=DIR"),
+        (["--task", "multitask", "--data", "RANDOM=data"], "other than RANDOM"),
+        (["--data", "nowhere"], "`--data` is nowhere but must be a folder"),
+        (["--type-map", "H", "-o", "input.yaml"], "`--output` is input.yaml but must end with .json"),
+    ],
+)
+def test_errors(
+    words: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "mini", *words]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("dpa4: error: ")
+    assert named in printed
+    assert printed.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("model.descriptor.rcut=5", "`model.shared_dict.descriptor` holds it for all branches"),
+        ("model.shared_dict.descriptr.rcut=5", "`model.shared_dict.descriptr` would not be read"),
+        ("training.model_prob.oxide=0.5", "`training.model_prob.oxide` would not be read"),
+        ("model.shared_dict.descriptor.rcutt=5", "undefined key `rcutt`"),
+    ],
+)
+def test_changes_that_no_branch_would_read(
+    change: str, named: str, data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--task", "multitask", "--data", f"one={data.train}", f"two={data.valid}", "--set", change]
+    assert main(["init", "mini", *words, "-o", str(tmp_path / "input.json")]) == 1
+    assert named in capsys.readouterr().err
+
+
+def test_validation_without_training(data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", f"one={data.train}", f"two={data.valid}", "--validation", f"tow={data.valid}"]
+    assert main(["init", "mini", "--task", "multitask", *words, "-o", str(tmp_path / "input.json")]) == 1
+    assert "`--validation` names the branch 'tow' but `--data` has one, two" in capsys.readouterr().err
+
+
+def test_an_input_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "input.json"
+    output.write_text("mine")
+    words = ["init", "mini", "--type-map", "H", "-o", str(output)]
+    assert main(words) == 1
+    assert "`--force` replaces it" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+    assert main([*words, "--force"]) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    assert json.loads(output.read_text())["model"]["type"] == "dpa4"
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": {}, "b": [], "c": [1, [2, 3]], "d": ELEMENTS, "e": ["two words"] * 30, "f": None, "g": [{"h": 1}]}]
+)
+def test_text_is_json(value: Any) -> None:
+    text = render(value)
+    assert json.loads(text) == value
+    assert max(map(len, text.splitlines())) <= 110
