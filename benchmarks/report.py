@@ -1,8 +1,8 @@
 """What did all benchmarks find?
 
 Turns the files of results into one page, ``README.md`` beside them, and into plots: ``comparison_DEVICE.png``,
-``scaling_DEVICE.png`` and, for the README of the project, ``speedup_DEVICE.png``. Files with a tag get a table but no place
-in the plots.
+``scaling_DEVICE.png`` and, for the README of the project, ``speedup_DEVICE.png``. Files with a tag get a table but no
+place in the plots.
 """
 
 from __future__ import annotations
@@ -208,7 +208,8 @@ def draw_speedup(rows: list[dict[str, Any]]) -> Figure:
         axes.text(row["ratio"] + 0.15, place, f"{theirs:.2g} s \u2192 {ours:.2g} s", va="center", fontsize=8)
     labels = [f"{HEADLINE[row['quantity']]}, {row['model'].capitalize()}, {row['atoms']:,} atoms" for row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
-    axes.set(xlabel="times faster than the built-in DPA4 of DeePMD-kit", xlim=(0, 1.2 * max(row["ratio"] for row in rows)))
+    fastest = max(row["ratio"] for row in rows)
+    axes.set(xlabel="times faster than the built-in DPA4 of DeePMD-kit", xlim=(0, 1.2 * fastest))
     axes.axvline(1.0, color=COLORS[OFFICIAL], linewidth=1)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
