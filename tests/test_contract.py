@@ -93,7 +93,7 @@ TORCH = {
 }
 
 ATTRIBUTES = {
-    "_ArgsPlugin__plugin": ("deepmd.utils.argcheck", "ArgsPlugin", "table of options, whose official entry is extended"),
+    "_ArgsPlugin__plugin": ("deepmd.utils.argcheck", "ArgsPlugin", "table of options; its official entry is extended"),
     "_load_set": ("deepmd.utils.data", "DeepmdData", "frames of a data folder, to measure distances"),
     "_modules": ("torch.nn", "Module", "order of submodules; parameters shared between branches"),
     "_parameters": ("torch.nn", "Module", "parameters shared between branches"),

@@ -71,7 +71,7 @@ def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if "deepmd_dpa4" not in path.name and path.suffix != ".pth":
             link(path, packages / path.name)
-    for path in Path(sys.prefix, "lib").glob("*.so*"):  # DeePMD-kit looks for MPI beside the interpreter
+    for path in Path(sys.prefix, "lib").iterdir():  # DeePMD-kit looks for the MPI library there
         link(path, folder / "lib" / path.name)
     return folder / "bin" / "python"
 
