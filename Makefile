@@ -53,7 +53,7 @@ test: $(STAMP) ## lint, format, types, all tests, the documentation site and the
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-test-host31: $(STAMP31) ## tests that need no official DPA4, with DeePMD-kit 3.1.3 in .venv-host31 (about 9 GB)
+test-host31: $(STAMP31) ## tests that need no built-in DPA4, with DeePMD-kit 3.1.3 in .venv-host31 (about 9 GB)
 	PATH="$(abspath $(BIN31)):$$PATH" $(BIN31)/python -m pytest $(TESTS31:%=tests/%) \
 		$(if $(wildcard $(BIN)/python),--other-python=$(abspath $(BIN)/python))
 
@@ -86,7 +86,7 @@ wheel: $(STAMP) ## build dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build
 
 bench: RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks
-bench: $(STAMP) ## measure speed and memory beside the official implementation, under 20 minutes on 2 cores
+bench: $(STAMP) ## measure speed and memory beside the built-in DPA4, under 20 minutes on 2 cores
 	$(RUN)/evaluation.py
 	$(RUN)/training_step.py
 	$(RUN)/dp_train.py

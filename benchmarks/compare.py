@@ -19,8 +19,8 @@ import systems
 from systems import Spec
 
 HERE = Path(__file__).resolve().parent
-OURS, OFFICIAL = "deepmd-dpa4", "official"
-SIDES = (OURS, OFFICIAL)
+OURS, BUILTIN = "deepmd-dpa4", "built-in"
+SIDES = (OURS, BUILTIN)
 FEWEST = 3
 """Repeats that are made however long they take."""
 PATIENCE = 60.0
@@ -135,7 +135,9 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     made.add_argument("--kernels", default="auto", help="model key `kernels` of this package: auto, plain or native")
     made.add_argument("--models", nargs="+", default=["mini", "neo"], metavar="MODEL", help="mini, neo, air")
     made.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the model section, both sides")
-    made.add_argument("--official-env", nargs="+", default=[], metavar="NAME=VALUE", help="environment of official")
+    made.add_argument(
+        "--builtin-env", nargs="+", default=[], metavar="NAME=VALUE", help="environment of the built-in DPA4"
+    )
     made.add_argument("--allocator", action="store_true", help="allocator settings of docs/performance.md, both sides")
     made.add_argument("--quick", action="store_true", help="tiny settings, to see that it works; nothing is recorded")
     made.add_argument("--tag", default="", help="added to the name of the file of results")
@@ -175,13 +177,13 @@ class Bench:
         """Environment of the processes of one side."""
         options = self.options
         found = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-        found["DEEPMD_DPA4"] = "builtin" if side == OFFICIAL else ""
+        found["DEEPMD_DPA4"] = "builtin" if side == BUILTIN else ""
         if options.device == "cpu":
             found["CUDA_VISIBLE_DEVICES"] = ""
         if options.allocator:
             found |= ALLOCATOR
-        if side == OFFICIAL:
-            found |= dict(pair.split("=", 1) for pair in options.official_env)
+        if side == BUILTIN:
+            found |= dict(pair.split("=", 1) for pair in options.builtin_env)
         return found
 
     def model(self, name: str, side: str, **changes: Any) -> dict[str, Any]:
@@ -191,7 +193,7 @@ class Bench:
         for pair in self.options.set:
             key, value = pair.split("=", 1)
             _assign(params, key, value)
-        # the default needs no mention, and official does not know the key
+        # the default needs no mention, and the built-in DPA4 does not know the key
         if side == OURS and self.options.kernels != "auto":
             params["kernels"] = self.options.kernels
         return params
@@ -283,7 +285,7 @@ class Bench:
             "settings": {
                 "kernels": options.kernels,
                 "set": options.set,
-                "official environment": options.official_env,
+                "built-in environment": options.builtin_env,
                 "allocator": {k: v for k, v in self.environment(OURS).items() if k.startswith("MALLOC_")},
             },
             **self.extra,

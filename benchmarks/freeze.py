@@ -1,8 +1,8 @@
 """How long does freezing take?
 
-Wall time of ``dp --pt freeze``, from a checkpoint of one training step: ours to the portable ``.pth``, official to its
-only format, the compiled ``.pt2`` (about ten minutes on two cores, hence only with ``--official``). The peak of memory
-is that of ``dp`` itself, without the compilers it starts.
+Wall time of ``dp --pt freeze``, from a checkpoint of one training step: ours to the portable ``.pth``, the
+built-in DPA4 to its only format, the compiled ``.pt2`` (about ten minutes on two cores, hence only with ``--builtin``).
+The peak of memory is that of ``dp`` itself, without the compilers it starts.
 """
 
 import shutil
@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 
 from commands import checkpoint, dp, freeze_native
-from compare import OFFICIAL, OURS, Bench, Finished, Process, parser, summary
+from compare import BUILTIN, OURS, Bench, Finished, Process, parser, summary
 
 
 def main(arguments: list[str] | None = None) -> None:
     command = parser(__doc__)
     command.set_defaults(models=["mini"], repeats=3)
-    command.add_argument("--official", action="store_true", help="official too, once")
+    command.add_argument("--builtin", action="store_true", help="the built-in DPA4 too, once")
     command.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the frozen files, for lammps_step.py")
     options = command.parse_args(arguments)
     bench = Bench("freeze", __doc__, options)
@@ -30,12 +30,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(bench: Bench, model: str, saved: Path, folder: Path, clock: Process) -> None:
-    """A row for the portable file, official beside it, and one for the file with native operators."""
+    """A row for the portable file, the built-in DPA4 beside it, and one for the file with native operators."""
     runs = [freeze(bench, OURS, saved, folder / f"{model}.pth", clock) for _ in range(bench.options.repeats)]
     results = {OURS: collect(runs)}
-    if bench.options.official:
-        results[OFFICIAL] = collect([freeze(bench, OFFICIAL, saved, folder / f"{model}.pt2", clock)])
-    bench.add("freeze", model, "", 0, results, note="ours .pth, official .pt2")
+    if bench.options.builtin:
+        results[BUILTIN] = collect([freeze(bench, BUILTIN, saved, folder / f"{model}.pt2", clock)])
+    bench.add("freeze", model, "", 0, results, note="ours .pth, built-in .pt2")
     output = folder / f"{model}_native.pth"
     # the first time on a machine also compiles the kernels
     if freeze_native(bench, saved, output) is None:

@@ -1,6 +1,7 @@
 """Where does the time of an evaluation and of a training step go?
 
-The operators with the largest own time by ``torch.profiler``, as text; with ``--side official`` those of official.
+The operators with the largest own time by ``torch.profiler``, as text; with ``--side built-in`` those of the
+built-in DPA4.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def page(record: dict[str, Any]) -> str:
             f"| `{row['command']}` | {'runs' if row['passed'] else row['last']} | {row['seconds']:.1f} |"
             for row in found["commands"]
         ]
-        lines += ["", "Differences to DeePMD-kit's own implementation; in parentheses the largest force component.", ""]
+        lines += ["", "Differences to DeePMD-kit's built-in DPA4; in parentheses the largest force component.", ""]
         lines += ["| structure | precision | energy, eV/atom | forces, eV/Å | change of forces for 1e-6 Å, eV/Å |"]
         lines += ["|---|---|---|---|---|"]
         lines += [
@@ -244,10 +244,10 @@ def compare(file: Path, folder: Path) -> Iterator[Difference]:
     in_double_precision(file, double)
     for precision, path in (("float32", file), ("float64", double)):
         moved = [displaced(structure, STEP) for structure in trials]
-        official = predict(Side(path, None, True), [*trials, *moved])
+        theirs_all = predict(Side(path, None, True), [*trials, *moved])
         ours = predict(Side(path, None, False), list(trials))
         for index, name in enumerate(names):
-            theirs, shifted, own = official[index], official[index + len(names)], ours[index]
+            theirs, shifted, own = theirs_all[index], theirs_all[index + len(names)], ours[index]
             row = Difference(
                 name,
                 precision,

@@ -17,7 +17,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from compare import HERE, OFFICIAL, OURS, ratio
+from compare import BUILTIN, HERE, OURS, ratio
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -31,7 +31,7 @@ HEADLINE = {
     "LAMMPS step, native": "LAMMPS step",
 }
 """What users do, and the rows of the files that say how long it takes: those on water boxes."""
-COLORS = {OURS: "#2a6fb0", OFFICIAL: "#b8b8b8"}
+COLORS = {OURS: "#2a6fb0", BUILTIN: "#b8b8b8"}
 HEAD = """# Results
 
 Written by `report.py` from the JSON files in this folder; what the scripts do is said in [benchmarks](../README.md).
@@ -97,7 +97,7 @@ def conditions(record: Record) -> str:
     instructions = f" ({machine['instructions']})" if "instructions" in machine else ""
     where = machine["gpu"] or f"{machine['cpu']}{instructions}, {machine['threads']} threads"
     parts = [where, versions, f"kernels: {settings['kernels']}"]
-    parts += [f"{key}: {' '.join(settings[key])}" for key in ("set", "official environment") if settings[key]]
+    parts += [f"{key}: {' '.join(settings[key])}" for key in ("set", "built-in environment") if settings[key]]
     parts += ["allocator settings"] if settings["allocator"] else []
     return "; ".join(parts) + "."
 
@@ -182,17 +182,17 @@ def draw(folder: Path, device: str, records: list[Record]) -> list[Path]:
 
 
 def draw_comparison(rows: list[dict[str, Any]]) -> Figure:
-    """Time of both sides relative to official, with times and ratios written beside the bars."""
+    """Time of both sides relative to the built-in DPA4, with times and ratios written beside the bars."""
     figure, axes = plt.subplots(figsize=(7.5, 0.8 + 0.5 * len(rows)), layout="constrained")
     for place, row in enumerate(rows):
-        theirs = row["results"][OFFICIAL]["median_s"]
-        for shift, side in ((-0.19, OURS), (0.19, OFFICIAL)):
+        theirs = row["results"][BUILTIN]["median_s"]
+        for shift, side in ((-0.19, OURS), (0.19, BUILTIN)):
             seconds = row["results"][side]["median_s"]
             axes.barh(place + shift, seconds / theirs, 0.36, color=COLORS[side], label=side if place == 0 else None)
             label = f"{seconds:.3g} s" + (f", ratio {times(row['ratio'])}" if side == OURS else "")
             axes.text(seconds / theirs + 0.01, place + shift, label, va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [", ".join(filter(None, name(row))) for row in rows], fontsize=8)
-    axes.set(xlabel="time relative to official", xlim=(0, max(1.0, *(1 / row["ratio"] for row in rows)) + 0.4))
+    axes.set(xlabel="time relative to built-in", xlim=(0, max(1.0, *(1 / row["ratio"] for row in rows)) + 0.4))
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
@@ -203,14 +203,14 @@ def draw_speedup(rows: list[dict[str, Any]]) -> Figure:
     """How many times faster this package is, with both times beside the bars."""
     figure, axes = plt.subplots(figsize=(7.5, 0.7 + 0.34 * len(rows)), layout="constrained")
     for place, row in enumerate(rows):
-        ours, theirs = (row["results"][side]["median_s"] for side in (OURS, OFFICIAL))
+        ours, theirs = (row["results"][side]["median_s"] for side in (OURS, BUILTIN))
         axes.barh(place, row["ratio"], 0.7, color=COLORS[OURS])
         axes.text(row["ratio"] + 0.15, place, f"{theirs:.2g} s \u2192 {ours:.2g} s", va="center", fontsize=8)
     labels = [f"{HEADLINE[row['quantity']]}, {row['model'].capitalize()}, {row['atoms']:,} atoms" for row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     fastest = max(row["ratio"] for row in rows)
     axes.set(xlabel="times faster than the built-in DPA4 of DeePMD-kit", xlim=(0, 1.2 * fastest))
-    axes.axvline(1.0, color=COLORS[OFFICIAL], linewidth=1)
+    axes.axvline(1.0, color=COLORS[BUILTIN], linewidth=1)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -225,7 +225,7 @@ def draw_scaling(rows: list[dict[str, Any]]) -> Figure:
     """Time and memory per atom against the number of atoms."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     for model, line in zip(dict.fromkeys(row["model"] for row in rows), ("-", "--", ":"), strict=False):
-        for side in (OURS, OFFICIAL):
+        for side in (OURS, BUILTIN):
             chosen = [row for row in rows if row["model"] == model and side in row["results"]]
             results = [(row["atoms"], row["results"][side]) for row in chosen]
             style = {"marker": "o", "markersize": 4, "linestyle": line, "color": COLORS[side]}

@@ -14,14 +14,17 @@ def main(arguments: list[str] | None = None) -> None:
     command.set_defaults(models=["mini"], repeats=3)
     command.add_argument("--up-to", type=int, default=20736, help="largest number of atoms")
     command.add_argument(
-        "--official-up-to", type=int, default=1536, help="the same for official, which needs 8 MB of memory an atom"
+        "--builtin-up-to",
+        type=int,
+        default=1536,
+        help="the same for the built-in DPA4, which needs 8 MB of memory an atom",
     )
     options = command.parse_args(arguments)
     bench = Bench("scaling", __doc__, options)
     sizes = (96, 192) if options.quick else SIZES
     for name in options.models:
         for atoms in (size for size in sizes if size <= options.up_to):
-            sides = SIDES if atoms <= options.official_up_to else (OURS,)
+            sides = SIDES if atoms <= options.builtin_up_to else (OURS,)
             bench.compare("energy and forces", name, systems.water(atoms), sides)
         bench.extra.setdefault("flatness", {})[name] = flatness(bench, name)
     bench.save()

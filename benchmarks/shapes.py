@@ -1,4 +1,4 @@
-"""Is this package ahead of official for other shapes than those of the main benchmarks?
+"""Is this package ahead of the built-in DPA4 for other shapes than those of the main benchmarks?
 
 Degrees 1 to 5 and, at degree 2, molecules of 9 atoms, batches of clusters, dense and dilute boxes and a large one:
 energy and forces, and a training step of all but the large box.

@@ -22,7 +22,7 @@ from deepmd.pt.model.model import get_model
 from systems import arrays
 
 import deepmd_dpa4
-from deepmd_dpa4.host import official
+from deepmd_dpa4.host import builtin
 
 MEGABYTE = 1e6
 NOISE = 0.05
@@ -130,7 +130,7 @@ class Worker:
 
     def build(self, side: str, params: dict[str, Any], weights: str) -> dict[str, Any]:
         """Build the model of one side with the weights in a file, which the first to come writes."""
-        self.model = (official.build if side == "official" else get_model)(params)
+        self.model = (builtin.build if side == "built-in" else get_model)(params)
         path = Path(weights)
         if not path.exists():
             _shake(self.model)

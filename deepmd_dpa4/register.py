@@ -28,13 +28,13 @@ def register_classes() -> None:
     from deepmd.pt.model.task.base_fitting import BaseFitting
 
     from deepmd_dpa4 import type_names
+    from deepmd_dpa4.host.build import RegisteredDPA4
     from deepmd_dpa4.host.descriptor import DescriptorDPA4
     from deepmd_dpa4.host.fitting import FittingDPA4
-    from deepmd_dpa4.host.model import ModelDPA4
 
     for name in (*type_names.SHARED_NAMES, type_names.NEUTRAL):
         BaseDescriptor.register(name)(DescriptorDPA4)
-        BaseModel.register(name)(ModelDPA4)
+        BaseModel.register(name)(RegisteredDPA4)
     for name in (type_names.FITTING, type_names.NEUTRAL_FITTING):
         BaseFitting.register(name)(FittingDPA4)
 
@@ -46,9 +46,10 @@ def rebind_model_building() -> None:
     """
     import deepmd.pt.model.model as host_models
 
+    from deepmd_dpa4.host import builtin
     from deepmd_dpa4.host.build import build_model
 
-    if hasattr(host_models, "get_sezm_model"):
+    if builtin.available():
         host_models.get_sezm_model = build_model
         host_models.get_sezm_spin_model = build_model
 
@@ -66,7 +67,7 @@ def rebind_freeze() -> None:
 
 
 def rebind_training() -> None:
-    """A loss of type ``dens`` needs a head that only the official model has, and models are built before losses.
+    """A loss of type ``dens`` needs a head that only the built-in model has, and models are built before losses.
 
     The input of the training is also where checkpoints get the version of this package from. The trainer fails on
     checkpoints without the state of an optimizer.
@@ -95,16 +96,17 @@ def rebind_training() -> None:
 
 
 def rebind_low_rank() -> None:
-    """The trainer adds low-rank updates to models of the official class, by functions that know its layers only.
+    """The trainer adds low-rank updates to models of the built-in class, by functions that know its layers only.
 
     It looks all three names up in its module.
     """
     from deepmd.pt.train import training
 
     from deepmd_dpa4.host import lora
+    from deepmd_dpa4.host.compat import trains_lora
     from deepmd_dpa4.host.model import ModelDPA4
 
-    if hasattr(training, "apply_lora_to_sezm"):
+    if trains_lora():
         # the name serves as second argument of isinstance only
         training.SeZMModel = (training.SeZMModel, ModelDPA4)
         training.apply_lora_to_sezm = lora.applying(training.apply_lora_to_sezm, ModelDPA4)

@@ -2,7 +2,7 @@
 
 DeePMD-kit loads this module at every start of ``dp``, before torch, so that ``dp doc-train-input`` and input checks
 know the options; it imports nothing heavy. Where DeePMD-kit has a schema of its own for a name, as 3.2 has, that
-schema stays, because it also holds the options that only the official implementation has: its texts are replaced by
+schema stays, because it also holds the options that only the built-in DPA4 has: its texts are replaced by
 ours and our additional options are appended. DeePMD-kit 3.1 has none; there ours is complete, and knows those options
 in order to refuse them.
 """
@@ -73,18 +73,18 @@ def arguments_of(group: type) -> list[Argument]:
 
 
 def refused_arguments(options: Mapping[str, tuple[Any, ...]]) -> list[Argument]:
-    """Options that only the official implementation has: any value passes the input check.
+    """Options that only the built-in DPA4 has: any value passes the input check.
 
     The neutral value, which inputs written by DeePMD-kit 3.2 spell out, has no effect; building the model refuses
     others and says why.
     """
     kinds = [bool, int, float, str, list, dict, None]
-    doc = "An option of the official implementation, which DeePMD-kit 3.2 has; here with this value only."
+    doc = "An option of the built-in DPA4, which DeePMD-kit 3.2 has; here with this value only."
     return [Argument(name, kinds, optional=True, default=allowed[0], doc=doc) for name, allowed in options.items()]
 
 
 def model_argument(name: str, fitting: str, alias: list[str] | None = None, refused: bool = False) -> Argument:
-    """A model with a descriptor of the same name and a fitting net; with ``refused``, of official's options too."""
+    """Declare a model of a descriptor of that name and a fitting net; ``refused`` adds options of the built-in DPA4."""
     of_descriptor, of_fitting = descriptor_arguments(), fitting_arguments()
     if refused:
         of_descriptor += refused_arguments(OFFICIAL_ONLY_DESCRIPTOR)
@@ -174,29 +174,29 @@ def _put(plugin: Any, name: str, alias: list[str] | None, doc: str, ours: Callab
     A second entry of the same name would make DeePMD-kit refuse every input, so the private table is searched.
     """
     table = plugin._ArgsPlugin__plugin.plugins
-    for key, official in list(table.items()):
+    for key, theirs in list(table.items()):
         if key[0] == name:
-            table[key] = _extended(official, ours)
+            table[key] = _extended(theirs, ours)
             return
     plugin.register(name, alias=alias, doc=doc)(ours)
 
 
-def _extended(official: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[], Any]:
-    if getattr(official, "extended_by_dpa4", False):
-        return official
+def _extended(theirs: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[], Any]:
+    if getattr(theirs, "extended_by_dpa4", False):
+        return theirs
 
     def schema() -> Any:
-        theirs, own = official(), ours()
-        if isinstance(theirs, list):
-            return _merge(theirs, own)
-        added = _merge(list(theirs.sub_fields.values()), list(own.sub_fields.values()))
-        theirs.extend_subfields(added[len(theirs.sub_fields) :])
+        arguments, own = theirs(), ours()
+        if isinstance(arguments, list):
+            return _merge(arguments, own)
+        added = _merge(list(arguments.sub_fields.values()), list(own.sub_fields.values()))
+        arguments.extend_subfields(added[len(arguments.sub_fields) :])
         for part in ("descriptor", "fitting_net"):
             # both sections may be left out: every option of them has a default
-            theirs.sub_fields[part].optional = True
-            theirs.sub_fields[part].default = {}
-        theirs.doc = own.doc
-        return theirs
+            arguments.sub_fields[part].optional = True
+            arguments.sub_fields[part].default = {}
+        arguments.doc = own.doc
+        return arguments
 
     schema.extended_by_dpa4 = True  # type: ignore[attr-defined]
     return schema

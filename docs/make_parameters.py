@@ -30,7 +30,7 @@ known one, and so is a value that is not allowed. Every option may be left out, 
 option takes a value or a list, the single value stands for all entries of the list.
 """
 
-TAIL = """## Options of the official implementation only
+TAIL = """## Options of the built-in DPA4 only
 
 These options are accepted with the value listed here, which switches the part off. With any other value the model is
 handed to the implementation in DeePMD-kit, with a warning that names the option (see [host.md](host.md)). The same
@@ -47,7 +47,7 @@ def render() -> str:
         for group in groups:
             heading = f"### {summary(group)}\n\n" if len(groups) > 1 else ""
             parts.append(heading + table(group))
-    parts.append(TAIL + official_only())
+    parts.append(TAIL + builtin_only())
     return "\n".join(parts)
 
 
@@ -99,7 +99,7 @@ def value_text(value: Any) -> str:
     return json.dumps(value)
 
 
-def official_only() -> str:
+def builtin_only() -> str:
     """Options that exist here only with their neutral value."""
     parts: list[tuple[str, Mapping[str, tuple[Any, ...]]]] = [
         ("descriptor", OFFICIAL_ONLY_DESCRIPTOR),

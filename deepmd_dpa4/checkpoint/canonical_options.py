@@ -16,7 +16,7 @@ from deepmd_dpa4.config import ConfigError, UnsupportedOption
 from deepmd_dpa4.config.parse import ALIASES
 from deepmd_dpa4.type_names import DESCRIPTOR_NAMES, FITTING_NAMES
 
-OFFICIAL, PLUGIN = "official", "plugin"
+BUILTIN, PLUGIN = "official", "plugin"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
     ConfigError
         If the model is not one of DPA4, or an option is unknown to both implementations.
     UnsupportedOption
-        If only official has an option, and ``to`` is ``plugin``.
+        If only the built-in DPA4 has an option, and ``to`` is ``plugin``.
     """
     notes = []
     if is_bridged_composition(params):
@@ -66,9 +66,9 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
     options = read_options(params, tensors)
     if options.unknown:
         raise ConfigError(f"`{'`, `'.join(options.unknown)}`: neither implementation has this option")
-    if options.official_only and to == PLUGIN:
+    if options.builtin_only and to == PLUGIN:
         raise UnsupportedOption(
-            f"`{'`, `'.join(options.official_only)}`: only DeePMD-kit's own implementation has this option; the model "
+            f"`{'`, `'.join(options.builtin_only)}`: only DeePMD-kit's built-in DPA4 has this option; the model "
             "runs there as it is"
         )
     written = _written(params, options, to)
@@ -119,17 +119,17 @@ def shared_sections(sections: Mapping[str, Any]) -> Section:
 
 
 def _written(params: Mapping[str, Any], options: ModelOptions, to: str) -> Section:
-    energy = not any(reason.startswith("fitting_net/type") for reason in options.official_only)
+    energy = not any(reason.startswith("fitting_net/type") for reason in options.builtin_only)
     fitting_type = FITTING_NAMES[0] if energy else params["fitting_net"]["type"]
     fitting, model = dict(options.fitting), dict(options.model)
-    if to == OFFICIAL:
+    if to == BUILTIN:
         for key in PLUGIN_MODEL:
             model.pop(key, None)
         for key in PLUGIN_FITTING:
             if fitting.get(key) is False:
                 del fitting[key]
     descriptor = dict(options.descriptor)
-    # official refuses a list that is given in one place and empty in the other
+    # the built-in DPA4 refuses a list that is given in one place and empty in the other
     pairs = descriptor["exclude_types"] or model["pair_exclude_types"]
     descriptor["exclude_types"] = model["pair_exclude_types"] = pairs
     spin = {"spin": params["spin"]} if params.get("spin") is not None else {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.checkpoint.archive import FileError
-from deepmd_dpa4.checkpoint.canonical_options import OFFICIAL, PLUGIN, normalize, shared_sections
+from deepmd_dpa4.checkpoint.canonical_options import BUILTIN, PLUGIN, normalize, shared_sections
 from deepmd_dpa4.checkpoint.fit import fit, listed
 from deepmd_dpa4.checkpoint.layout import DESCRIPTOR, Layout, layout
 from deepmd_dpa4.checkpoint.options import Section
@@ -18,7 +18,7 @@ from deepmd_dpa4.checkpoint.read import SINGLE, STATE, Checkpoint
 from deepmd_dpa4.config.option import ConfigError, require_one_of
 from deepmd_dpa4.nn.low_rank import fold, is_factor
 
-TARGETS = (OFFICIAL, PLUGIN)
+TARGETS = (BUILTIN, PLUGIN)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def convert(checkpoint: Checkpoint, wanted: Conversion) -> Converted:
     ConfigError
         If an option is unknown or wrong, the branch does not exist, or there are no averaged weights.
     UnsupportedOption
-        If only official has an option, and ``plugin`` is wanted.
+        If only the built-in DPA4 has an option, and ``plugin`` is wanted.
     FileError
         If tensors are missing, or of another shape than the options say.
     """
@@ -94,8 +94,8 @@ def convert(checkpoint: Checkpoint, wanted: Conversion) -> Converted:
     for name, params in checkpoint.branches.items():
         own = checkpoint.branch_tensors(name)
         result = normalize(params, wanted.to, own)
-        kept, told = own, ["tensors of official's options are not checked"]
-        if not result.options.official_only:
+        kept, told = own, ["tensors of the options of the built-in DPA4 are not checked"]
+        if not result.options.builtin_only:
             numbers = sum(value.numel() for value in own.values())
             kept, told = _completed(checkpoint.path, own, layout(result.params, numbers, _precision(own)))
         sections[name] = result.params

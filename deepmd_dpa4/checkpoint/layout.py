@@ -58,7 +58,7 @@ def layout(params: Mapping[str, Any], numbers: int, dtype: torch.dtype = torch.f
     Raises
     ------
     ConfigError
-        If an option is wrong; UnsupportedOption, a kind of it, if only official has it.
+        If an option is wrong; UnsupportedOption, a kind of it, if only the built-in DPA4 has it.
     """
     for where in ("descriptor", "fitting_net"):
         for key, value in named(params.get(where)).items():

@@ -14,7 +14,7 @@ Section = dict[str, Any]
 PLUGIN_MODEL = ("kernels",)
 """Options of the model that only this package has."""
 PLUGIN_FITTING = ("bias_out",)
-"""Options of the fitting net that official's constructor takes and its input checks do not know."""
+"""Options of the fitting net that the constructor of the built-in DPA4 takes and its input checks do not know."""
 
 SIGNATURE = "deepmd_dpa4"
 """Key in ``info`` of a model: version of this package under which it was trained."""
@@ -55,8 +55,8 @@ class ModelOptions:
         All options, by their present names, defaults filled in.
     changed : dict
         Those that differ from the default, as ``section/option``.
-    official_only : tuple of str
-        What only official has, as ``section/option`` and value; such a model runs there.
+    builtin_only : tuple of str
+        What only the built-in DPA4 has, as ``section/option`` and value; such a model runs there.
     unknown : tuple of str
         Names that neither implementation knows.
     """
@@ -65,7 +65,7 @@ class ModelOptions:
     descriptor: Section
     fitting: Section
     changed: Section
-    official_only: tuple[str, ...]
+    builtin_only: tuple[str, ...]
     unknown: tuple[str, ...]
 
 
@@ -75,8 +75,8 @@ def is_dpa4(params: Mapping[str, Any]) -> bool:
 
 
 def runs_here(params: Mapping[str, Any], tensors: Iterable[str]) -> bool:
-    """Tell whether this package builds a model: one of DPA4 without options that only official has."""
-    return is_dpa4(params) and not read_options(params, tensors).official_only
+    """Tell whether this package builds a model: one of DPA4 without options that only the built-in DPA4 has."""
+    return is_dpa4(params) and not read_options(params, tensors).builtin_only
 
 
 def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> ModelOptions:
@@ -118,7 +118,7 @@ def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> Mode
         full["descriptor"],
         full["fitting_net"],
         changed,
-        tuple(_official_only(params, full, energy, tensors)),
+        tuple(_builtin_only(params, full, energy, tensors)),
         tuple(unknown),
     )
 
@@ -127,10 +127,10 @@ _STRUCTURE = ("type", "type_map", "descriptor", "fitting_net", "spin")
 _FREE = ("info", "model_branch_alias")
 
 
-def _official_only(
+def _builtin_only(
     params: Mapping[str, Any], full: Mapping[str, Section], energy: bool, tensors: Iterable[str]
 ) -> list[str]:
-    """Options that this package hands to official, as ``name = value``."""
+    """Options that this package hands to the built-in DPA4, as ``name = value``."""
     reasons = []
     if params.get("spin") is not None:
         reasons.append("model/spin")
@@ -153,7 +153,7 @@ def _official_only(
 
 
 def _neutral(energy: bool) -> dict[str, Mapping[str, tuple[Any, ...]]]:
-    """Values of official's options that switch them off; the fitting net of another quantity has its own options."""
+    """Return the values that switch options of the built-in DPA4 off; other quantities have options of their own."""
     return {"descriptor": OFFICIAL_ONLY_DESCRIPTOR, "fitting_net": OFFICIAL_ONLY_FITTING if energy else {}}
 
 

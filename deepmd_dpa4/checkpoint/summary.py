@@ -24,9 +24,9 @@ from deepmd_dpa4.config import ConfigError
 
 Summary = dict[str, Any]
 
-PLUGIN, OFFICIAL = "deepmd-dpa4", "DeePMD-kit"
+PLUGIN, BUILTIN = "deepmd-dpa4", "DeePMD-kit"
 ABOUT = "extra/dpa4.json"
-VERSIONS = {PLUGIN: "deepmd_dpa4", OFFICIAL: "deepmd_kit", "torch": "torch"}
+VERSIONS = {PLUGIN: "deepmd_dpa4", BUILTIN: "deepmd_kit", "torch": "torch"}
 """Programs that write files, and what this package calls their versions in them."""
 
 
@@ -84,7 +84,7 @@ def describe(checkpoint: Checkpoint) -> Summary:
         }
     ema, weights = checkpoint.ema, weights_of(checkpoint)
     return {
-        "versions": {PLUGIN: _written_by(checkpoint), OFFICIAL: None, "torch": None},
+        "versions": {PLUGIN: _written_by(checkpoint), BUILTIN: None, "torch": None},
         "parameters": asdict(count({key: value.numel() for key, value in parameters.items()})),
         "training": {
             "step": checkpoint.train_infos.get("step"),
@@ -164,7 +164,7 @@ def _branch(params: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Mappin
     if not is_dpa4(params):
         sections = {where: params.get(where) or {} for where in ("descriptor", "fitting_net")}
         return base | {
-            "runs_in": OFFICIAL,
+            "runs_in": BUILTIN,
             "official_only": [],
             "unknown": [],
             "changed": None,
@@ -172,8 +172,8 @@ def _branch(params: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Mappin
         }
     options = read_options(params, tensors)
     return base | {
-        "runs_in": OFFICIAL if options.official_only else PLUGIN,
-        "official_only": list(options.official_only),
+        "runs_in": BUILTIN if options.builtin_only else PLUGIN,
+        "official_only": list(options.builtin_only),
         "unknown": list(options.unknown),
         "changed": options.changed,
         "options": {"model": options.model, "descriptor": options.descriptor, "fitting_net": options.fitting},

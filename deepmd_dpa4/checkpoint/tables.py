@@ -1,4 +1,4 @@
-"""Index tables that the official implementation stores in its checkpoints and this one does not need."""
+"""Index tables that the built-in DPA4 stores in its checkpoints and this one does not need."""
 
 import re
 from collections.abc import Callable
@@ -24,9 +24,9 @@ def is_table(key: str) -> bool:
 
 
 def index_tables(config: DescriptorConfig, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Index tables that the official implementation stores and this one does not need, by key in the descriptor.
+    """Index tables that the built-in DPA4 stores and this one does not need, by key in the descriptor.
 
-    They are written so that the official implementation can load our checkpoints strictly. Its edge layout is
+    They are written so that the built-in DPA4 can load our checkpoints strictly. Its edge layout is
     m-major with all of -m before all of +m.
     """
     message = config.message

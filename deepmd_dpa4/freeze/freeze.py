@@ -21,7 +21,7 @@ from deepmd_dpa4.freeze.archive import ROOT, rearrange
 from deepmd_dpa4.freeze.metadata import ENTRY, KERNELS, describe
 from deepmd_dpa4.freeze.runners import compiled_runners, script_runners
 from deepmd_dpa4.freeze.verify import Disagreement, Reference, reference_of, verify
-from deepmd_dpa4.host.compat import COMPILED_FILES, VERSION, has_official_type
+from deepmd_dpa4.host.compat import COMPILED_FILES, VERSION, has_builtin_type
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.ops.native.build import library_path
@@ -69,7 +69,7 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     path = Path(output)
     # first, because it reads weights only, which DeePMD-kit's question does not
     branches = branch_types(model)
-    by_suffix = has_official_type(model) or any(kind in SHARED_NAMES for kind in branches.values())
+    by_suffix = has_builtin_type(model) or any(kind in SHARED_NAMES for kind in branches.values())
     ours = by_suffix or NEUTRAL in branches.values()
     if by_suffix and path.suffix not in ("", PORTABLE, COMPILED):
         raise ValueError(f"`--output` is {output!r} but must end in {PORTABLE} or {COMPILED}")
@@ -98,7 +98,7 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
             freeze_script(tester, path.with_suffix(PORTABLE), kernels == "native")
         else:
             if ours and not compiled:
-                log.warning("this model runs in the official implementation, which freezes to %s only", COMPILED)
+                log.warning("this model runs as built-in DPA4, which freezes to %s only", COMPILED)
             _host_freeze(model=model, output=output, head=head)
 
 

@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from deepmd_dpa4.checkpoint.canonical_options import OFFICIAL
+from deepmd_dpa4.checkpoint.canonical_options import BUILTIN
 from deepmd_dpa4.checkpoint.convert import Conversion
 from deepmd_dpa4.checkpoint.elements import trained_types
 from deepmd_dpa4.checkpoint.read import Checkpoint, read_checkpoint
 from deepmd_dpa4.freeze.random_structures import RandomStructure, displaced, random_structure
 from deepmd_dpa4.freeze.verify import STEP, Allowance
-from deepmd_dpa4.host import official
+from deepmd_dpa4.host import builtin
 from deepmd_dpa4.switch import OFF, SWITCH
 from deepmd_dpa4.type_names import NEUTRAL
 
@@ -36,12 +36,12 @@ class Side:
 
     path: Path
     head: str | None
-    by_official: bool
+    by_builtin: bool
 
     @property
     def name(self) -> str:
         """For the report."""
-        return "DeePMD-kit" if self.by_official else "deepmd-dpa4"
+        return "DeePMD-kit" if self.by_builtin else "deepmd-dpa4"
 
 
 def report(source: Path, target: Path, wanted: Conversion) -> None:
@@ -56,9 +56,9 @@ def report(source: Path, target: Path, wanted: Conversion) -> None:
     ValueError
         If they differ by more than rounding, an evaluation fails, or this DeePMD-kit has no DPA4.
     """
-    if not official.available():
-        raise ValueError("`--report` needs DeePMD-kit 3.2 or newer, which has a DPA4 of its own")
-    by_official = wanted.to == OFFICIAL
+    if not builtin.available():
+        raise ValueError("`--report` needs DeePMD-kit 3.2 or newer, which has a built-in DPA4")
+    by_builtin = wanted.to == BUILTIN
     checkpoint = read_checkpoint(target)
     original = target if wanted.averaged else source
     neutral = any(params.get("type") == NEUTRAL for params in read_checkpoint(original).branches.values())
@@ -66,7 +66,7 @@ def report(source: Path, target: Path, wanted: Conversion) -> None:
     for name in checkpoint.branches:
         head = name if checkpoint.multi_task else None
         other_head = head if wanted.averaged else head or wanted.branch
-        sides = (Side(original, other_head, not by_official and not neutral), Side(target, head, by_official))
+        sides = (Side(original, other_head, not by_builtin and not neutral), Side(target, head, by_builtin))
         inputs = structures(checkpoint, name)
         moved = [displaced(structure, STEP) for structure in inputs]
         original_side, target_side = sides
@@ -119,7 +119,7 @@ def predict(side: Side, inputs: list[RandomStructure]) -> Predictions:
         given, result = Path(folder) / "structures.npz", Path(folder) / "predictions.npz"
         np.savez(given, **packed(inputs))  # type: ignore[arg-type]
         command = [sys.executable, "-m", __name__, str(side.path), side.head or "", str(given), str(result)]
-        environment = {**os.environ, SWITCH: OFF if side.by_official else ""}
+        environment = {**os.environ, SWITCH: OFF if side.by_builtin else ""}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if run.returncode != 0:
             last = next((line for line in reversed(run.stderr.splitlines()) if line.strip()), "no message")

@@ -40,7 +40,7 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
     ) -> None:
         DPAtomicModel.__init__(self, descriptor, fitting, type_map=type_map, **kwargs)
         self.zbl = ZBL(type_map, descriptor.rcut).to(DEVICE) if bridging is not None and bridging.enabled else None
-        # the official implementation stores this constant of its denoising head in every checkpoint
+        # the built-in DPA4 stores this constant of its denoising head in every checkpoint
         self.register_buffer("dens_force_rmsd", torch.tensor(1.0, dtype=torch.float64, device=DEVICE))
 
     def reinit_atom_exclude(self, exclude_types: list[int] | None = None) -> None:

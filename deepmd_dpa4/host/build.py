@@ -1,4 +1,4 @@
-"""``model`` section of an input to a model, ours or, where we lack an option, the official one."""
+"""``model`` section of an input to a model, ours or, where we lack an option, the built-in one."""
 
 import copy
 import json
@@ -13,8 +13,8 @@ from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import parse_group
-from deepmd_dpa4.host import official
-from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION
+from deepmd_dpa4.host import builtin
+from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION, trains_lora
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import use_compile, use_native
@@ -30,7 +30,7 @@ _FITTINGS = (FITTING, NEUTRAL_FITTING, BUILTIN_FITTING)
 def build_model(model_params: dict[str, Any]) -> Any:
     """Build a DPA4 energy model.
 
-    An input that asks for something only the official implementation has is handed to it, with one warning that
+    An input that asks for something only the built-in DPA4 has is handed to it, with one warning that
     names the option; so does a descriptor of type ``sezm``, without a warning.
 
     Parameters
@@ -41,25 +41,34 @@ def build_model(model_params: dict[str, Any]) -> Any:
     Raises
     ------
     ConfigError
-        If an option is wrong, or is only official's while official is not there.
+        If an option is wrong, or only the built-in DPA4 has it and is not there.
     """
     params = copy.deepcopy(model_params)
     params.setdefault("descriptor", {})
     params.setdefault("fitting_net", {})
-    if params["descriptor"].get("type") == BUILTIN and official.available():
-        return _official(model_params, "the input asks for it")
+    if params["descriptor"].get("type") == BUILTIN and builtin.available():
+        return _builtin(model_params, "the input asks for it")
     try:
         _check_supported(params)
         model = _build_ours(params)
     except UnsupportedOption as reason:
-        if not official.available():
-            message = f"{reason}. DeePMD-kit {VERSION} has no DPA4 of its own to hand this model to, 3.2 has"
+        if not builtin.available():
+            message = f"{reason}. DeePMD-kit {VERSION} has no built-in DPA4 to hand this model to, 3.2 has"
             raise UnsupportedOption(message) from None
-        log.warning("%s. Handing this model to the official implementation.", reason)
-        return _official(model_params, str(reason))
+        log.warning("%s. Handing this model to the built-in DPA4.", reason)
+        return _builtin(model_params, str(reason))
     model.model_def_script = json.dumps(model_params)
     log.info("model type %s is built by deepmd-dpa4 %s", model_params.get("type"), __version__)
     return model
+
+
+class RegisteredDPA4(ModelDPA4):
+    """The class in the registry of DeePMD-kit, which asks it for the model of a ``model`` section."""
+
+    @classmethod
+    def get_model(cls, model_params: dict[str, Any]) -> Any:
+        """Build the model, as :func:`build_model`."""
+        return build_model(model_params)
 
 
 def stamp_version(config: dict[str, Any]) -> None:
@@ -77,9 +86,9 @@ def stamp_version(config: dict[str, Any]) -> None:
                 info[DECAY] = float(training.get("ema_decay", DEFAULT_DECAY))
 
 
-def _official(model_params: dict[str, Any], reason: str) -> Any:
-    log.info("model type %s is built by DeePMD-kit's own implementation: %s", model_params.get("type"), reason)
-    return official.build(model_params)
+def _builtin(model_params: dict[str, Any], reason: str) -> Any:
+    log.info("model type %s is built by DeePMD-kit's built-in DPA4: %s", model_params.get("type"), reason)
+    return builtin.build(model_params)
 
 
 def _check_supported(params: dict[str, Any]) -> None:
@@ -136,9 +145,7 @@ def _low_rank(section: dict[str, Any]) -> LowRankConfig:
     ConfigError
         If an option is wrong, or this version of DeePMD-kit has no trainer for it.
     """
-    from deepmd.pt.train import training  # here, because the trainer imports the models
-
-    if not hasattr(training, "apply_lora_to_sezm"):
+    if not trains_lora():
         raise ConfigError(
             f"`model/lora` is {section} but must be null: the trainer of this DeePMD-kit does not know it"
         )

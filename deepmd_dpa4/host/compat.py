@@ -1,12 +1,14 @@
 """What differs between the versions of DeePMD-kit that are supported, 3.1 and 3.2.
 
 Each difference is told by what the installed version has, not by its number, and is settled here once. Everything else
-in this package uses what both have in common.
+in this package uses what both have in common; :mod:`deepmd_dpa4.schema` and :mod:`deepmd_dpa4.detection` alone look for
+themselves, since they run before torch is imported and this module needs it.
 """
 
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import deepmd.pt.model.model as host_models
 import torch
 from deepmd import __version__ as VERSION
 from deepmd.pt.model.atomic_model import DPAtomicModel
@@ -14,21 +16,42 @@ from deepmd.pt.utils import nlist as host_nlist
 from deepmd.pt.utils.stat import compute_output_stats
 from torch import Tensor
 
-__all__ = ["COMPILED_FILES", "READS_CHARGE_SPIN", "VERSION", "ModelMethods", "every_neighbor", "has_official_type"]
+__all__ = [
+    "BUILD_BUILTIN",
+    "BUILD_BUILTIN_SPIN",
+    "COMPILED_FILES",
+    "READS_CHARGE_SPIN",
+    "VERSION",
+    "ModelMethods",
+    "every_neighbor",
+    "has_builtin_type",
+    "trains_lora",
+]
+
+BUILD_BUILTIN = getattr(host_models, "get_sezm_model", None)
+BUILD_BUILTIN_SPIN = getattr(host_models, "get_sezm_spin_model", None)
+"""Builders of the built-in DPA4, whatever their names are bound to later; None before 3.2."""
 
 READS_CHARGE_SPIN = hasattr(DPAtomicModel, "get_dim_chg_spin")
 """Whether data sets and inference hand over charge and spin of a frame."""
 
 try:
-    from deepmd.pt.entrypoints.freeze_pt2 import is_sezm_checkpoint as has_official_type
+    from deepmd.pt.entrypoints.freeze_pt2 import is_sezm_checkpoint as has_builtin_type
 
     COMPILED_FILES = True
 except ImportError:
     COMPILED_FILES = False
 
-    def has_official_type(model_file: str) -> bool:
+    def has_builtin_type(model_file: str) -> bool:
         """Whether a checkpoint is of a type that DeePMD-kit freezes by rules of its own: here there is none."""
         return False
+
+
+def trains_lora() -> bool:
+    """Tell whether the trainer knows low-rank updates."""
+    from deepmd.pt.train import training  # here, because the trainer imports the models
+
+    return hasattr(training, "apply_lora_to_sezm")
 
 
 if "cap_neighbors" in inspect.signature(host_nlist.build_neighbor_list).parameters:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from deepmd_dpa4.config.model import LowRankConfig
 from deepmd_dpa4.descriptor.low_rank import adapt, is_adapted
-from deepmd_dpa4.host.compat import VERSION
+from deepmd_dpa4.host.compat import VERSION, trains_lora
 from deepmd_dpa4.nn.low_rank import SCALING, fold
 
 log = logging.getLogger("deepmd.dpa4")
@@ -110,11 +110,9 @@ def check_host(config: dict[str, Any]) -> None:
     ValueError
         If a model of the input asks for it in DeePMD-kit 3.1.
     """
-    from deepmd.pt.train import training
-
     model = config["model"]
     for section in model.get("model_dict", {"": model}).values():
-        if section.get("lora") is not None and not hasattr(training, "apply_lora_to_sezm"):
+        if section.get("lora") is not None and not trains_lora():
             raise ValueError(
                 f"`model/lora` is given but DeePMD-kit {VERSION} does not train low-rank updates, 3.2 does"
             )
@@ -126,7 +124,7 @@ def check_branches(trainer: Any, config: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If a branch has ``lora`` but its descriptor is not shared, or it runs in the official implementation.
+        If a branch has ``lora`` but its descriptor is not shared, or it runs in the built-in DPA4.
     """
     for name, section in config["model"].get("model_dict", {}).items():
         if section.get("lora") is not None and not is_adapted(trainer.model[name]):

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from deepmd_dpa4.host import official
+from deepmd_dpa4.host import builtin
 from deepmd_dpa4.type_names import BUILTIN, NEUTRAL, SHARED_NAMES
 
 log = logging.getLogger("deepmd.dpa4")
 
 LOSSES = ("ener", "ener_spin")
-"""The second is that of magnetic models, which only the official implementation has."""
+"""The second is that of magnetic models, which only the built-in DPA4 has."""
 
 
 def check_loss(loss_type: str) -> None:
@@ -28,8 +28,8 @@ def check_loss(loss_type: str) -> None:
 def resolve_loss(config: dict[str, Any]) -> None:
     """Decide about the losses of our models before the models are built.
 
-    Asks for the official implementation where the loss is ``dens``, which needs a head that only the official model
-    has. Without an official implementation other losses are refused here, since such a DeePMD-kit does not tell the
+    Asks for the built-in DPA4 where the loss is ``dens``, which needs a head that only the built-in model
+    has. Without a built-in DPA4 other losses are refused here, since such a DeePMD-kit does not tell the
     model what the loss is.
 
     Parameters
@@ -43,10 +43,10 @@ def resolve_loss(config: dict[str, Any]) -> None:
         As :func:`check_loss`.
     """
     for section, loss in sections(config):
-        if not official.available():
+        if not builtin.available():
             check_loss(loss)
         elif loss == "dens" and section["type"] in SHARED_NAMES:
-            log.warning("`loss/type` is 'dens': handing this model to the official implementation.")
+            log.warning("`loss/type` is 'dens': handing this model to the built-in DPA4.")
             section.setdefault("descriptor", {})["type"] = BUILTIN
 
 

@@ -72,13 +72,6 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         if compiled:
             self.atomic_model.compiled = CompiledEnergies()
 
-    @classmethod
-    def get_model(cls, model_params: dict[str, Any]) -> Any:
-        """Model of a ``model`` section; the way DeePMD-kit builds models of a registered type."""
-        from deepmd_dpa4.host.build import build_model
-
-        return build_model(model_params)
-
     @torch.jit.unused
     def trained_types(self) -> list[int]:
         """Types that the training data held, as far as the model tells."""

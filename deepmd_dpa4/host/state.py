@@ -1,4 +1,4 @@
-"""Checkpoint keys: those of the official implementation, loaded strictly on every path."""
+"""Checkpoint keys: those of the built-in DPA4, loaded strictly on every path."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ def strict_loading(model: nn.Module) -> None:
 
 
 def store_nuclei(model: nn.Module, charge: Callable[[], Tensor | None]) -> None:
-    """Add nuclear charges, (ntypes,) float64, to the state of ``model`` if it has any, as official does."""
+    """Add nuclear charges, (ntypes,) float64, to the state of ``model`` if it has any, as the built-in DPA4 does."""
 
     def add(_: nn.Module, state: dict[str, Any], prefix: str, *more: Any) -> None:
         values = charge()

@@ -15,7 +15,7 @@ EMA = {"enable_ema": True, "ema_decay": 0.8}
 
 @pytest.fixture(scope="session")
 def official(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Trained by DeePMD-kit's own implementation, with averaged weights."""
+    """Trained by DeePMD-kit's built-in DPA4, with averaged weights."""
     content = {"model": inputs.model()} | inputs.training(data.train, None, 4, 1e-2, **EMA)
     return train(tmp_path_factory.mktemp("official"), content, official=True)
 

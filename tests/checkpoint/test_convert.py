@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from deepmd_dpa4.checkpoint.archive import FileError
-from deepmd_dpa4.checkpoint.canonical_options import OFFICIAL, PLUGIN
+from deepmd_dpa4.checkpoint.canonical_options import BUILTIN, PLUGIN
 from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
 from deepmd_dpa4.checkpoint.read import Checkpoint, read_checkpoint
 from deepmd_dpa4.checkpoint.summary import summarize
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.config import ConfigError, UnsupportedOption
-from deepmd_dpa4.host import official as official_models
+from deepmd_dpa4.host import builtin as builtin_models
 from deepmd_dpa4.host.build import build_model
 from tests.checkpoint.conftest import untrained
 from tests.support import inputs
@@ -30,7 +30,7 @@ RELEASED = {name: ALL[name] for name in (*PUBLISHED, *MODELS)}
 
 def noisy_official(params: inputs.Section) -> Any:
     """Model of official with noise on all weights, so that every branch is active."""
-    model = official_models.build(params)
+    model = builtin_models.build(params)
     perturb(model, scale=0.3)
     return model
 
@@ -54,15 +54,15 @@ def test_official_models_run_here_and_come_back(name: str, tmp_path: Path) -> No
     ours = convert(source, Conversion(PLUGIN)).checkpoint
     model = build_model(copy.deepcopy(ours.params))
     model.load_state_dict(state(ours))
-    reference = official_models.build(copy.deepcopy(source.params))
+    reference = builtin_models.build(copy.deepcopy(source.params))
     reference.load_state_dict(state(source))
     assert relative_error(forces(model), forces(reference)) < 2e-4
     write(ours, tmp_path / "ours.pt")
-    back = convert(read_checkpoint(tmp_path / "ours.pt"), Conversion(OFFICIAL)).checkpoint
+    back = convert(read_checkpoint(tmp_path / "ours.pt"), Conversion(BUILTIN)).checkpoint
     assert state(back).keys() == state(source).keys()
     for key, value in state(source).items():
         assert torch.equal(state(back)[key], value), key
-    again = official_models.build(copy.deepcopy(back.params))
+    again = builtin_models.build(copy.deepcopy(back.params))
     again.load_state_dict(state(back))
     assert torch.equal(forces(again), forces(reference))
 
@@ -75,7 +75,7 @@ def short(params: inputs.Section | None = None, folder: Path | None = None, buil
 class TestOptions:
     def test_names_of_ours_become_official(self, tmp_path: Path) -> None:
         params = inputs.model({"type": "emfa"}, {"type": "emfa_ener"}, kernels="plain") | {"type": "emfa"}
-        result = convert(short(params, tmp_path), Conversion(OFFICIAL))
+        result = convert(short(params, tmp_path), Conversion(BUILTIN))
         found = result.checkpoint.params
         assert (found["type"], found["descriptor"]["type"], found["fitting_net"]["type"]) == (
             "dpa4",
@@ -88,7 +88,7 @@ class TestOptions:
 
     def test_names_of_official(self, tmp_path: Path) -> None:
         params = inputs.model({"type": "sezm"}, {"type": "sezm_ener"}) | {"type": "SeZM"}
-        source = short(params, tmp_path, official_models.build)
+        source = short(params, tmp_path, builtin_models.build)
         found = convert(source, Conversion(PLUGIN)).checkpoint.params
         assert (found["type"], found["descriptor"]["type"], found["fitting_net"]["type"]) == (
             "dpa4",
@@ -99,7 +99,7 @@ class TestOptions:
 
     def test_sections_that_were_left_out(self, tmp_path: Path) -> None:
         params = {"type": "dpa4", "type_map": ["O", "H"], "descriptor": {"channels": 8, "n_blocks": 1}}
-        found = convert(short(params, tmp_path), Conversion(OFFICIAL)).checkpoint.params
+        found = convert(short(params, tmp_path), Conversion(BUILTIN)).checkpoint.params
         assert found["descriptor"]["channels"] == 8
         assert found["descriptor"]["lmax"] == 3
         assert found["fitting_net"]["neuron"] == [0]
@@ -107,7 +107,7 @@ class TestOptions:
     def test_old_names(self, tmp_path: Path) -> None:
         params = inputs.model()
         params["descriptor"]["so2_layers"] = params["descriptor"].pop("mixing_layers")
-        result = convert(short(params, tmp_path), Conversion(OFFICIAL))
+        result = convert(short(params, tmp_path), Conversion(BUILTIN))
         assert result.checkpoint.params["descriptor"]["mixing_layers"] == 2
         assert "so2_layers" not in result.checkpoint.params["descriptor"]
         assert "`descriptor/so2_layers` is called `mixing_layers`" in result.notes
@@ -115,19 +115,19 @@ class TestOptions:
     def test_unknown_ones_are_named(self, tmp_path: Path) -> None:
         source = short(None, tmp_path)
         source.params["descriptor"]["sharpness"] = 2
-        for to in (OFFICIAL, PLUGIN):
+        for to in (BUILTIN, PLUGIN):
             with pytest.raises(ConfigError, match=r"`descriptor/sharpness`: neither implementation"):
                 convert(source, Conversion(to))
 
     def test_those_of_official_alone(self, tmp_path: Path) -> None:
-        source = short(inputs.model({"layer_scale": True}), tmp_path, official_models.build)
-        with pytest.raises(UnsupportedOption, match=r"`descriptor/layer_scale = True`: only DeePMD-kit's own"):
+        source = short(inputs.model({"layer_scale": True}), tmp_path, builtin_models.build)
+        with pytest.raises(UnsupportedOption, match=r"`descriptor/layer_scale = True`: only DeePMD-kit's built-in"):
             convert(source, Conversion(PLUGIN))
-        kept = convert(source, Conversion(OFFICIAL)).checkpoint
-        official_models.build(copy.deepcopy(kept.params)).load_state_dict(state(kept))
+        kept = convert(source, Conversion(BUILTIN)).checkpoint
+        builtin_models.build(copy.deepcopy(kept.params)).load_state_dict(state(kept))
 
     def test_zone_bridging_as_a_sum_of_models(self, tmp_path: Path) -> None:
-        source = short(ALL["zone bridging"], tmp_path, official_models.build)
+        source = short(ALL["zone bridging"], tmp_path, builtin_models.build)
         learned = {key: value for key, value in source.params.items() if not key.startswith("bridging")}
         inner = {"type": "inner_potential", "mode": "zbl", "r_inner": 0.6, "r_outer": 0.9}
         source.params.clear()
@@ -157,12 +157,12 @@ class TestOptions:
 
 class TestTensors:
     def test_missing_tables_are_added(self, tmp_path: Path) -> None:
-        source = short(None, tmp_path, official_models.build)
+        source = short(None, tmp_path, builtin_models.build)
         whole = state(source)
         for key in list(source.tensors):
             if key.endswith(("m0_idx", "l1_perm", "min_nbor_dist", "dens_force_rmsd", "version_tensor")):
                 del source.tensors[key]
-        result = convert(source, Conversion(OFFICIAL))
+        result = convert(source, Conversion(BUILTIN))
         assert state(result.checkpoint).keys() == whole.keys()
         assert any("tables are added" in note for note in result.notes)
         # the rules of a file that tells no version are the oldest
@@ -195,7 +195,7 @@ class TestTensors:
 
     def test_a_denoising_head_is_official(self, tmp_path: Path) -> None:
         def with_head(params: inputs.Section) -> Any:
-            model = official_models.build(params)
+            model = builtin_models.build(params)
             model.atomic_model._ensure_dens_fitting_net()
             return model
 
@@ -208,7 +208,7 @@ class TestTensors:
 class TestBranches:
     def test_one_branch(self, tasks: Run) -> None:
         source = read_checkpoint(tasks.checkpoint)
-        found = convert(source, Conversion(OFFICIAL, branch="two", weights_only=True)).checkpoint
+        found = convert(source, Conversion(BUILTIN, branch="two", weights_only=True)).checkpoint
         assert not found.multi_task
         assert found.optimizer is None and found.ema is None
         assert found.train_infos == source.train_infos
@@ -224,7 +224,7 @@ class TestBranches:
 
     def test_all_branches_go_on_sharing(self, tasks: Run, tmp_path: Path) -> None:
         for averaged in (False, True):
-            result = convert(read_checkpoint(tasks.checkpoint), Conversion(OFFICIAL, None, averaged, averaged))
+            result = convert(read_checkpoint(tasks.checkpoint), Conversion(BUILTIN, None, averaged, averaged))
             write(result.checkpoint, tmp_path / "all.pt")
             before, after = summarize(tasks.checkpoint), summarize(tmp_path / "all.pt")
             assert after["parameters"] == before["parameters"]
@@ -287,16 +287,16 @@ def updated(ours: Run, data: Data, tmp_path_factory: pytest.TempPathFactory) -> 
 class TestLowRank:
     def test_updates_are_kept_with_the_optimizer(self, updated: Run) -> None:
         source = read_checkpoint(updated.checkpoint)
-        found = convert(source, Conversion(OFFICIAL)).checkpoint
+        found = convert(source, Conversion(BUILTIN)).checkpoint
         assert found.tensors.keys() == source.tensors.keys()
         assert found.params["lora"] == {"rank": 2, "alpha": 3.0}
         assert found.optimizer is source.optimizer
 
     def test_updates_are_folded_into_weights_alone(self, updated: Run, data: Data, tmp_path: Path) -> None:
-        result = convert(read_checkpoint(updated.checkpoint), Conversion(OFFICIAL, weights_only=True))
+        result = convert(read_checkpoint(updated.checkpoint), Conversion(BUILTIN, weights_only=True))
         assert "low-rank updates are folded into the weights" in result.notes
         assert result.checkpoint.params["lora"] is None
-        plain = official_models.build(copy.deepcopy(result.checkpoint.params))
+        plain = builtin_models.build(copy.deepcopy(result.checkpoint.params))
         plain.load_state_dict(state(result.checkpoint))
         write(result.checkpoint, tmp_path / "folded.pt")
         expected = predict(updated.checkpoint, data.frames)

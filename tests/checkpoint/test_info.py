@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from deepmd_dpa4 import __version__
-from deepmd_dpa4.checkpoint.summary import OFFICIAL, PLUGIN, summarize
+from deepmd_dpa4.checkpoint.summary import BUILTIN, PLUGIN, summarize
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.host import official as official_models
+from deepmd_dpa4.host import builtin as builtin_models
 from deepmd_dpa4.host.build import build_model
 from tests.checkpoint.conftest import untrained
 from tests.support import inputs
@@ -125,7 +125,7 @@ def test_a_compiled_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("model/extra/dpa4.json", json.dumps(about))
     summary = summarize(path)
-    assert summary["versions"] == {PLUGIN: "9.9", "torch": "2.11", OFFICIAL: None}
+    assert summary["versions"] == {PLUGIN: "9.9", "torch": "2.11", BUILTIN: None}
     assert summary["frozen"]["device"] == "cpu"
 
 
@@ -141,15 +141,15 @@ OFFICIAL_ONLY = {
 
 @pytest.mark.parametrize("reason", OFFICIAL_ONLY)
 def test_options_that_only_official_has(reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = untrained(tmp_path, copy.deepcopy(OFFICIAL_ONLY[reason]), official_models.build)
+    path = untrained(tmp_path, copy.deepcopy(OFFICIAL_ONLY[reason]), builtin_models.build)
     summary = summarize(path)
     (branch,) = summary["branches"].values()
     assert branch["official_only"] == [reason]
-    assert branch["runs_in"] == OFFICIAL
+    assert branch["runs_in"] == BUILTIN
     assert branch["unknown"] == []
-    assert summary["parameters"]["total"] == size(official_models.build(copy.deepcopy(OFFICIAL_ONLY[reason])))
+    assert summary["parameters"]["total"] == size(builtin_models.build(copy.deepcopy(OFFICIAL_ONLY[reason])))
     assert main(["info", str(path)]) == 0
-    assert f"DeePMD-kit's own implementation because of `{reason}`" in capsys.readouterr().out
+    assert f"DeePMD-kit's built-in DPA4 because of `{reason}`" in capsys.readouterr().out
 
 
 def test_unknown_options_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,6 +197,6 @@ def test_a_model_of_another_kind(tmp_path: Path) -> None:
     state = {"model.Default.atomic_model.out_bias": torch.zeros(1, 1, 1), "model.Default.x": torch.zeros(3)}
     torch.save({"model": state | {"_extra_state": {"model_params": params}}}, tmp_path / "model.pt")
     (branch,) = summarize(tmp_path / "model.pt")["branches"].values()
-    assert branch["runs_in"] == OFFICIAL
+    assert branch["runs_in"] == BUILTIN
     assert branch["unknown"] == []
     assert branch["parameters"]["total"] == 3

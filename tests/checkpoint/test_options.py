@@ -56,4 +56,4 @@ def test_defaults_are_not_changes() -> None:
     full = read_options(params)
     spelled = {**params, **full.model, "descriptor": full.descriptor, "fitting_net": full.fitting}
     assert read_options(spelled).changed == full.changed
-    assert read_options(spelled).unknown == read_options(spelled).official_only == ()
+    assert read_options(spelled).unknown == read_options(spelled).builtin_only == ()

@@ -8,7 +8,7 @@ import torch
 
 import deepmd_dpa4.host  # noqa: F401
 from deepmd_dpa4.checkpoint.count import is_parameter
-from deepmd_dpa4.host import official
+from deepmd_dpa4.host import builtin
 from deepmd_dpa4.host.build import build_model
 from tests.support.checkpoints import ALL
 
@@ -17,7 +17,7 @@ def pair(name: str) -> tuple[Any, Any]:
     """Ours and official's."""
     ours = build_model(copy.deepcopy(ALL[name]))
     assert type(ours).__module__.startswith("deepmd_dpa4")
-    return ours, official.build(copy.deepcopy(ALL[name]))
+    return ours, builtin.build(copy.deepcopy(ALL[name]))
 
 
 @pytest.mark.parametrize("name", ALL)

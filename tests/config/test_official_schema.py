@@ -14,7 +14,7 @@ import pytest
 
 from deepmd_dpa4.config import DescriptorConfig, FittingConfig, parse_descriptor
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
-from deepmd_dpa4.host.official import available
+from deepmd_dpa4.host.builtin import available
 
 if not available():
     pytest.skip("this DeePMD-kit has no schema of DPA4 to compare with", allow_module_level=True)

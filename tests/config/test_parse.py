@@ -1,4 +1,4 @@
-"""Flat sections to option groups and back: names, types, near misses, options of the official implementation."""
+"""Flat sections to option groups and back: names, types, near misses, options of the built-in DPA4."""
 
 from typing import Any
 

@@ -89,7 +89,7 @@ def test_both_sides_agree(name: str, rows: int, tmp_path: Path) -> None:
     found = run(name, tmp_path)
     assert len(found) == rows
     for row in found:
-        assert set(row["results"]) == {"deepmd-dpa4", "official"}
+        assert set(row["results"]) == {"deepmd-dpa4", "built-in"}
         assert row["ratio"] > 0
         assert max(row["agreement"].values()) < ROUNDING
 
@@ -111,7 +111,7 @@ def test_profile(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("in_process")
 def test_dp_train(tmp_path: Path) -> None:
     batch, first = run("dp_train", tmp_path)
-    assert set(batch["results"]) == {"deepmd-dpa4", "official"}
+    assert set(batch["results"]) == {"deepmd-dpa4", "built-in"}
     assert set(first["results"]) == {"deepmd-dpa4"}
 
 
@@ -139,7 +139,7 @@ def test_ranks(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("in_process")
 def test_report(tmp_path: Path) -> None:
     run("evaluation", tmp_path)
-    run("scaling", tmp_path, "--official-up-to", "96")
+    run("scaling", tmp_path, "--builtin-up-to", "96")
     script("report").main(["--results", str(tmp_path)])
     page = (tmp_path / "README.md").read_text()
     assert len(re.findall(r"^\| energy and forces \|", page, re.MULTILINE)) == 3
@@ -150,10 +150,10 @@ def test_report(tmp_path: Path) -> None:
 def test_worker_answers_in_a_process_of_its_own() -> None:
     compare = script("compare")
     bench = compare.Bench("evaluation", "", compare.parser("").parse_args(["--threads", "1"]))
-    with bench.workers(["official"]) as workers:
-        assert workers["official"].ask(do="yardstick")["yardstick_gflops"] > 0
+    with bench.workers(["built-in"]) as workers:
+        assert workers["built-in"].ask(do="yardstick")["yardstick_gflops"] > 0
         with pytest.raises(compare.BenchmarkError, match="AttributeError"):
-            workers["official"].ask(do="nothing")
+            workers["built-in"].ask(do="nothing")
     assert bench.machine["threads"] == 1
 
 

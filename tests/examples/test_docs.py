@@ -80,7 +80,7 @@ def test_snippets_of_host_page(tmp_path: Path) -> None:
     folder = copy_examples(tmp_path)
     switched_off, files = blocks(DOCS / "host.md", "sh")
     assert "deepmd-dpa4" not in run_block(switched_off, folder)[0]
-    # the weights of the official implementation are frozen by ours
+    # the weights of the built-in DPA4 are frozen by ours
     _, tested = run_block(files, folder)
     assert "Force  RMSE" in tested
     (read,) = blocks(DOCS / "host.md", "python")

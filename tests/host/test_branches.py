@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepmd_dpa4.host.official import available
+from deepmd_dpa4.host.builtin import available
 from tests.host.test_train import weights
 from tests.support import inputs
 from tests.support.commands import dp, errors

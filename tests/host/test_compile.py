@@ -12,7 +12,7 @@ import torch
 from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.host import kernels
 from deepmd_dpa4.host.build import build_model
-from deepmd_dpa4.host.official import available
+from deepmd_dpa4.host.builtin import available
 from tests.support import inputs
 from tests.support.commands import ROOT, call, dp, environment
 from tests.support.predict import assert_same, predict
@@ -28,7 +28,7 @@ import deepmd.pt
 import deepmd_dpa4.host.build as build
 import deepmd_dpa4.host.model as model
 from deepmd_dpa4.compiled.energies import CompiledEnergies
-from deepmd_dpa4.host.official import available
+from deepmd_dpa4.host.builtin import available
 
 graphs = []
 

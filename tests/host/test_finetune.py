@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepmd_dpa4.host.official import available
+from deepmd_dpa4.host.builtin import available
 from tests.host.test_train import DESCRIPTOR, weights
 from tests.support import inputs
 from tests.support.predict import difference, predict

@@ -1,4 +1,4 @@
-"""Inputs that only the official implementation covers are handed to it, with one warning that names the option."""
+"""Inputs that only the built-in DPA4 covers are handed to it, with one warning that names the option."""
 
 import logging
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_training_and_files_of_a_model_that_was_handed_over(
     content = {"model": ONLY_OFFICIAL["layer_scale"]} | inputs.training(data.train, steps=1)
     name = inputs.write(tmp_path, content)
     printed = dp("train", name, folder=tmp_path)
-    assert printed.count("Handing this model to the official implementation") == 1
+    assert printed.count("Handing this model to the built-in DPA4") == 1
     assert "`descriptor/layer_scale` is True" in printed
     printed = dp("test", "-m", "model.ckpt.pt", "-s", data.valid, "-n", "1", folder=tmp_path)
     assert "layer_scale" in printed
@@ -90,7 +90,7 @@ def test_denoising_loss(data: Data, tmp_path: Path) -> None:
     name = inputs.write(tmp_path, content)
     printed = dp("train", name, "--skip-neighbor-stat", folder=tmp_path)
     assert printed.count("`loss/type` is 'dens'") == 1
-    assert "is built by DeePMD-kit's own implementation" in printed
+    assert "is built by DeePMD-kit's built-in DPA4" in printed
 
 
 def test_other_losses_are_refused_by_name() -> None:

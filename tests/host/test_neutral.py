@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmd_dpa4.host.official import available
+from deepmd_dpa4.host.builtin import available
 from tests.host.test_lammps import assert_matches, orthogonal, run_lammps
 from tests.support import inputs
 from tests.support.commands import dp

@@ -1,4 +1,4 @@
-"""Checkpoints of the official implementation and of this package are the same files."""
+"""Checkpoints of the built-in DPA4 and of this package are the same files."""
 
 from pathlib import Path
 

@@ -14,6 +14,7 @@ from deepmd.pt.model.descriptor.base_descriptor import BaseDescriptor
 from deepmd.pt.model.model.model import BaseModel
 from deepmd.pt.model.task.base_fitting import BaseFitting
 
+from deepmd_dpa4.host.build import RegisteredDPA4
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.model import ModelDPA4
@@ -46,7 +47,8 @@ def python(code: str, folder: Path, official: bool = False) -> str:
 def test_classes_behind_the_names() -> None:
     for name in ("dpa4", "DPA4", "emfa"):
         assert BaseDescriptor.get_class_by_type(name) is DescriptorDPA4
-        assert BaseModel.get_class_by_type(name) is ModelDPA4
+        assert BaseModel.get_class_by_type(name) is RegisteredDPA4
+        assert issubclass(RegisteredDPA4, ModelDPA4)
     for name in ("dpa4_ener", "emfa_ener"):
         assert BaseFitting.get_class_by_type(name) is FittingDPA4
 

@@ -9,9 +9,9 @@ from deepmd_dpa4.config import ConfigError, UnsupportedOption
 from deepmd_dpa4.config.parse import OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.freeze.freeze import freeze
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.host.builtin import available
 from deepmd_dpa4.host.compat import VERSION
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.host.official import available
 from tests.host.test_bad_input import complaint
 from tests.support import inputs
 from tests.support.commands import dp

@@ -7,7 +7,7 @@ import torch
 from deepmd.pt.model.model import get_model
 from torch import Tensor
 
-from deepmd_dpa4.host import official
+from deepmd_dpa4.host import builtin
 from tests.support.models import relative_error
 from tests.support.official import needs_official
 from tests.support.options import MINI
@@ -36,7 +36,7 @@ def test_conditions_agree(case: str) -> None:
         "descriptor": {"sel": 120} | MINI | descriptor,
         "fitting_net": {"precision": "float64", "seed": 1} | fitting,
     }
-    theirs = official.build(section).to("cpu").double().eval()
+    theirs = builtin.build(section).to("cpu").double().eval()
     fill_golden(theirs.named_parameters())
     for name, buffer in theirs.named_buffers():
         if name.endswith("_avg"):

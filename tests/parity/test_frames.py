@@ -1,4 +1,4 @@
-"""Agreement with the official implementation on unusual geometries and with zone bridging."""
+"""Agreement with the built-in DPA4 on unusual geometries and with zone bridging."""
 
 import pytest
 

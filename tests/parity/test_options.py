@@ -1,4 +1,4 @@
-"""Combinations of options that no published model uses agree with the official implementation."""
+"""Combinations of options that no published model uses agree with the built-in DPA4."""
 
 import numpy as np
 import pytest

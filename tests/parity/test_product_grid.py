@@ -1,4 +1,4 @@
-"""The product grid, whose tables the official implementation builds in single precision (by e3nn).
+"""The product grid, whose tables the built-in DPA4 builds in single precision (by e3nn).
 
 With its own tables in double precision this package agrees to single precision only. With the official tables put in
 their place it agrees to rounding, so in the feed-forward networks the tables are the whole difference. The same is

@@ -1,4 +1,4 @@
-"""The published models agree with the official implementation, with derivatives up to second order."""
+"""The published models agree with the built-in DPA4, with derivatives up to second order."""
 
 import pytest
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.host.builtin import available, build
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN
-from deepmd_dpa4.host.official import available, build
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import TYPE_MAP, Frame
 from tests.support.models import GOLDEN_BIAS, build_potential, graph_of, relative_error

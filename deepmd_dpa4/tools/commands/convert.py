@@ -10,7 +10,7 @@ def add_parser(commands: Any) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "convert",
-        help="rewrite a checkpoint for DeePMD-kit's own DPA4 or for this package, or take a branch out of it",
+        help="rewrite a checkpoint for DeePMD-kit's built-in DPA4 or for this package, or take a branch out of it",
         description="Rewrite a checkpoint .pt: options under the names that the target knows, all of them spelled out; "
         "tensors checked against them; on request one branch, averaged weights, weights only. Nothing in the file is "
         "run, and weights are not changed.",
@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
         "--to",
         choices=("official", "plugin"),
         default="plugin",
-        help="official = DeePMD-kit's own implementation, plugin = this package; default %(default)s",
+        help="official = DeePMD-kit's built-in DPA4, plugin = this package; default %(default)s",
     )
     parser.add_argument("--branch", help="keep this branch of a multi-task checkpoint, as a single task")
     parser.add_argument("--ema", action="store_true", help="averaged weights in place of the last ones")

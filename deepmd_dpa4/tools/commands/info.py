@@ -142,7 +142,7 @@ def _branch(branch: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
 def _implementation(branch: Mapping[str, Any]) -> str:
     if not branch["official_only"]:
         return str(branch["runs_in"])
-    return f"DeePMD-kit's own implementation because of {', '.join(f'`{name}`' for name in branch['official_only'])}"
+    return f"DeePMD-kit's built-in DPA4 because of {', '.join(f'`{name}`' for name in branch['official_only'])}"
 
 
 def _count(parameters: Mapping[str, int]) -> str:

@@ -76,7 +76,7 @@ def _check_values(model: dict[str, Any]) -> None:
         parse_descriptor(_options(model.get("descriptor", {})))
         parse_fitting(_options(model.get("fitting_net", {})))
     except UnsupportedOption:
-        # such a model is handed to the official implementation
+        # such a model is handed to the built-in DPA4
         return
 
 

@@ -4,24 +4,19 @@ import copy
 import json
 from typing import Any
 
-import deepmd.pt.model.model as host_models
-
+from deepmd_dpa4.host.compat import BUILD_BUILTIN, BUILD_BUILTIN_SPIN
 from deepmd_dpa4.type_names import BUILTIN, BUILTIN_FITTING, FITTING
-
-# The builders as DeePMD-kit defines them, whatever their names are bound to later; absent before 3.2.
-_get_model = getattr(host_models, "get_sezm_model", None)
-_get_spin_model = getattr(host_models, "get_sezm_spin_model", None)
 
 
 def available() -> bool:
     """Whether this DeePMD-kit ships a DPA4."""
-    return _get_model is not None
+    return BUILD_BUILTIN is not None
 
 
 def build(model_params: dict[str, Any]) -> Any:
-    """Model of the official implementation.
+    """Model of the built-in DPA4.
 
-    The official classes keep the names ``sezm`` and ``sezm_ener`` in the registries of DeePMD-kit, whoever owns
+    The built-in classes keep the names ``sezm`` and ``sezm_ener`` in the registries of DeePMD-kit, whoever owns
     ``dpa4``.
 
     Parameters
@@ -29,9 +24,9 @@ def build(model_params: dict[str, Any]) -> Any:
     model_params : dict
         The ``model`` section of an input; not changed.
     """
-    builder = _get_spin_model if "spin" in model_params else _get_model
+    builder = BUILD_BUILTIN_SPIN if "spin" in model_params else BUILD_BUILTIN
     if builder is None:
-        raise RuntimeError("this version of DeePMD-kit ships no DPA4 of its own")
+        raise RuntimeError("this version of DeePMD-kit has no built-in DPA4")
     params = copy.deepcopy(model_params)
     params.setdefault("descriptor", {})["type"] = BUILTIN
     fitting = params.setdefault("fitting_net", {})
