@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 # Tests without `dp`, LAMMPS or training runs: equations, layers, options, files, data.
-QUICK := config so3 graph nn descriptor golden checkpoint tools test_cli.py test_errors.py \
+QUICK := config so3 graph nn descriptor golden tools/data tools/plots tools/presets test_cli.py test_errors.py \
 	test_imports.py test_contract.py test_moved.py test_repository.py test_theory.py
 # What coverage is measured of, and by.
 CORE := config so3 graph ops nn descriptor fitting model checkpoint compiled
