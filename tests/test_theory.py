@@ -11,6 +11,7 @@ from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
 from deepmd_dpa4.tools.presets.sizes import SIZES
 from tests.golden.test_models import CASES
 from tests.support.commands import ROOT
+from tests.support.models import golden_potential
 
 DOCS = ROOT / "docs"
 THEORY = (DOCS / "theory.md").read_text()
@@ -136,6 +137,20 @@ def test_options_have_a_section() -> None:
     options = [item.name for group in (FittingConfig, BridgingConfig) for item in fields(group)]
     names = {*DescriptorConfig().flat(), *options} - elsewhere
     assert {name for name in names if f"`{name}`" not in section("9.1")} == set()
+
+
+@pytest.mark.parametrize("case", ["neo", "s2"])
+def test_parameters_are_listed(case: str) -> None:
+    """The last two parts of each name, numbers aside."""
+    text = re.sub(
+        r"`([^`{]*)\{([^`}]*,[^`}]*)\}([^`]*)`",
+        lambda match: " ".join(f"`{match[1]}{part}{match[3]}`" for part in match[2].split(",")),
+        section("9.2"),
+    )
+    words = set(re.findall(r"\w+", text))
+    for name, _ in golden_potential(CASES[case][0]).named_parameters():
+        parts = [part for part in name.split(".") if not part.isdigit()]
+        assert set(parts[-2:]) <= words, name
 
 
 def test_published_numbers() -> None:
