@@ -96,5 +96,5 @@ bench: $(STAMP) ## measure speed and memory beside the built-in DPA4, under 20 m
 	$(RUN)/report.py
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) $(VENV31) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info examples/water/demo
+	rm -rf $(VENV) $(VENV31) .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info examples/water/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
