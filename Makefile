@@ -17,24 +17,37 @@ unexport PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-host31 sanitize compiled docs bench clean
+# Tests without `dp`, LAMMPS or training runs: equations, layers, options, files, data.
+QUICK := config so3 graph nn descriptor golden tools/data tools/plots tools/presets test_cli.py test_errors.py \
+	test_imports.py test_contract.py test_moved.py test_repository.py test_theory.py
+# What coverage is measured of, and by.
+CORE := config so3 graph ops nn descriptor fitting model checkpoint compiled
+COVERED := config so3 graph nn descriptor fitting model checkpoint golden ops physics compiled
+
+.PHONY: help venv demo quick test test-host31 sanitize compiled coverage docs generate wheel bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 venv: $(STAMP) ## create .venv and install the package with everything below (about 6 GB)
 
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 or newer found; give one with: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip
 	$(BIN)/python -m pip install -e '.[examples,lmp,dev]'
 	@touch $@
 
-demo: $(STAMP) ## train on water for a few minutes, test, freeze, run LAMMPS, draw two pictures
+demo: $(STAMP) ## train on water for a few minutes, test, freeze, run LAMMPS, draw two plots
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/water/demo.py
 
-test: $(STAMP) ## lint, format, types, tests
+quick: $(STAMP) ## lint, format, types and the fast tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m 'not slow' $(wildcard $(QUICK:%=tests/%))
+
+test: $(STAMP) ## lint, format, types, all tests, the documentation site and the wheel
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -44,7 +57,7 @@ test-host31: $(STAMP31) ## tests that need no built-in DPA4, with DeePMD-kit 3.1
 	PATH="$(abspath $(BIN31)):$$PATH" $(BIN31)/python -m pytest $(TESTS31:%=tests/%) \
 		$(if $(wildcard $(BIN)/python),--other-python=$(abspath $(BIN)/python))
 
-$(STAMP31): setup.cfg pyproject.toml
+$(STAMP31): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 or newer found; give one with: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN31)/python || $(PYTHON) -m venv $(VENV31)
 	$(BIN31)/python -m pip install --upgrade pip
@@ -57,9 +70,20 @@ sanitize: $(STAMP) ## tests of the native operators with checks of memory and ar
 compiled: $(STAMP) ## tests of a compiled file (.pt2), about 2 minutes, needs g++
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/freeze/compiled.py
 
-docs: $(STAMP) ## regenerate docs/parameters.md and docs/architecture.png
+coverage: $(STAMP) ## share of the core folders that the tests of equations, layers and operators run
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m 'not slow' $(wildcard $(COVERED:%=tests/%)) \
+		$(CORE:%=--cov=deepmd_dpa4/%) --cov-report=term --cov-report=html:build/coverage
+
+docs: $(STAMP) ## build the documentation site, build/site/index.html; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs . build/site
+
+generate: $(STAMP) ## regenerate docs/parameters.md, docs/architecture.png and the plot of the README
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/draw_architecture.py
+	$(BIN)/python benchmarks/report.py
+
+wheel: $(STAMP) ## build dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m build
 
 bench: RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks
 bench: $(STAMP) ## measure speed and memory beside the built-in DPA4, under 20 minutes on 2 cores
@@ -72,5 +96,5 @@ bench: $(STAMP) ## measure speed and memory beside the built-in DPA4, under 20 m
 	$(RUN)/report.py
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) $(VENV31) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info examples/water/demo
+	rm -rf $(VENV) $(VENV31) .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info examples/water/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """What did all benchmarks find?
 
-Turns the files of results into one page, ``README.md`` beside them, and into pictures: ``comparison_DEVICE.png`` and
-``scaling_DEVICE.png``. Files with a tag get a table but no place in the pictures.
+Turns the files of results into one page, ``README.md`` beside them, and into plots: ``comparison_DEVICE.png``,
+``scaling_DEVICE.png`` and, for the README of the project, ``speedup_DEVICE.png``. Files with a tag get a table but no
+place in the plots.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ from matplotlib.ticker import LogLocator, NullFormatter
 COMPARED = ("evaluation", "training_step", "dp_train", "freeze", "lammps_step")
 """Benchmarks whose rows are bars of the comparison."""
 ORDER = (*COMPARED, "ranks", "scaling", "shapes", "compiled", "operators", "tile_product")
+HEADLINE = {
+    "energy and forces": "Energy and forces",
+    "training step": "Training step",
+    "LAMMPS step, native": "LAMMPS step",
+}
+"""What users do, and the rows of the files that say how long it takes: those on water boxes."""
 COLORS = {OURS: "#2a6fb0", BUILTIN: "#b8b8b8"}
 HEAD = """# Results
 
@@ -55,8 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--results", type=Path, default=HERE / "results", help="folder of the files of results")
     folder = command.parse_args(arguments).results
     records = read(folder)
-    pictures = {device: draw(folder, device, records) for device in sorted({record.device for record in records})}
-    (folder / "README.md").write_text(page(records, pictures))
+    plots = {device: draw(folder, device, records) for device in sorted({record.device for record in records})}
+    (folder / "README.md").write_text(page(records, plots))
 
 
 def read(folder: Path) -> list[Record]:
@@ -65,11 +72,11 @@ def read(folder: Path) -> list[Record]:
     return sorted((Record(path) for path in paths), key=lambda record: record.order)
 
 
-def page(records: list[Record], pictures: dict[str, list[Path]]) -> str:
+def page(records: list[Record], plots: dict[str, list[Path]]) -> str:
     """The page."""
     parts = [HEAD]
-    for device, paths in pictures.items():
-        parts.append(f"## {'Processor' if device == 'cpu' else 'Graphics card'}\n")
+    for device, paths in plots.items():
+        parts.append(f"## {'Processor' if device == 'cpu' else 'GPU'}\n")
         parts += [f"![{path.stem.replace('_', ' ')}]({path.name})\n" for path in paths]
         parts += [section(record) for record in records if record.device == device]
     return "\n".join(parts)
@@ -161,12 +168,15 @@ def times(value: float | None) -> str:
 
 
 def draw(folder: Path, device: str, records: list[Record]) -> list[Path]:
-    """The pictures that there is something to show in."""
+    """The plots that there is something to show in."""
     plain = {record.script: record for record in records if record.device == device and not record.tag}
     bars = [row for script in COMPARED if script in plain for row in plain[script].rows if row["ratio"]]
     found = []
     if bars:
         found.append(save(draw_comparison(bars), folder / f"comparison_{device}.png"))
+    headline = [row for row in bars if row["quantity"] in HEADLINE and row["system"].endswith(" water atoms")]
+    if headline:
+        save(draw_speedup(headline), folder / f"speedup_{device}.png")
     if "scaling" in plain:
         found.append(save(draw_scaling(plain["scaling"].rows), folder / f"scaling_{device}.png"))
     return found
@@ -186,6 +196,23 @@ def draw_comparison(rows: list[dict[str, Any]]) -> Figure:
     axes.set(xlabel="time relative to built-in", xlim=(0, max(1.0, *(1 / row["ratio"] for row in rows)) + 0.4))
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_speedup(rows: list[dict[str, Any]]) -> Figure:
+    """How many times faster this package is, with both times beside the bars."""
+    figure, axes = plt.subplots(figsize=(7.5, 0.7 + 0.34 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        ours, theirs = (row["results"][side]["median_s"] for side in (OURS, BUILTIN))
+        axes.barh(place, row["ratio"], 0.7, color=COLORS[OURS])
+        axes.text(row["ratio"] + 0.15, place, f"{theirs:.2g} s \u2192 {ours:.2g} s", va="center", fontsize=8)
+    labels = [f"{HEADLINE[row['quantity']]}, {row['model'].capitalize()}, {row['atoms']:,} atoms" for row in rows]
+    axes.set_yticks(range(len(rows)), labels, fontsize=8)
+    fastest = max(row["ratio"] for row in rows)
+    axes.set(xlabel="times faster than the built-in DPA4 of DeePMD-kit", xlim=(0, 1.2 * fastest))
+    axes.axvline(1.0, color=COLORS[BUILTIN], linewidth=1)
+    axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -229,7 +256,7 @@ def points(axes: Axes, values: list[tuple[float, float]], label: str, style: dic
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a picture."""
+    """Write a plot."""
     figure.savefig(path, dpi=150)
     plt.close(figure)
     return path

@@ -1,7 +1,7 @@
 """DPA4, an SE(3)-equivariant interatomic potential, as a plugin for DeePMD-kit.
 
 Importing this package loads nothing heavy and changes nothing outside it. DeePMD-kit finds the model through the entry
-points declared in ``setup.cfg``; see :mod:`deepmd_dpa4.register`.
+points declared in ``pyproject.toml``; see :mod:`deepmd_dpa4.register`.
 
 For Python there are :class:`Evaluator` and :class:`Structure`.
 """

@@ -1,6 +1,6 @@
 """Draw ``architecture.png``: how positions become energies and forces, and which module does what.
 
-``make docs`` runs this.
+``make generate`` runs this.
 """
 
 from __future__ import annotations

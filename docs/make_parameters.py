@@ -1,6 +1,6 @@
 """Write ``parameters.md`` from the configuration classes, which also validate inputs.
 
-``make docs`` runs this.
+``make generate`` runs this.
 """
 
 from __future__ import annotations

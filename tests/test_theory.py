@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
-from deepmd_dpa4.presets.sizes import SIZES
+from deepmd_dpa4.tools.presets.sizes import SIZES
 from tests.golden.test_models import CASES
-from tests.host.commands import ROOT
+from tests.support.commands import ROOT
 from tests.support.models import golden_potential
 
 DOCS = ROOT / "docs"

@@ -1,1 +1,1 @@
-"""What surrounds a model: data sets, inputs, pictures, and the subcommands of ``dpa4``."""
+"""What surrounds a model: data sets, inputs, plots, and the subcommands of ``dpa4``."""

@@ -1,6 +1,5 @@
 """Native libraries are compiled once, found again, and failures are told and remembered."""
 
-import configparser
 import ctypes
 import stat
 import subprocess
@@ -13,6 +12,11 @@ from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
 from tests.support.commands import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="native kernels are for Linux")
 needs_compiler = pytest.mark.skipif(
@@ -37,11 +41,11 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_every_source_is_shipped_and_counts() -> None:
-    """``setup.cfg`` and the name of the library know these suffixes, in all subfolders."""
+    """``pyproject.toml`` and the name of the library know these suffixes, in all subfolders."""
     assert {path.suffix for path in builder.SOURCES.rglob("*") if path.is_file()} == {".cpp", ".h"}
-    shipped = configparser.ConfigParser()
-    shipped.read(ROOT / "setup.cfg")
-    assert shipped["options.package_data"]["deepmd_dpa4.ops.native"].split() == ["csrc/**/*.cpp", "csrc/**/*.h"]
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shipped = metadata["tool"]["setuptools"]["package-data"]["deepmd_dpa4.ops.native"]
+    assert shipped == ["csrc/**/*.cpp", "csrc/**/*.h"]
 
 
 @needs_compiler

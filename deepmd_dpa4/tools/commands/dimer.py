@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Evaluate and draw; the minimum and the name of the picture on stdout.
+    """Evaluate and draw; the minimum and the name of the plot on stdout.
 
     Raises
     ------

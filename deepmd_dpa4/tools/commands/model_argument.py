@@ -13,9 +13,9 @@ def add_model(parser: ArgumentParser) -> None:
 
 
 def add_output(parser: ArgumentParser, default: str) -> None:
-    """Declare the picture."""
+    """Declare the plot."""
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path(default), help="picture, .png or .svg; default %(default)s"
+        "-o", "--output", type=Path, default=Path(default), help="plot, .png or .svg; default %(default)s"
     )
 
 
@@ -36,7 +36,7 @@ def open_model(options: Namespace) -> Any:
     Raises
     ------
     DataError
-        As :func:`deepmd_dpa4.tools.plots.style.check_output`: a picture that cannot be written is refused first.
+        As :func:`deepmd_dpa4.tools.plots.style.check_output`: a plot that cannot be written is refused first.
     FileNotFoundError, ValueError
         As :class:`deepmd_dpa4.inference.evaluator.Evaluator`.
     """

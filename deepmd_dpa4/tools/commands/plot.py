@@ -14,14 +14,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("curves", metavar="LCURVE", nargs="+", type=Path, help="files lcurve.out")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("lcurve.png"), help="picture, .png or .svg; default %(default)s"
+        "-o", "--output", type=Path, default=Path("lcurve.png"), help="plot, .png or .svg; default %(default)s"
     )
     parser.add_argument("--log-steps", action="store_true", help="logarithmic axis of steps")
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
-    """Draw; the name of the picture on stdout.
+    """Draw; the name of the plot on stdout.
 
     Raises
     ------
