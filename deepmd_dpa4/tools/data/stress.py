@@ -25,7 +25,7 @@ class Convention:
     """Stress is positive under compression, or the virial is plus the derivative with respect to the strain."""
 
     def virial(self, stress: np.ndarray, volume: float) -> np.ndarray:
-        r"""Turn a stress (3, 3) into a virial: :math:`W = -V \sigma`, with :math:`\sigma` positive under tension."""
+        r"""Turn stress (3, 3) into virial in eV: :math:`W = -V \sigma`, with :math:`\sigma` positive under tension."""
         return (1 if self.flip else -1) * volume * UNITS[self.unit] * stress
 
     def __str__(self) -> str:
