@@ -7,8 +7,6 @@ raise: an exception would break DeePMD-kit for all models.
 import logging
 from typing import Any
 
-# first, because it loads DeePMD-kit in the order that half-imported modules need
-import deepmd_dpa4.host  # noqa: F401
 from deepmd_dpa4.switch import plugin_enabled
 
 log = logging.getLogger("deepmd.dpa4")
@@ -16,6 +14,11 @@ log = logging.getLogger("deepmd.dpa4")
 
 def load() -> None:
     """Do nothing: the entry point of the group ``deepmd.pt`` works on import."""
+
+
+# Before the rest, because it loads DeePMD-kit in the order that half-imported modules need; after `load`, because
+# DeePMD-kit asks for it while this module is half imported, if this is where DeePMD-kit is imported first.
+import deepmd_dpa4.host  # noqa: E402, F401
 
 
 def register_classes() -> None:
