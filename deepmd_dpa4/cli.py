@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> ArgumentParser:
-    """Parser of all subcommands."""
+    """Make the parser of all subcommands."""
     parser = ArgumentParser(prog="dpa4", description="Tools around the DPA4 models of deepmd-dpa4.")
     parser.add_argument("--version", action="version", version=f"deepmd-dpa4 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")

@@ -13,12 +13,15 @@ log = logging.getLogger("deepmd.dpa4")
 
 
 def load() -> None:
-    """Entry point of the group ``deepmd.pt``; the work is done on import."""
+    """Do nothing: the entry point of the group ``deepmd.pt`` works on import."""
 
 
 # Before the rest, because it loads DeePMD-kit in the order that half-imported modules need; after `load`, because
 # DeePMD-kit asks for it while this module is half imported, if this is where DeePMD-kit is imported first.
 import deepmd_dpa4.host  # noqa: E402, F401
+
+# Before the rest, because it loads DeePMD-kit in the order that half-imported modules need; after `load`, because
+# DeePMD-kit asks for it while this module is half imported, if this is where DeePMD-kit is imported first.
 
 
 def register_classes() -> None:
@@ -40,7 +43,7 @@ def register_classes() -> None:
 
 
 def rebind_model_building() -> None:
-    """``get_model`` compares type names before it asks the registry.
+    """Rebind the builders of models: ``get_model`` compares type names before it asks the registry.
 
     Replacing the two builders that it looks up in its module reaches every caller, whenever they imported it.
     """
@@ -55,7 +58,7 @@ def rebind_model_building() -> None:
 
 
 def rebind_freeze() -> None:
-    """``dp --pt freeze`` makes a ``.pt2`` of every model called dpa4, whatever suffix is asked for.
+    """Rebind ``freeze``, which makes a ``.pt2`` of every model called dpa4, whatever suffix is asked for.
 
     ``main`` looks ``freeze`` up in its module.
     """
@@ -67,10 +70,11 @@ def rebind_freeze() -> None:
 
 
 def rebind_training() -> None:
-    """A loss of type ``dens`` needs a head that only the built-in model has, and models are built before losses.
+    """Rebind the making of trainers, which builds models before losses.
 
-    The input of the training is also where checkpoints get the version of this package from. The trainer fails on
-    checkpoints without the state of an optimizer.
+    A loss of type ``dens`` needs a head that only the built-in model has. The input of the training is also where
+    checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
+    optimizer.
 
     ``train`` looks ``get_trainer`` up in its module; the complete input passes through it.
     """
@@ -96,9 +100,9 @@ def rebind_training() -> None:
 
 
 def rebind_low_rank() -> None:
-    """The trainer adds low-rank updates to models of the built-in class, by functions that know its layers only.
+    """Rebind low-rank updates, which the trainer adds to models of the built-in class only.
 
-    It looks all three names up in its module.
+    Its functions know the layers of that class alone. It looks all three names up in its module.
     """
     from deepmd.pt.train import training
 
@@ -114,10 +118,11 @@ def rebind_low_rank() -> None:
 
 
 def rebind_reading() -> None:
-    """A file that uses native kernels cannot be read before their library is loaded, which may have to be compiled.
+    """Rebind the reading of TorchScript, for files that use native kernels.
 
-    DeePMD-kit reads such files in many places, all of which call ``torch.jit.load``; loading the library here would
-    concern every process, whatever it runs.
+    They cannot be read before their library is loaded, which may have to be compiled. DeePMD-kit reads such files in
+    many places, all of which call ``torch.jit.load``; loading the library here would concern every process, whatever
+    it runs.
     """
     import torch
 
@@ -127,10 +132,10 @@ def rebind_reading() -> None:
 
 
 def rebind_inference() -> None:
-    """``DeepEval`` scripts a model before it loads the weights, and a scripted model does not check what it loads.
+    """Rebind ``DeepEval``, which scripts a model before it loads the weights.
 
-    DeePMD-kit 3.2 makes an exception for the name dpa4; ours is for all models with our classes. Elements without
-    training data are told where structures come in.
+    A scripted model does not check what it loads. DeePMD-kit 3.2 makes an exception for the name dpa4; ours is for all
+    models with our classes. Elements without training data are told where structures come in.
     """
     from deepmd.pt.infer.deep_eval import DeepEval
 
@@ -142,7 +147,7 @@ def rebind_inference() -> None:
 
 
 def register() -> None:
-    """Everything, in order."""
+    """Register and rebind everything, in order."""
     register_classes()
     rebind_model_building()
     rebind_freeze()

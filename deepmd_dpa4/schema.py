@@ -37,18 +37,18 @@ LOW_RANK_DOC = (
 
 
 def descriptor_arguments() -> list[Argument]:
-    """Options of the descriptor."""
+    """List the options of the descriptor."""
     groups = get_type_hints(DescriptorConfig).values()
     return [argument for group in groups for argument in arguments_of(group)]
 
 
 def fitting_arguments() -> list[Argument]:
-    """Options of the fitting net."""
+    """List the options of the fitting net."""
     return arguments_of(FittingConfig)
 
 
 def execution_arguments() -> list[Argument]:
-    """Options of the model itself."""
+    """List the options of the model itself."""
     low_rank = Argument(
         "lora", [dict, None], arguments_of(LowRankConfig), optional=True, default=None, doc=LOW_RANK_DOC
     )
@@ -56,7 +56,7 @@ def execution_arguments() -> list[Argument]:
 
 
 def arguments_of(group: type) -> list[Argument]:
-    """Arguments of one configuration class: name, types, default and text of each field."""
+    """Make the arguments of one configuration class: name, types, default and text of each field."""
     hints = get_type_hints(group)
     aliases = {new: old for old, new in ALIASES.items()}
     return [
@@ -73,7 +73,7 @@ def arguments_of(group: type) -> list[Argument]:
 
 
 def refused_arguments(options: Mapping[str, tuple[Any, ...]]) -> list[Argument]:
-    """Options that only the built-in DPA4 has: any value passes the input check.
+    """Declare options that only the built-in DPA4 has: any value passes the input check.
 
     The neutral value, which inputs written by DeePMD-kit 3.2 spell out, has no effect; building the model refuses
     others and says why.
@@ -107,7 +107,7 @@ def model_argument(name: str, fitting: str, alias: list[str] | None = None, refu
 
 
 def load() -> None:
-    """Entry point of the group ``deepmd.backend``; the work is done on import."""
+    """Do nothing: the entry point of the group ``deepmd.backend`` works on import."""
 
 
 def install() -> None:
@@ -134,7 +134,7 @@ def install() -> None:
 
 
 def check_shared_low_rank(data: dict[str, Any], multi_task: bool = False) -> None:
-    """In place of DeePMD-kit's check that no branch of a multi-task input has ``lora``: all have the same or none.
+    """Check that all branches have the same ``lora`` or none, in place of DeePMD-kit's check that none has it.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def check_shared_low_rank(data: dict[str, Any], multi_task: bool = False) -> Non
 
 
 def refusal(document: dict[str, Any], multi_task: bool = False) -> str | None:
-    """What DeePMD-kit has against an input, in one line; None if it takes it.
+    """Say what DeePMD-kit has against an input, in one line; None if it takes it.
 
     ``document`` is changed: defaults are filled in. In a multi-task input every branch spells what it shares.
     """

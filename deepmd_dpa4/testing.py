@@ -141,9 +141,10 @@ class PotentialLaws:
         first = int(cluster.coord[:, 0].argmax())
         outside, inside = (self.with_visitor(cluster, first, self.rcut + gap) for gap in (1e-5, -1e-5))
         (energy, forces, virial), found = self.predict(outside), self.predict(inside)
-        limit = 1e-5 * np.abs(forces).max()
-        assert abs(found[0] - energy) <= limit, f"the energy jumps by {found[0] - energy} eV"
-        jump = np.abs(found[1] - forces).max()
+        limit = max(1e-5, self.rounding) * np.abs(forces).max()
+        jump = abs(found[0] - energy)
+        assert jump <= max(limit, self.rounding * abs(energy)), f"the energy jumps by {jump} eV"
+        jump = float(np.abs(found[1] - forces).max())
         assert jump <= limit, f"a force jumps by {jump} eV/Angstrom"
         assert np.abs(found[2] - virial).max() <= limit * self.rcut
 

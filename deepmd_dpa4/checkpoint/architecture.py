@@ -46,6 +46,6 @@ def require_dpa4(checkpoint: Any) -> None:
 
 
 def freeze_command(path: Any, tensors: Iterable[str]) -> str:
-    """Command of DeePMD-kit that freezes a checkpoint of another architecture."""
+    """Name the command of DeePMD-kit that freezes a checkpoint of another architecture."""
     names = list(tensors)
     return f"{dp(names)} freeze -c {path} -o NAME{'.pt2' if is_exportable(names) else '.pth'}"

@@ -54,11 +54,11 @@ class Archive:
         raise FileError(f"{self.path} is a zip archive but none of torch")
 
     def find(self, name: str) -> str | None:
-        """Full name of an entry below the folder that torch puts everything into."""
+        """Return the full name of an entry below the folder that torch puts everything into."""
         return next((full for full in self.entries.namelist() if full.partition("/")[2] == name), None)
 
     def read(self, name: str) -> bytes:
-        """Contents of an entry below that folder.
+        """Return the contents of an entry below that folder.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Archive:
             raise FileError(f"{self.path} is damaged: {name}: {error}") from error
 
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON object, empty if there is no such entry; raises :class:`FileError` if it is something else."""
+        """Read a JSON object, empty if there is no such entry; raises :class:`FileError` if it is something else."""
         if self.find(name) is None:
             return {}
         try:

@@ -77,7 +77,7 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
 
 
 def is_bridged_composition(params: Mapping[str, Any]) -> bool:
-    """Whether a section is a sum of DPA4 and a short-range potential, another spelling of zone bridging."""
+    """Tell whether a section is a sum of DPA4 and a short-range potential, another spelling of zone bridging."""
     parts = [part for part in params.get("models") or [] if isinstance(part, dict)]
     return str(params.get("type")).lower() == "linear_ener" and any(
         part.get("type") == "inner_potential" for part in parts
@@ -85,7 +85,7 @@ def is_bridged_composition(params: Mapping[str, Any]) -> bool:
 
 
 def flattened(params: Mapping[str, Any]) -> Section:
-    """The same as one model with the option ``bridging_method``.
+    """Rewrite such a section as one model with the option ``bridging_method``.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def flattened(params: Mapping[str, Any]) -> Section:
 
 
 def shared_sections(sections: Mapping[str, Any]) -> Section:
-    """The section ``shared_dict`` of a multi-task input, with the names that both implementations know."""
+    """Rewrite the section ``shared_dict`` of a multi-task input, with the names that both implementations know."""
     result: Section = {}
     for name, section in sections.items():
         kind = str(section.get("type", "")).lower() if isinstance(section, dict) else ""

@@ -44,7 +44,7 @@ class Count:
 
 
 def is_parameter(name: str, ours: bool = False) -> bool:
-    """Whether a tensor of a checkpoint is trained; by its name, since a checkpoint does not tell.
+    """Tell whether a tensor of a checkpoint is trained; by its name, since a checkpoint does not tell.
 
     ``ours`` says that the model has no option but those of this package, whose parameters are all known.
     """
@@ -55,14 +55,14 @@ def is_parameter(name: str, ours: bool = False) -> bool:
 
 
 def count(sizes: Mapping[str, int]) -> Count:
-    """Sums over parameters, whose names and sizes are given."""
+    """Sum over parameters, whose names and sizes are given."""
     descriptor = sum(size for name, size in sizes.items() if ".descriptor." in name)
     fitting = sum(size for name, size in sizes.items() if "fitting_net." in name)
     return Count(sum(sizes.values()), descriptor, fitting)
 
 
 def unique(tensors: Mapping[str, Tensor], ours: bool) -> dict[str, Tensor]:
-    """Parameters by name, those that share memory once, by the first of their names; see :func:`is_parameter`."""
+    """Pick parameters by name, those that share memory by the first of their names; see :func:`is_parameter`."""
     seen: set[tuple[int, int]] = set()
     found = {}
     for name, value in tensors.items():

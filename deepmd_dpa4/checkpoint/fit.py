@@ -74,7 +74,7 @@ def fit(found: Iterable[str], expected: Iterable[str], descriptor: str) -> Fit:
 
 
 def is_parameter(name: str) -> bool:
-    """Whether a name in the descriptor is that of a parameter of some option."""
+    """Tell whether a name in the descriptor is that of a parameter of some option."""
     return is_factor(f".{name}") or _INDEX.sub(".#", name) in _parameter_kinds()
 
 
@@ -89,6 +89,6 @@ def _parameter_kinds() -> frozenset[str]:
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """Names in one line, the first of them if there are many."""
+    """Write names in one line, the first of them if there are many."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -44,7 +44,7 @@ class Layout:
 
 
 def layout(params: Mapping[str, Any], numbers: int, dtype: torch.dtype = torch.float32) -> Layout:
-    """Layout of the tensors of a ``model`` section.
+    """Lay out the tensors of a ``model`` section.
 
     Parameters
     ----------

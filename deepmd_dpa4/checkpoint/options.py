@@ -70,7 +70,7 @@ class ModelOptions:
 
 
 def is_dpa4(params: Mapping[str, Any]) -> bool:
-    """Whether a ``model`` section is one of DPA4, by its type."""
+    """Tell whether a ``model`` section is one of DPA4, by its type."""
     return str(params.get("type", "")).lower() in MODEL_NAMES
 
 
@@ -158,7 +158,7 @@ def _neutral(energy: bool) -> dict[str, Mapping[str, tuple[Any, ...]]]:
 
 
 def named(section: Any) -> Section:
-    """A section without its type, options by their present names."""
+    """Return a section without its type, options by their present names."""
     return {ALIASES.get(key, key): value for key, value in (section or {}).items() if key != "type"}
 
 

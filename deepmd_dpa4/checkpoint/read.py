@@ -55,7 +55,7 @@ class Checkpoint:
         return self.params["model_dict"] if self.multi_task else {SINGLE: self.params}
 
     def branch_tensors(self, branch: str) -> dict[str, Tensor]:
-        """Tensors of a branch by name, ``atomic_model.<...>``."""
+        """Return the tensors of a branch by name, ``atomic_model.<...>``."""
         start = f"model.{branch}."
         return {key[len(start) :]: value for key, value in self.tensors.items() if key.startswith(start)}
 
@@ -132,7 +132,7 @@ def _reason(error: Exception) -> str:
 
 
 def interpret(path: Path, content: Any) -> Checkpoint:
-    """What was loaded from a file, as a checkpoint; raises :class:`FileError` unless it has the form of one."""
+    """Take what was loaded from a file for a checkpoint; raises :class:`FileError` unless it has the form of one."""
     params = _params(path, content)
     state = content.get("model", content)
     extra = state[STATE]

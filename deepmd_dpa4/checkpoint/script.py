@@ -65,7 +65,7 @@ class Script:
 
 
 def read_script(archive: Archive) -> Script:
-    """Attributes of the module in a TorchScript file.
+    """Read the attributes of the module in a TorchScript file.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def read_script(archive: Archive) -> Script:
 
 
 def read_tensor(archive: Archive, tensor: StoredTensor) -> Tensor:
-    """Numbers of a contiguous tensor.
+    """Read the numbers of a contiguous tensor.
 
     Raises
     ------

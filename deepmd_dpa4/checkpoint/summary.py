@@ -67,7 +67,7 @@ def summarize(path: Path) -> Summary:
 
 
 def describe(checkpoint: Checkpoint) -> Summary:
-    """All of :func:`summarize` but what concerns the file."""
+    """Return all of :func:`summarize` but what concerns the file."""
     ours = {name: runs_here(params, checkpoint.branch_tensors(name)) for name, params in checkpoint.branches.items()}
     parameters = unique(checkpoint.tensors, all(ours.values()))
     branches = {}

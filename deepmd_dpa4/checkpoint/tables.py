@@ -19,12 +19,12 @@ _TABLE = re.compile(
 
 
 def is_table(key: str) -> bool:
-    """Whether a key names an index table, which follows from the options and need not be loaded."""
+    """Tell whether a key names an index table, which follows from the options and need not be loaded."""
     return _TABLE.search(key) is not None
 
 
 def index_tables(config: DescriptorConfig, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Index tables that the built-in DPA4 stores and this one does not need, by key in the descriptor.
+    """Make the index tables that the built-in DPA4 stores and this one does not need, by key in the descriptor.
 
     They are written so that the built-in DPA4 can load our checkpoints strictly. Its edge layout is
     m-major with all of -m before all of +m.
@@ -59,7 +59,7 @@ def index_tables(config: DescriptorConfig, dtype: torch.dtype) -> dict[str, Tens
 
 
 def m_major(lmax: int, mmax: int) -> list[tuple[int, int]]:
-    """The kept (l, m) with, for each m > 0, all degrees of -m before all of +m (theory 1.3)."""
+    """List the kept (l, m) with, for each m > 0, all degrees of -m before all of +m (theory 1.3)."""
     rows = [(l, 0) for l in range(lmax + 1)]
     for m in range(1, mmax + 1):
         rows += [(l, sign * m) for sign in (-1, 1) for l in range(m, lmax + 1)]

@@ -74,7 +74,7 @@ def weights_of(checkpoint: Checkpoint) -> Weights:
 
 
 def steps_needed(decay: float) -> int:
-    """Steps after which an average of this decay holds less than :data:`LARGEST_SHARE` of the start."""
+    """Count the steps after which an average of this decay holds less than :data:`LARGEST_SHARE` of the start."""
     steps, share = 0, 1.0
     while share > LARGEST_SHARE:
         steps, share = steps + 1, share * decay

@@ -88,7 +88,7 @@ class DPA4Calculator(Calculator):
                 self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation, conditions included."""
+        """List what has changed since the last calculation, conditions included."""
         changes = super().check_state(atoms, tol)
         now = conditions(atoms, self.evaluator)
         same = now.keys() == self._conditions.keys() and all(
@@ -98,7 +98,7 @@ class DPA4Calculator(Calculator):
 
 
 def structure_of(atoms: Atoms, evaluator: Evaluator) -> Structure:
-    """A structure with what the model of ``evaluator`` needs to know about ``atoms``.
+    """Make a structure with what the model of ``evaluator`` needs to know about ``atoms``.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def structure_of(atoms: Atoms, evaluator: Evaluator) -> Structure:
 
 
 def conditions(atoms: Atoms, evaluator: Evaluator) -> dict[str, np.ndarray]:
-    """Conditions in ``atoms.info`` that the model knows."""
+    """Read the conditions in ``atoms.info`` that the model knows."""
     info = atoms.info
     found = {name: info[name] for name in CONDITIONS if name in info and evaluator.widths[name] > 0}
     given = [name for name in ("charge", "spin") if name in info]

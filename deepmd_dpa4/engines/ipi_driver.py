@@ -55,7 +55,7 @@ class DPA4Driver(Dummy_driver):
         super().__init__(**kwargs)
 
     def compute(self, cell: Any, pos: Any) -> Any:
-        """Results of one structure, or of a list of structures.
+        """Compute the results of one structure, or of a list of structures.
 
         Parameters
         ----------

@@ -111,7 +111,7 @@ def say_weights(model: Path) -> None:
 
 
 def branch_types(model: str) -> dict[str, str]:
-    """Type of the model of each branch of a checkpoint; the name of the only one is empty."""
+    """Return the type of the model of each branch of a checkpoint; the name of the only one is empty."""
     params = read_params(Path(model))
     branches = params.get("model_dict") or {"": params}
     return {name: str(branch.get("type")) for name, branch in branches.items()}
@@ -159,7 +159,7 @@ def freeze_compiled(tester: Any, path: Path, model: str, head: str | None) -> No
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Path of a file that takes the place of ``path`` when the block ends without an exception, and else vanishes.
+    """Give the path of a file that replaces ``path`` when the block ends without an exception, and else vanishes.
 
     Raises
     ------

@@ -17,7 +17,7 @@ KERNELS = ("plain", "native")
 
 
 def describe(model: ModelDPA4, portable: bool) -> dict[str, Any]:
-    """Description of a file.
+    """Describe a file.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def structures(checkpoint: Checkpoint, branch: str) -> list[RandomStructure]:
 
 
 def precision(checkpoint: Checkpoint, branch: str) -> torch.dtype:
-    """Precision of the network of a branch."""
+    """Return the precision of the network of a branch."""
     return checkpoint.branch_tensors(branch)["atomic_model.descriptor.radial_basis.adam_freqs"].dtype
 
 
@@ -129,7 +129,7 @@ def predict(side: Side, inputs: list[RandomStructure]) -> Predictions:
 
 
 def packed(inputs: list[RandomStructure]) -> dict[str, np.ndarray]:
-    """Arrays of structures, each by its name and the number of the structure."""
+    """Pack structures into arrays, each by its name and the number of the structure."""
     return {
         f"{item.name}{index}": value
         for index, structure in enumerate(inputs)
@@ -148,7 +148,7 @@ def unpacked(arrays: dict[str, np.ndarray]) -> list[RandomStructure]:
 
 
 def differences(one: Predictions, other: Predictions) -> dict[str, float]:
-    """Largest difference of each quantity."""
+    """Find the largest difference of each quantity."""
     return {
         name: max(float(np.abs(a[name] - b[name]).max()) for a, b in zip(one, other, strict=True))
         for name in QUANTITIES

@@ -72,7 +72,7 @@ def displaced(structure: RandomStructure, length: float) -> RandomStructure:
 
 
 def neighbor_table(structure: RandomStructure, cutoff: float) -> Table:
-    """All neighbours within ``cutoff``, by distances to all periodic images."""
+    """Find all neighbours within ``cutoff``, by distances to all periodic images."""
     coord, atoms = structure.coord, len(structure.types)
     image, owner = coord[:0], np.arange(0)
     if structure.cell is not None:

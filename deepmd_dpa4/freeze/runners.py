@@ -31,7 +31,7 @@ Runner = Callable[[RandomStructure], Prediction]
 
 
 def script_runners(path: Path, rcut: float, modified: bool) -> dict[str, Runner]:
-    """Ways to evaluate a TorchScript file; with a data modifier, those that it does not act on."""
+    """Return the ways to evaluate a TorchScript file; with a data modifier, those that it does not act on."""
     model = torch.jit.load(str(path), map_location=DEVICE)
 
     def forward(structure: RandomStructure) -> Prediction:
@@ -63,7 +63,7 @@ def script_runners(path: Path, rcut: float, modified: bool) -> dict[str, Runner]
 
 
 def python_runner(path: Path) -> Runner:
-    """DeePMD-kit's Python interface to a file."""
+    """Open DeePMD-kit's Python interface to a file."""
     potential = DeepPot(str(path))
 
     def evaluate(structure: RandomStructure) -> Prediction:
@@ -74,7 +74,7 @@ def python_runner(path: Path) -> Runner:
 
 
 def evaluated(potential: DeepPot, structure: RandomStructure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy, forces and virial of one structure by an open file, eV and Angstrom."""
+    """Compute energy, forces and virial of one structure by an open file, eV and Angstrom."""
     coord = np.asfortranarray(structure.coord[None])
     cell = None if structure.cell is None else structure.cell.reshape(1, 9)
     values = {name: getattr(structure, name) for name in ("fparam", "aparam", "charge_spin")}
@@ -84,12 +84,12 @@ def evaluated(potential: DeepPot, structure: RandomStructure) -> tuple[np.ndarra
 
 
 def compiled_runners(path: Path, rcut: float) -> dict[str, Runner]:
-    """Ways to evaluate a compiled file, which holds two graphs: LAMMPS on one rank runs the one that Python runs."""
+    """Return the ways to evaluate a compiled file, which holds two graphs: one rank of LAMMPS runs that of Python."""
     return {"DeepPot": python_runner(path), "the graph for several ranks": ranks_runner(path, rcut)}
 
 
 def ranks_runner(path: Path, rcut: float) -> Runner:
-    """The graph for several ranks, of which there is one: it sends to itself."""
+    """Open the graph for several ranks, of which there is one: it sends to itself."""
     from torch._inductor import aoti_load_package
 
     with NamedTemporaryFile(suffix=".pt2") as file, zipfile.ZipFile(path) as archive:
@@ -131,36 +131,36 @@ def ranks_runner(path: Path, rcut: float) -> Runner:
 
 
 def outputs(found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Energy, forces and virial under DeePMD-kit's internal names."""
+    """Pick energy, forces and virial under DeePMD-kit's internal names."""
     return found["energy_redu"], found["energy_derv_r"], found["energy_derv_c_redu"]
 
 
 def whole_frame(structure: RandomStructure) -> tuple[Any, ...]:
-    """Arguments of ``forward``."""
+    """Make the arguments of ``forward``."""
     cell = None if structure.cell is None else tensor(structure.cell.reshape(1, 9))
     fparam, aparam, charge_spin = conditions_of(structure)
     return strided(structure.coord[None]), tensor(structure.types[None]), cell, fparam, aparam, False, charge_spin
 
 
 def conditions_of(structure: RandomStructure) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Frame and atomic parameters, charge and spin."""
+    """Return frame and atomic parameters, charge and spin."""
     values = (structure.fparam, structure.aparam, structure.charge_spin)
     fparam, aparam, charge_spin = (None if value is None else tensor(value[None]) for value in values)
     return fparam, aparam, charge_spin
 
 
 def tensor(values: np.ndarray) -> Tensor:
-    """On the device of the host."""
+    """Copy values to the device of DeePMD-kit."""
     return torch.tensor(values, device=DEVICE)
 
 
 def strided(values: np.ndarray) -> Tensor:
-    """The same as a view of a larger tensor, which is not contiguous, as a caller's slice would be."""
+    """Copy values as a view of a larger tensor, which is not contiguous, as a caller's slice would be."""
     return torch.stack([tensor(values), torch.full(values.shape, torch.nan, device=DEVICE)], dim=-1)[..., 0]
 
 
 def prediction(energy: Tensor, forces: Tensor, virial: Tensor) -> Prediction:
-    """Of one frame, whatever the shapes are."""
+    """Make a prediction of one frame, whatever the shapes are."""
     forces = forces.reshape(-1, 3)
     values = (energy.flatten() / forces.shape[0], forces, virial.flatten())
     return Prediction(*(value.detach().cpu().numpy() for value in values))

@@ -56,7 +56,7 @@ class Allowance:
         return max(fixed, MARGIN * self.answer * ROUNDING.get(self.dtype, 0.0) / STEP)
 
     def reason(self, unit: str) -> str:
-        """Where it comes from, for messages."""
+        """Say where the value comes from, for messages."""
         return (
             f"{self.value:.3g} are allowed: the largest is {self.largest:.3g}, and moving the atoms by {STEP:g} "
             f"Angstrom changes those of the checkpoint by {self.answer:.3g} {unit}"
@@ -116,7 +116,7 @@ def reference_of(model: ModelDPA4) -> Reference:
 
 
 def difference(one: Prediction, other: Prediction, quantity: str) -> float:
-    """Largest difference of a quantity."""
+    """Find the largest difference of a quantity."""
     return float(np.abs(getattr(one, quantity) - getattr(other, quantity)).max())
 
 

@@ -50,7 +50,7 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
         self.register_buffer("counted", counted.to(DEVICE), persistent=False)
 
     def compute_or_load_stat(self, sampled_func: Callable[[], list[dict[str, Any]]], *args: Any, **kwargs: Any) -> None:
-        """Statistics of the training data, whose types are checked before anything is fitted to them.
+        """Gather statistics of the training data, whose types are checked before anything is fitted to them.
 
         Raises
         ------

@@ -9,12 +9,12 @@ from deepmd_dpa4.type_names import BUILTIN, BUILTIN_FITTING, FITTING
 
 
 def available() -> bool:
-    """Whether this DeePMD-kit ships a DPA4."""
+    """Tell whether this DeePMD-kit has a built-in DPA4."""
     return BUILD_BUILTIN is not None
 
 
 def build(model_params: dict[str, Any]) -> Any:
-    """Model of the built-in DPA4.
+    """Build a model of the built-in DPA4.
 
     The built-in classes keep the names ``sezm`` and ``sezm_ener`` in the registries of DeePMD-kit, whoever owns
     ``dpa4``.

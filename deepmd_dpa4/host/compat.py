@@ -43,7 +43,7 @@ except ImportError:
     COMPILED_FILES = False
 
     def has_builtin_type(model_file: str) -> bool:
-        """Whether a checkpoint is of a type that DeePMD-kit freezes by rules of its own: here there is none."""
+        """Tell whether a checkpoint is of a type that DeePMD-kit freezes by rules of its own: here there is none."""
         return False
 
 
@@ -59,7 +59,7 @@ if "cap_neighbors" in inspect.signature(host_nlist.build_neighbor_list).paramete
     def every_neighbor(
         coord: Tensor, atype: Tensor, rcut: float, box: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pairwise search without a limit, for frozen models.
+        """Search pair by pair without a limit, for frozen models.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ else:
     def every_neighbor(
         coord: Tensor, atype: Tensor, rcut: float, box: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pairwise search without a limit, for frozen models; the host wants one, so the widest row is measured."""
+        """Search pair by pair without a limit, for frozen models; the host wants one, so the widest row is measured."""
         frames, atoms = atype.shape
         if box is not None:
             coord = host_nlist.normalize_coord(coord, box.view(frames, 3, 3))
@@ -112,7 +112,7 @@ if hasattr(DPAtomicModel, "set_eval_descriptor_hook"):
             predict_atomic_outputs_for_stat: Any
 
         def recording(self) -> bool:
-            """Whether ``dp eval-desc`` has asked to keep what the next predictions compute."""
+            """Tell whether ``dp eval-desc`` has asked to keep what the next predictions compute."""
             atomic = self.atomic_model
             return atomic.enable_eval_descriptor_hook or atomic.enable_eval_fitting_last_layer_hook
 
@@ -125,12 +125,12 @@ if hasattr(DPAtomicModel, "set_eval_descriptor_hook"):
 
         @torch.jit.export
         def get_dim_chg_spin(self) -> int:
-            """No charge and spin."""
+            """Return 0: no charge and spin."""
             return 0
 
         @torch.jit.export
         def get_default_chg_spin(self) -> Tensor | None:
-            """None."""
+            """Return None."""
             return None
 
         def change_out_bias(self, merged: Any, bias_adjust_mode: str = "change-by-statistic") -> None:
@@ -155,7 +155,7 @@ else:
         """DeePMD-kit 3.2 asks models themselves for embeddings and predictions: there is nothing to add."""
 
         def recording(self) -> bool:
-            """Never."""
+            """Answer no."""
             return False
 
         def record(self, embedding: dict[str, Tensor]) -> None:

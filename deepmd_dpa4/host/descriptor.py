@@ -78,7 +78,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         return [sel] if isinstance(sel, int) else list(sel)
 
     def set_excluded(self, pairs: list[list[int]]) -> None:
-        """Exclude pairs of types; symmetric."""
+        """Exclude pairs of types, in both orders."""
         table = torch.zeros([self.ntypes + 1, self.ntypes + 1], dtype=torch.bool)
         for a, b in pairs:
             table[a, b] = table[b, a] = True
@@ -95,7 +95,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         fparam: Tensor | None = None,
         charge_spin: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """Descriptor of the owned atoms from the neighbour table of the host, as standard models call it.
+        """Compute the descriptor of the owned atoms from the neighbour table of the host, as standard models call it.
 
         The host cuts its table at ``sel`` neighbours before it reaches this method, so a full row is refused: the
         row may have lost neighbours.
@@ -118,19 +118,19 @@ class DescriptorDPA4(BaseDescriptor, Network):
         return features.view(nlist.shape[0], nlist.shape[1], -1), None, None, None, None
 
     def has_native_precision(self) -> bool:
-        """Whether native kernels exist for the precision of the parameters."""
+        """Tell whether native kernels exist for the precision of the parameters."""
         return self.radial_basis.adam_freqs.dtype in (torch.float32, torch.float64)
 
     def get_rcut(self) -> float:
-        """Cutoff in Angstrom."""
+        """Return the cutoff in Angstrom."""
         return self.rcut
 
     def get_rcut_smth(self) -> float:
-        """The envelope starts at zero distance."""
+        """Return 0: the envelope starts at zero distance."""
         return 0.0
 
     def get_sel(self) -> list[int]:
-        """Neighbour capacity hint."""
+        """Return the neighbour capacity hint."""
         return self.sel
 
     def get_ntypes(self) -> int:
@@ -146,7 +146,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         return self.channels
 
     def mixed_types(self) -> bool:
-        """One neighbour table for all types."""
+        """Ask for one neighbour table for all types."""
         return True
 
     def has_message_passing(self) -> bool:
@@ -159,7 +159,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         return 0.0
 
     def get_dim_chg_spin(self) -> int:
-        """2 if the model is conditioned on charge and spin, else 0."""
+        """Return 2 if the model is conditioned on charge and spin, else 0."""
         return 2 if self.add_chg_spin_ebd else 0
 
     def has_chg_spin_ebd(self) -> bool:
@@ -199,13 +199,13 @@ class DescriptorDPA4(BaseDescriptor, Network):
         self.set_excluded([list(pair) for pair in map_pair_exclude_types(self.exclude_types, remap)])
 
     def set_stat_mean_and_stddev(self, mean: Any, stddev: Any) -> None:
-        """DPA4 keeps no input statistics."""
+        """Do nothing: DPA4 keeps no input statistics."""
 
     def get_stat_mean_and_stddev(self) -> tuple[Tensor, Tensor]:
         return self.mean, self.stddev
 
     def compute_input_stats(self, merged: Any, path: Any = None) -> None:
-        """DPA4 needs no input statistics."""
+        """Do nothing: DPA4 needs no input statistics."""
 
     @classmethod
     def update_sel(
@@ -221,7 +221,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         return section, smallest
 
     def serialize(self) -> dict[str, Any]:
-        """Options and weights as plain data."""
+        """Return options and weights as plain data."""
         return {
             "@class": "Descriptor",
             "type": "emfa",

@@ -19,7 +19,7 @@ TABLES = ("send_list", "send_proc", "recv_proc", "send_num", "recv_num", "commun
 
 
 def trace(function: Callable[..., Any], inputs: tuple[Any, ...]) -> torch.fx.GraphModule:
-    """Flat graph of a function and of the gradients inside it, with symbolic sizes."""
+    """Trace the flat graph of a function and of the gradients inside it, with symbolic sizes."""
     table = get_decompositions([torch.ops.aten.silu_backward.default])
     return make_fx(function, tracing_mode="symbolic", _allow_non_fake_inputs=True, decomposition_table=table)(*inputs)  # type: ignore[arg-type]
 
@@ -28,15 +28,15 @@ class ExportMethods:
     """What the exporter asks for; mixed into the model."""
 
     def export_lower_input_kind(self) -> str:
-        """Edges are handed over as vectors."""
+        """Ask for edges as vectors."""
         return "edge_vec"
 
     def supports_edge_parallel(self) -> bool:
-        """There is a graph for several ranks, which exchanges features of ghosts."""
+        """Offer a graph for several ranks, which exchanges features of ghosts."""
         return True
 
     def forward_common_lower_exportable(self, *inputs: Any) -> torch.fx.GraphModule:
-        """Graph of ``forward_common_lower``."""
+        """Trace the graph of ``forward_common_lower``."""
 
         def lower(
             coord: Tensor,
@@ -56,7 +56,7 @@ class ExportMethods:
         return trace(lower, inputs)
 
     def forward_common_lower_exportable_with_comm(self, *inputs: Any) -> torch.fx.GraphModule:
-        """Graph of one rank among several: owned atoms and ghosts, whose features come from their owners.
+        """Trace the graph of one rank among several: owned atoms and ghosts, whose features come from their owners.
 
         Inputs are those of ``forward_common_lower`` with the types of all atoms after those of the owned ones and
         edges between all atoms, then the communication tables in the order of :data:`TABLES`.

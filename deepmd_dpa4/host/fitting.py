@@ -71,7 +71,7 @@ class FittingDPA4(EnergyFitting, Fitting):
         aparam: Tensor | None = None,
         return_atomic_feature: bool = False,
     ) -> dict[str, Tensor]:
-        """Energies (frames, nloc, 1) from descriptors (frames, nloc, C), as standard models call it."""
+        """Compute energies (frames, nloc, 1) from descriptors (frames, nloc, C), as standard models call it."""
         frames, nloc = atype.shape
         per_atom: Tensor | None = None
         if fparam is not None:
@@ -98,7 +98,7 @@ class FittingDPA4(EnergyFitting, Fitting):
         return self.default_fparam_tensor
 
     def get_sel_type(self) -> list[int]:
-        """All types: an empty list."""
+        """Return an empty list: all types."""
         empty: list[int] = []
         return empty
 
@@ -106,10 +106,10 @@ class FittingDPA4(EnergyFitting, Fitting):
         return self.type_map
 
     def set_return_middle_output(self, return_middle_output: bool = True) -> None:
-        """The last hidden features are always at hand; DeePMD-kit 3.1 calls this before it asks for them."""
+        """Do nothing: the last hidden features, for which DeePMD-kit 3.1 asks next, are always at hand."""
 
     def reinit_exclude(self, exclude_types: list[int] | None = None) -> None:
-        """Types without energy are the atomic model's business."""
+        """Do nothing: types without energy are the atomic model's business."""
 
     def set_case_embd(self, case_idx: int) -> None:
         """Become the network of one task of a multi-task training."""
@@ -119,14 +119,14 @@ class FittingDPA4(EnergyFitting, Fitting):
         self.case_embd[case_idx] = 1.0
 
     def change_type_map(self, type_map: list[str], model_with_new_type_stat: Any = None) -> None:
-        """The network does not know types; only the table of biases follows."""
+        """Reorder the table of biases; the network does not know types."""
         remap, _ = get_index_between_two_maps(self.type_map, type_map)
         stacked = torch.cat([self.bias_atom_e, self.bias_atom_e.new_zeros([len(type_map), 1])])
         self.bias_atom_e = stacked[np.array(remap)]
         self.type_map, self.ntypes = list(type_map), len(type_map)
 
     def serialize(self) -> dict[str, Any]:
-        """Options and weights as plain data."""
+        """Return options and weights as plain data."""
         options = {key: getattr(self.config, key) for key in self.config.__dataclass_fields__}
         return {
             "@class": "Fitting",

@@ -88,7 +88,7 @@ def holds_ours(checkpoint: Path) -> bool:
 
 
 def mentions_ours(section: Any) -> bool:
-    """Whether a ``model`` section, or a model or descriptor inside it, is of one of our types."""
+    """Tell whether a ``model`` section, or a model or descriptor inside it, is of one of our types."""
     if isinstance(section, dict):
         return section.get("type") in (*SHARED_NAMES, NEUTRAL) or any(map(mentions_ours, section.values()))
     return isinstance(section, list) and any(map(mentions_ours, section))

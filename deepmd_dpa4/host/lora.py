@@ -78,7 +78,7 @@ def _continues(plan: LowRankPlan, own: dict[str, Tensor]) -> bool:
 
 
 def applying(host_apply: Callable[..., None], ours: type) -> Callable[..., None]:
-    """The trainer's request for updates, which says rank and alpha again, for models of either implementation."""
+    """Answer the trainer's request for updates, which says rank and alpha again, for both implementations."""
 
     def apply(model: Any, **options: Any) -> None:
         if isinstance(model, ours):
@@ -90,7 +90,7 @@ def applying(host_apply: Callable[..., None], ours: type) -> Callable[..., None]
 
 
 def merging(host_merge: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-    """The trainer's request for a state without updates, for models of either implementation."""
+    """Answer the trainer's request for a state without updates, for models of either implementation."""
 
     def merge(module: nn.Module, state_dict: dict[str, Tensor] | None = None, **options: Any) -> dict[str, Tensor]:
         if not is_adapted(module):

@@ -51,7 +51,7 @@ def resolve_loss(config: dict[str, Any]) -> None:
 
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """``model`` section of each of our models, one for each task, and the type of its loss."""
+    """Yield the ``model`` section of each of our models, one for each task, and the type of its loss."""
     model = config["model"]
     losses = config.get("loss_dict") or {"": config.get("loss", {})}
     for name, section in model.get("model_dict", {"": model}).items():

@@ -16,7 +16,7 @@ log = logging.getLogger("deepmd.dpa4")
 
 @contextmanager
 def resumable(checkpoint: str | None) -> Iterator[str | None]:
-    """Path of a checkpoint in a form that DeePMD-kit's trainer reads.
+    """Give the path of a checkpoint in a form that DeePMD-kit's trainer reads.
 
     The trainer fails on files that hold weights under ``model`` and no ``optimizer``, as released models and averaged
     weights do; it takes the bare weights, with a fresh optimizer.

@@ -11,7 +11,7 @@ from deepmd_dpa4.graph.neighbors import check_geometry
 
 
 def frames(data: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Folder, positions (atoms, 3), types (atoms,) and cell (3, 3) or None of every frame of a DeePMD-kit system."""
+    """Yield folder, positions (atoms, 3), types (atoms,) and cell (3, 3) or None of all frames of a system."""
     for system in data.data_systems:
         for directory in system.dirs:
             arrays = system._load_set(directory)
@@ -24,7 +24,7 @@ def frames(data: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray 
 
 
 def measure_neighbors(data: Any, rcut: float) -> tuple[float, int]:
-    """Smallest distance (Angstrom) and largest number of neighbours within ``rcut`` over all frames.
+    """Find the smallest distance (Angstrom) and largest number of neighbours within ``rcut`` over all frames.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def measure_neighbors(data: Any, rcut: float) -> tuple[float, int]:
 
 
 def bias_table(elements: list[str], before: list[float], after: list[float]) -> str:
-    """Energy that each element carries by itself before and after a fit, eV per atom, one line each."""
+    """Tabulate the energy that each element carries by itself before and after a fit, eV per atom, one line each."""
     lines = [f"  {'element':<8} {'before, eV':>14} {'after, eV':>14} {'change, eV':>14}"]
     lines += [
         f"  {element:<8} {old:14.6f} {new:14.6f} {new - old:+14.6f}"

@@ -48,7 +48,7 @@ MESSAGE = "%s had no training data with %s: what it predicts for structures that
 
 
 def untrained_of(name: str, potential: Any) -> Untrained:
-    """Elements without training data of an open file.
+    """Find the elements without training data of an open file.
 
     Parameters
     ----------

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from deepmd_dpa4.checkpoint.summary import summarize
-from tests.host.test_lammps import COLUMNS, DYNAMICS, assert_matches, orthogonal, run_lammps
 from tests.support import inputs
 from tests.support.commands import BIN, call
+from tests.support.lammps import COLUMNS, DYNAMICS, assert_matches, orthogonal, run_lammps
 from tests.support.predict import SINGLE, assert_same, difference, predict
 from tests.support.runs import Data, Run, train
 

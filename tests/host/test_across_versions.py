@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.test_lammps import COLUMNS, DYNAMICS, orthogonal, run_lammps
 from tests.support.commands import BIN, ROOT, call, environment
+from tests.support.lammps import COLUMNS, DYNAMICS, orthogonal, run_lammps
 from tests.support.predict import SINGLE, Prediction, assert_same, difference, predict
 from tests.support.runs import Data, Run
 from tests.support.toy import TYPES, Frames

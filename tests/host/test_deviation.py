@@ -9,8 +9,8 @@ from deepmd.pt.infer import inference
 
 from deepmd_dpa4.freeze.freeze import save_script
 from deepmd_dpa4.ops.native.load import load
-from tests.host.test_lammps import Box, orthogonal, write_box
 from tests.support.commands import BIN, dp, lammps
+from tests.support.lammps import Box, orthogonal, write_box
 from tests.support.runs import Run
 from tests.support.scenes import repeated
 from tests.support.toy import Frames, write_system

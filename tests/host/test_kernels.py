@@ -17,10 +17,10 @@ from deepmd_dpa4.host import kernels, loading
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.load import load
-from tests.host.test_lammps import COLUMNS, DYNAMICS, Output, orthogonal, run_lammps
 from tests.support import inputs
 from tests.support.backends import is_native
 from tests.support.commands import BIN, call, dp, environment
+from tests.support.lammps import COLUMNS, DYNAMICS, Output, orthogonal, run_lammps
 from tests.support.official import needs_official
 from tests.support.predict import SINGLE, assert_same, difference, predict
 from tests.support.runs import Data, Run, train

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from deepmd_dpa4.host.builtin import available
-from tests.host.test_lammps import assert_matches, orthogonal, run_lammps
 from tests.support import inputs
 from tests.support.commands import dp
+from tests.support.lammps import assert_matches, orthogonal, run_lammps
 from tests.support.predict import assert_same, predict
 from tests.support.runs import Data, train
 

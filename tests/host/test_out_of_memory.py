@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from deepmd_dpa4.ops.native.load import load
-from tests.host.test_lammps import orthogonal, write_box
 from tests.support.commands import BIN, call, environment
+from tests.support.lammps import orthogonal, write_box
 from tests.support.runs import Run
 
 SCRIPT = """

@@ -14,10 +14,10 @@ from deepmd_dpa4.freeze.freeze import save_script
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.model.potential import PotentialMethods
 from deepmd_dpa4.ops.native.load import load
-from tests.host.test_lammps import orthogonal, write_box
 from tests.support import inputs
 from tests.support.backends import set_native
 from tests.support.commands import BIN, lammps
+from tests.support.lammps import orthogonal, write_box
 from tests.support.official import needs_charge_spin
 from tests.support.runs import Run
 from tests.support.scenes import SCENES, STRESS, Outcome, Scene, repeated, run_scenes, session

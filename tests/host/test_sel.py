@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from deepmd_dpa4.host.build import build_model
-from tests.host.test_lammps import assert_matches, run_lammps, triclinic
 from tests.support import inputs
 from tests.support.commands import dp
+from tests.support.lammps import assert_matches, run_lammps, triclinic
 from tests.support.predict import assert_same, deep_pot, predict
 from tests.support.runs import Data, Run, train
 

@@ -12,10 +12,10 @@ import torch
 
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.inference.evaluator import Evaluator
-from tests.host.test_lammps import triclinic, write_box
 from tests.inference.test_evaluator import structures
 from tests.support import inputs
 from tests.support.commands import dp, errors, lammps
+from tests.support.lammps import triclinic, write_box
 from tests.support.predict import SINGLE, assert_same, deep_pot, difference, predict
 from tests.support.runs import Data, Run
 

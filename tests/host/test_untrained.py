@@ -13,9 +13,9 @@ from deepmd_dpa4.freeze.freeze import freeze
 from deepmd_dpa4.freeze.verify import reference_of
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Structure
-from tests.host.test_lammps import triclinic, write_box
 from tests.support import inputs
 from tests.support.commands import lammps
+from tests.support.lammps import triclinic, write_box
 from tests.support.predict import deep_pot
 from tests.support.runs import Data, Run, train
 

@@ -32,6 +32,15 @@ class TestDPA4(PotentialLaws):
         return float(energy), forces, virial
 
 
+class TestSinglePrecision(TestDPA4):
+    rounding, accuracy, step = 1e-4, 1e-2, 5e-3
+
+    @classmethod
+    def setup_class(cls) -> None:
+        options = NANO | {"rcut": cls.rcut, "edge_norm": False, "precision": "float32"}
+        cls.model = active_potential(options, dtype=torch.float32)
+
+
 class TestSeE2A(PotentialLaws):
     """A smooth descriptor without messages, with random weights."""
 

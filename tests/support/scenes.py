@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.host.test_lammps import Box, orthogonal, triclinic, write_box
 from tests.support.commands import lammps
+from tests.support.lammps import Box, orthogonal, triclinic, write_box
 
 THERMO = ("pe", "pxx", "pyy", "pzz", "pxy", "pxz", "pyz", "etotal")
 STRESS = tuple(f"c_stress[{k}]" for k in range(1, 10))

@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Convert; progress on stderr, what came out of it on stdout.
+    """Convert data, with progress on stderr and what came out of it on stdout.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def run(options: Namespace) -> None:
 
 
 def conversion(options: Namespace) -> Any:
-    """Options of the command line as settings.
+    """Turn the options of the command line into settings.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def add_limits(parser: ArgumentParser) -> Any:
 
 
 def limits(options: Namespace) -> Limits:
-    """Thresholds of the command line.
+    """Read the thresholds of the command line.
 
     Raises
     ------

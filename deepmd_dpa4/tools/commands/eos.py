@@ -49,7 +49,7 @@ def run(options: Namespace) -> None:
 
 
 def read_structure(path: Path) -> Any:
-    """Last frame of a file.
+    """Read the last frame of a file.
 
     Raises
     ------

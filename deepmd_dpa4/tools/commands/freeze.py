@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Freeze; what was written is told in the log, on stderr.
+    """Freeze a checkpoint; what was written is told in the log, on stderr.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def run(options: Namespace) -> None:
 
 
 def newest(path: Path) -> Path:
-    """A checkpoint, or in a folder the one that its file ``checkpoint`` names."""
+    """Find a checkpoint, in a folder the one that its file ``checkpoint`` names."""
     if path.is_dir():
         if not (path / "checkpoint").is_file():
             raise FileNotFoundError(f"`checkpoint` is {path} but this folder holds no training: no file `checkpoint`")

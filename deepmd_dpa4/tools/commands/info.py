@@ -48,7 +48,7 @@ def run(options: Namespace) -> None:
 
 
 def show(lines: list[Row]) -> None:
-    """A table on a terminal, if ``rich`` is installed, and aligned text elsewhere."""
+    """Print a table on a terminal, if ``rich`` is installed, and aligned text elsewhere."""
     if sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -70,7 +70,7 @@ def show(lines: list[Row]) -> None:
 
 
 def rows(summary: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
-    """Labels and values, in the order in which they are read."""
+    """List labels and values, in the order in which they are read."""
     yield "file", f"{summary['file']}, {summary['kind']}, {summary['bytes'] / 1e6:.1f} MB"
     written = [f"{name} {version}" for name, version in summary["versions"].items() if version]
     yield "written by", ", ".join(written) or "unknown versions"

@@ -74,7 +74,7 @@ def add_parser(commands: Any) -> None:
 
 
 def steps_text() -> str:
-    """Default numbers of steps, for the help."""
+    """List the default numbers of steps, for the help."""
     return ", ".join(f"{steps:,} ({task})" for task, steps in STEPS.items())
 
 
@@ -124,14 +124,14 @@ def check_output(path: Path, force: bool) -> None:
 
 
 def steps(given: int | None, task: str) -> int:
-    """Number of steps."""
+    """Read a number of steps."""
     if given is not None and given < 1:
         raise ValueError(f"`--steps` is {given} but must be positive")
     return STEPS[task] if given is None else given
 
 
 def batch_size(text: str) -> int | str:
-    """A number of frames, or a rule of DeePMD-kit that makes batches of about N atoms."""
+    """Read a number of frames, or a rule of DeePMD-kit that makes batches of about N atoms."""
     if re.fullmatch(r"[1-9]\d*", text):
         return int(text)
     if not re.fullmatch(r"auto|(auto|max|filter):[1-9]\d*", text):
@@ -140,7 +140,7 @@ def batch_size(text: str) -> int | str:
 
 
 def make_input(task: str, plan: Plan, branches: dict[str, Branch]) -> Section:
-    """Input of the task; without data it names a place where they would be."""
+    """Make the input of the task; without data it names a place where they would be."""
     if task == "multitask":
         if len(branches) < 2:
             raise ValueError(
@@ -152,7 +152,7 @@ def make_input(task: str, plan: Plan, branches: dict[str, Branch]) -> Section:
 
 
 def changed(document: Section, texts: Sequence[str]) -> Section:
-    """The input with the options of ``--set``, checked."""
+    """Apply the options of ``--set`` to an input and check it."""
     from deepmd_dpa4.tools.presets.check import check
 
     for text in texts:
@@ -167,7 +167,7 @@ def changed(document: Section, texts: Sequence[str]) -> Section:
 
 
 def headline(options: Namespace, plan: Plan, branches: int) -> str:
-    """What the input is."""
+    """Say what the input is."""
     changes = any(Override.parse(text).changes_network() for text in options.set)
     count = f"{plan.size.parameters(len(plan.type_map), branches):,} parameters"
     parts = [

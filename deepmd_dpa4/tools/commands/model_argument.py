@@ -31,7 +31,7 @@ def add_charge_spin(parser: ArgumentParser) -> None:
 
 
 def open_model(options: Namespace) -> Any:
-    """The model of the command line.
+    """Open the model of the command line.
 
     Raises
     ------

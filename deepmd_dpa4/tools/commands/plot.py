@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Draw; the name of the plot on stdout.
+    """Draw, and print the name of the plot.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Become the program.
+    """Replace this process by the program.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def run(options: Namespace) -> None:
 
 
 def environment(given: dict[str, str]) -> dict[str, str]:
-    """Variables for the program; those that are given stay."""
+    """Set the variables for the program; those that are given stay."""
     result = {**ALLOCATOR, **given}
     announce(result)
     return result

@@ -55,11 +55,11 @@ class Inspector:
     seen: Seen = field(default_factory=Seen)
 
     def problems(self, frame: Frame) -> list[Problem]:
-        """Everything that is wrong with a frame."""
+        """List everything that is wrong with a frame."""
         return list(broken(frame)) or [*self.suspicious(frame)]
 
     def suspicious(self, frame: Frame) -> Iterator[Problem]:
-        """Problems of frames whose values can be computed with."""
+        """Yield the problems of frames whose values can be computed with."""
         if frame.energy is None:
             yield Problem(Kind.NO_ENERGY)
         if frame.force is None:
@@ -82,7 +82,7 @@ class Inspector:
 
 
 def broken(frame: Frame) -> Iterator[Problem]:
-    """Reasons why a frame cannot be trained on."""
+    """Yield the reasons why a frame cannot be trained on."""
     if not frame.symbols:
         yield Problem(Kind.NO_ATOMS)
     if frame.energy is None and frame.force is None:
@@ -97,7 +97,7 @@ def broken(frame: Frame) -> Iterator[Problem]:
 
 
 def pairs_within(frame: Frame, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs closer than ``cutoff`` (Angstrom), each once: first atom, second atom, distance."""
+    """Find pairs closer than ``cutoff`` (Angstrom), each once: first atom, second atom, distance."""
     search = NeighborList(cutoff=cutoff, full_list=False)
     periodic = frame.cell is not None
     box = frame.cell if periodic else np.zeros((3, 3))

@@ -110,7 +110,7 @@ def convert(
 
 
 def is_kept(problems: list[Problem], drop_bad: bool) -> bool:
-    """Whether a frame with these problems is written."""
+    """Tell whether a frame with these problems is written."""
     return not any(problem.kind.fatal or (drop_bad and problem.kind.bad) for problem in problems)
 
 

@@ -11,7 +11,7 @@ RESOLUTION = 1e-5
 
 
 def fingerprint(frame: Frame) -> int:
-    """64-bit hash of cell, elements and positions; atoms of one element in the order of the file, elements sorted."""
+    """Hash to 64 bits: cell, elements and positions; atoms of one element in the order of the file, elements sorted."""
     order = np.argsort(np.array(frame.symbols), kind="stable")
     cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
     # adding zero turns -0.0 into 0.0
@@ -35,7 +35,7 @@ class Seen:
         self.recent: set[int] = set()
 
     def add(self, value: int) -> bool:
-        """Whether the value was there already; it is afterwards."""
+        """Add a value, and tell whether it was there already."""
         if value in self.recent or any(self.holds(run, value) for run in self.runs):
             return True
         self.recent.add(value)
@@ -45,7 +45,7 @@ class Seen:
 
     @staticmethod
     def holds(run: np.ndarray, value: int) -> bool:
-        """Binary search."""
+        """Tell whether a sorted array holds a value."""
         place = int(np.searchsorted(run, np.uint64(value)))
         return place < len(run) and int(run[place]) == value
 

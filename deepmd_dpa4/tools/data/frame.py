@@ -67,10 +67,10 @@ class Frame:
 
 
 def by_element(symbols: set[str]) -> list[str]:
-    """Symbols by atomic number; names that are no elements follow in alphabetic order."""
+    """Sort symbols by atomic number; names that are no elements follow in alphabetic order."""
     return sorted(symbols, key=lambda symbol: (NUMBERS.get(symbol, len(NUMBERS)), symbol))
 
 
 def formula(composition: tuple[tuple[str, int], ...]) -> str:
-    """Such as ``H2O1``: every number is written."""
+    """Write a formula such as ``H2O1``, with every number."""
     return "".join(f"{symbol}{count}" for symbol, count in composition)

@@ -24,7 +24,7 @@ SAME_ENERGY = 1e-6
 
 
 def usual_names(label: str) -> list[str]:
-    """Names in small letters under which files have a label: alone, or with a source before or after it."""
+    """List names in small letters under which files have a label: alone, or with a source before or after it."""
     bases = BASES[label]
     with_source = [name for base in bases for s in SOURCES for name in (f"{s}_{base}", f"{base}_{s}", f"{s}{base}")]
     return [*bases, *with_source]
@@ -54,7 +54,7 @@ class Labels:
     """Frames whose stress means nothing."""
 
     def frame(self, record: Record) -> Frame:
-        """The labelled frame.
+        """Make the labelled frame.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class Labels:
         )
 
     def find(self, record: Record, label: str) -> np.ndarray | None:
-        """Value of a label; ``None`` if the frame lacks it."""
+        """Find the value of a label; ``None`` if the frame lacks it."""
         named = getattr(self.keys, label)
         if named is not None:
             if named not in record.values:
@@ -97,7 +97,7 @@ class Labels:
         return found[name]
 
     def candidates(self, record: Record, label: str) -> dict[str, np.ndarray]:
-        """Values under usual names and with a fitting shape, the most usual name first."""
+        """List values under usual names and with a fitting shape, the most usual name first."""
         order = {name: rank for rank, name in enumerate(usual_names(label))}
         names = sorted((name for name in record.values if bare(name) in order), key=lambda name: order[bare(name)])
         found = {}
@@ -108,7 +108,7 @@ class Labels:
         return found
 
     def virial(self, record: Record, cell: np.ndarray | None) -> np.ndarray | None:
-        """Virial in eV, from either of the two; if both are there they have to agree."""
+        """Find the virial in eV, from either of the two; if both are there they have to agree."""
         only = [name for name in ("virial", "stress") if getattr(self.keys, name) is not None]
         wanted = only if len(only) == 1 else ("virial", "stress")
         virial = self.find(record, "virial") if "virial" in wanted else None
@@ -145,12 +145,12 @@ class Labels:
 
 
 def bare(name: str) -> str:
-    """A name as it is compared with the usual ones."""
+    """Reduce a name to what is compared with the usual ones."""
     return name.removeprefix("info:").lower().replace("-", "_")
 
 
 def shaped(record: Record, label: str, name: str) -> np.ndarray:
-    """A value as an array of the shape of its label.
+    """Bring a value into the shape of its label.
 
     Raises
     ------
@@ -175,10 +175,10 @@ def shaped(record: Record, label: str, name: str) -> np.ndarray:
 
 
 def same(value: np.ndarray, reference: np.ndarray) -> bool:
-    """Whether two files' values are one."""
+    """Tell whether two files' values are one."""
     return bool(np.allclose(value, reference, rtol=1e-9, atol=SAME_ENERGY, equal_nan=True))
 
 
 def shown(value: Any) -> str:
-    """Short form for a message."""
+    """Shorten a value for a message."""
     return f"{float(value):.6f} eV" if value.ndim == 0 else f"array of shape {value.shape}"

@@ -36,7 +36,7 @@ class Set:
 
 
 def systems(paths: Iterable[Path]) -> list[Path]:
-    """Folders with a ``type.raw``, at or below the given ones, in alphabetic order.
+    """Find the folders with a ``type.raw``, at or below the given ones, in alphabetic order.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def systems(paths: Iterable[Path]) -> list[Path]:
 
 
 def sets(system: Path) -> Iterator[Set]:
-    """Sets of one system folder.
+    """Read the sets of one system folder.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def sets(system: Path) -> Iterator[Set]:
 
 
 def type_names(system: Path, types: np.ndarray) -> tuple[str, ...]:
-    """Names in ``type_map.raw``; ``Type_0`` and so on without it."""
+    """Read the names in ``type_map.raw``; ``Type_0`` and so on without it."""
     path = system / "type_map.raw"
     if not path.exists():
         return tuple(f"Type_{index}" for index in range(int(types.max()) + 1))
@@ -83,7 +83,7 @@ def type_names(system: Path, types: np.ndarray) -> tuple[str, ...]:
 
 
 def one_set(folder: Path, types: np.ndarray, names: tuple[str, ...], periodic: bool) -> Set:
-    """One set, with the shapes of its files checked."""
+    """Read one set, with the shapes of its files checked."""
     atoms = len(types)
     coord = load(folder, "coord", (atoms, 3))
     if coord is None:
@@ -111,7 +111,7 @@ def one_set(folder: Path, types: np.ndarray, names: tuple[str, ...], periodic: b
 
 
 def load(folder: Path, name: str, shape: tuple[int, ...], frames: int | None = None) -> np.ndarray | None:
-    """A file as (frames, *shape), mapped into memory; ``None`` if it does not exist. A size of -1 may be anything."""
+    """Map a file into memory as (frames, *shape); ``None`` if it does not exist. A size of -1 may be anything."""
     path = folder / f"{name}.npy"
     if not path.exists():
         return None
@@ -129,7 +129,7 @@ def load(folder: Path, name: str, shape: tuple[int, ...], frames: int | None = N
 
 
 def frame_of(part: Set, index: int) -> Frame:
-    """A frame of a set, without the atoms of negative type."""
+    """Make a frame of a set, without the atoms of negative type."""
     there = part.types[index] >= 0
     names = np.array(part.type_map)
     return Frame(
@@ -144,12 +144,12 @@ def frame_of(part: Set, index: int) -> Frame:
 
 
 def frames_of(part: Set) -> Iterator[Frame]:
-    """The frames of a set."""
+    """Yield the frames of a set."""
     return (frame_of(part, index) for index in range(len(part)))
 
 
 def frames_at(paths: Iterable[Path]) -> Iterator[Frame]:
-    """Frames of all systems at or below the paths."""
+    """Yield the frames of all systems at or below the paths."""
     for system in systems(paths):
         for part in sets(system):
             yield from frames_of(part)

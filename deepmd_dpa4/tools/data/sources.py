@@ -35,7 +35,7 @@ DEEPMD = ("deepmd/npy", "deepmd/npy/mixed")
 
 
 def format_of(path: Path, name: str | None = None) -> str:
-    """Format of a file.
+    """Tell the format of a file.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def format_of(path: Path, name: str | None = None) -> str:
 
 
 def formats() -> list[str]:
-    """Names that ``--format`` takes; without dpdata only ours."""
+    """List the names that ``--format`` takes; without dpdata only ours."""
     ours = {EXTXYZ, *ASE_FORMATS, *DATABASES, *DEEPMD}
     try:
         from dpdata.format import Format
@@ -78,7 +78,7 @@ def formats() -> list[str]:
 
 
 def records(path: Path, form: str) -> Iterator[Record]:
-    """Frames of a file in its order, one at a time except for formats that dpdata reads.
+    """Yield the frames of a file in its order, one at a time except for formats that dpdata reads.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def records(path: Path, form: str) -> Iterator[Record]:
 
 
 def read_extxyz(path: Path) -> Iterator[Record]:
-    """Frames of extended XYZ, parsed by ASE one by one: for a whole file it first lists where all frames begin."""
+    """Read frames of extended XYZ, parsed by ASE one by one: for a whole file it first lists where all frames begin."""
     require("ase", "data", f"reading {path}")
     from ase.io.extxyz import read_xyz
 
@@ -118,7 +118,7 @@ def read_extxyz(path: Path) -> Iterator[Record]:
 
 
 def xyz_texts(path: Path) -> Iterator[str]:
-    """Lines of each frame; blank lines between frames are passed over.
+    """Yield the lines of each frame; blank lines between frames are passed over.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def xyz_texts(path: Path) -> Iterator[str]:
 
 
 def read_ase(path: Path, ase_format: str) -> Iterator[Record]:
-    """Frames of a file that ASE reads."""
+    """Read the frames of a file that ASE reads."""
     require("ase", "data", f"reading {path}")
     from ase.io import iread
 
@@ -153,7 +153,7 @@ def read_ase(path: Path, ase_format: str) -> Iterator[Record]:
 
 
 def read_database(path: Path, kind: str) -> Iterator[Record]:
-    """Rows of an ASE database; the index of a frame is the ``id`` of its row."""
+    """Read the rows of an ASE database; the index of a frame is the ``id`` of its row."""
     require("ase", "data", f"reading {path}")
     from ase.db import connect
 
@@ -172,7 +172,7 @@ def read_database(path: Path, kind: str) -> Iterator[Record]:
 
 
 def sqlite_rows(database: Any) -> Iterator[Any]:
-    """All rows by ``id``, some at a time: one selection of all would hold them in memory."""
+    """Yield all rows by ``id``, some at a time: one selection of all would hold them in memory."""
     last = 0
     while some := list(database.select(f"id>{last}", limit=ROWS)):
         yield from some
@@ -182,7 +182,7 @@ def sqlite_rows(database: Any) -> Iterator[Any]:
 def from_atoms(
     place: Place, atoms: Any, extra: dict[str, Any] | None = None, energy_of_forces: str | None = None
 ) -> Record:
-    """Record of an ``ase.Atoms``: results of its calculator, then its information and arrays.
+    """Make the record of an ``ase.Atoms``: results of its calculator, then its information and arrays.
 
     A name that two of them give with different values is kept as ``info:NAME`` for the second. Results are taken as
     they are: ``Atoms.get_forces`` would hide forces on fixed atoms.
@@ -203,7 +203,7 @@ def from_atoms(
 
 
 def read_deepmd(path: Path) -> Iterator[Record]:
-    """Frames of DeePMD npy folders of either layout, at or below ``path``."""
+    """Read the frames of DeePMD npy folders of either layout, at or below ``path``."""
     from deepmd_dpa4.tools.data.reader import frames_of, sets, systems
 
     for system in systems([path]):
@@ -223,7 +223,7 @@ def read_deepmd(path: Path) -> Iterator[Record]:
 
 
 def read_dpdata(path: Path, form: str) -> Iterator[Record]:
-    """Frames of a file in the order of dpdata, which holds all of it in memory and chooses the labels."""
+    """Read the frames of a file in the order of dpdata, which holds all of it in memory and chooses the labels."""
     require("dpdata", "data", f"reading {path}")
     import dpdata
     from dpdata.format import Format
@@ -244,12 +244,12 @@ def read_dpdata(path: Path, form: str) -> Iterator[Record]:
 
 
 def one_system(dpdata: Any, path: Path, form: str, labeled: bool) -> Any:
-    """A file that holds frames of one system."""
+    """Load a file that holds frames of one system."""
     return (dpdata.LabeledSystem if labeled else dpdata.System)(str(path), fmt=form)
 
 
 def with_labels_if_any(load: Callable[[bool], Any]) -> Any:
-    """What ``load`` returns with labels, or without where the format cannot hold any."""
+    """Return what ``load`` gives with labels, or without where the format cannot hold any."""
     try:
         return load(True)
     except NotImplementedError:
@@ -257,7 +257,7 @@ def with_labels_if_any(load: Callable[[bool], Any]) -> Any:
 
 
 def from_dpdata(place: Place, data: dict[str, Any], frame: int) -> Record:
-    """One frame of the data of a dpdata system."""
+    """Make one frame of the data of a dpdata system."""
     names = np.array(data["atom_names"])
     labels = {name: data[key][frame] for name, key in LABELS_OF_DPDATA.items() if key in data}
     return Record(

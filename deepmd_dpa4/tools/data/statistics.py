@@ -78,7 +78,7 @@ class Statistics:
             self.columns[name].append(value)
 
     def row(self, frame: Frame) -> dict[str, float]:
-        """Numbers of a frame: eV/atom, eV/Angstrom, GPa, Angstrom^3/atom, 1, Angstrom."""
+        """Compute the numbers of a frame: eV/atom, eV/Angstrom, GPa, Angstrom^3/atom, 1, Angstrom."""
         atoms, nan = len(frame.symbols), float("nan")
         row = dict.fromkeys(COLUMNS, nan) | {"atoms": atoms, "distance": self.distances(frame)}
         if frame.energy is not None:
@@ -94,7 +94,7 @@ class Statistics:
         return row
 
     def distances(self, frame: Frame) -> float:
-        """Shortest distance in a frame, NaN if none is within the cutoff; that of each pair of elements is noted."""
+        """Find the shortest distance in a frame, NaN beyond the cutoff, and note that of each pair of elements."""
         first, second, distance = pairs_within(frame, self.cutoff)
         names = sorted(set(frame.symbols))
         kinds = np.array([names.index(symbol) for symbol in frame.symbols])
@@ -107,18 +107,18 @@ class Statistics:
         return float(distance.min()) if len(distance) else float("nan")
 
     def column(self, name: str) -> np.ndarray:
-        """A column as an array."""
+        """Return a column as an array."""
         return np.frombuffer(self.columns[name], dtype=np.float64) if self.columns[name] else np.zeros(0)
 
     def where(self, row: int) -> Place:
-        """The frame of a row."""
+        """Find the frame of a row."""
         return Place(self.places[self.place[row]], self.index[row])
 
 
 def gather(
     paths: Sequence[Path], limits: Limits, cutoff: float, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Statistics:
-    """Statistics of all data at or below the paths.
+    """Gather statistics of all data at or below the paths.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class ElementEnergies:
 
 
 def fit_elements(statistics: Statistics) -> ElementEnergies:
-    """Least squares over all frames with an energy."""
+    """Fit by least squares over all frames with an energy."""
     elements = by_element(set(statistics.elements))
     energy, composition = statistics.column("energy"), np.array(statistics.composition, dtype=np.int64)
     fractions = np.zeros((len(statistics.compositions), len(elements)))
@@ -191,7 +191,7 @@ class Outlier:
 
 
 def outliers(quantity: str, values: np.ndarray, statistics: Statistics, threshold: float) -> list[Outlier]:
-    """Frames further than ``threshold`` robust standard deviations from the median, the furthest first.
+    """Find the frames further than ``threshold`` robust standard deviations from the median, the furthest first.
 
     The robust standard deviation is 1.4826 times the median absolute deviation, which is the standard deviation of
     normally distributed values and does not see outliers.

@@ -25,7 +25,7 @@ class Convention:
     """Stress is positive under compression, or the virial is plus the derivative with respect to the strain."""
 
     def virial(self, stress: np.ndarray, volume: float) -> np.ndarray:
-        r"""Virial in eV of a stress (3, 3): :math:`W = -V \sigma`, with :math:`\sigma` positive under tension."""
+        r"""Turn stress (3, 3) into virial in eV: :math:`W = -V \sigma`, with :math:`\sigma` positive under tension."""
         return (1 if self.flip else -1) * volume * UNITS[self.unit] * stress
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class Convention:
 
 
 def matrix(values: np.ndarray) -> np.ndarray:
-    """(3, 3) of nine values, of a matrix, or of six in the order xx, yy, zz, yz, xz, xy.
+    """Make a (3, 3) of nine values, of a matrix, or of six in the order xx, yy, zz, yz, xz, xy.
 
     Raises
     ------
@@ -50,13 +50,13 @@ def matrix(values: np.ndarray) -> np.ndarray:
 
 
 def agree(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two matrices are the same up to rounding in the file."""
+    """Tell whether two matrices are the same up to rounding in the file."""
     scale = max(float(np.abs(one).max()), float(np.abs(other).max()))
     return float(np.abs(one - other).max()) <= TOLERANCE * scale + 1e-6
 
 
 def explain(virial: np.ndarray, stress: np.ndarray, volume: float) -> Convention | None:
-    """The convention under which a stress is the virial of the same frame, if there is one."""
+    """Find the convention under which a stress is the virial of the same frame, if there is one."""
     for unit, flip in product(UNITS, (False, True)):
         convention = Convention(unit=unit, flip=flip)
         if agree(virial, convention.virial(stress, volume)):
@@ -125,7 +125,7 @@ class StressAudit:
             self.trends.setdefault(composition, Trend()).add(float(np.log(volume)), stress)
 
     def complaints(self) -> Iterator[str]:
-        """What looks wrong so far; nothing while there are too few frames."""
+        """List what looks wrong so far; nothing while there are too few frames."""
         if self.frames >= self.ENOUGH and 2 * self.large > self.frames:
             yield (
                 f"{self.large} of {self.frames} frames have a mean stress beyond {self.LARGEST:g} eV/A^3 (480 GPa); it "

@@ -31,7 +31,7 @@ class Summary:
     """Robust standard deviations from which a frame is an outlier."""
 
     def quantities(self) -> dict[str, np.ndarray]:
-        """Numbers for each frame, by name and unit."""
+        """Return the numbers for each frame, by name and unit."""
         column = self.statistics.column
         return {
             "atoms": column("atoms"),
@@ -44,7 +44,7 @@ class Summary:
         }
 
     def outliers(self) -> list[Outlier]:
-        """Frames that stand out in a quantity; forces are compared by their logarithm."""
+        """List the frames that stand out in a quantity; forces are compared by their logarithm."""
         values = self.quantities()
         force = values.pop("largest force component (eV/Å)")
         del values["atoms"], values["energy (eV/atom)"]
@@ -56,12 +56,12 @@ class Summary:
         return sorted(found, key=lambda item: -item.score)
 
     def tables(self) -> Iterator[Table]:
-        """All tables that have a row."""
+        """List all tables that have a row."""
         tables = (self.overview(), self.elements(), self.spread(), self.distances(), self.problems(), self.far())
         return (table for table in tables if table.rows)
 
     def overview(self) -> Table:
-        """Sizes, and what is missing."""
+        """Tabulate sizes, and what is missing."""
         statistics = self.statistics
         rows = [
             ("frames", str(statistics.frames)),
@@ -73,13 +73,13 @@ class Summary:
         return Table("Data", ("", ""), rows)
 
     def elements(self) -> Table:
-        """Atoms and fitted energy of each element."""
+        """Tabulate atoms and fitted energy of each element."""
         counts, energies = self.statistics.elements, self.energies.energies
         rows = [(name, str(counts[name]), f"{energies[name]:.4f}") for name in by_element(set(counts))]
         return Table("Elements", ("element", "atoms", "fitted energy (eV)"), rows)
 
     def spread(self) -> Table:
-        """Range of each quantity over the frames."""
+        """Tabulate the range of each quantity over the frames."""
         rows = []
         for name, values in self.quantities().items():
             known = values[np.isfinite(values)]
@@ -89,13 +89,13 @@ class Summary:
         return Table("Frames", ("quantity", "frames", "smallest", "1 %", "median", "99 %", "largest"), rows)
 
     def distances(self) -> Table:
-        """Shortest distance of each pair of elements."""
+        """Tabulate the shortest distance of each pair of elements."""
         found = sorted(self.statistics.nearest.items(), key=lambda item: item[1][0])
         rows = [("-".join(pair), f"{distance:.4f}", str(place)) for pair, (distance, place) in found]
         return Table(f"Shortest distances below {self.statistics.cutoff:g} Å", ("pair", "distance (Å)", "in"), rows)
 
     def problems(self) -> Table:
-        """Kinds of problems, with the first frame of each."""
+        """Tabulate kinds of problems, with the first frame of each."""
         rows = []
         for kind, count in self.statistics.problems.most_common():
             place, detail = self.statistics.examples[kind]
@@ -103,7 +103,7 @@ class Summary:
         return Table("Problems", ("problem", "frames", "first"), rows)
 
     def far(self) -> Table:
-        """The furthest outliers."""
+        """Tabulate the furthest outliers."""
         found = self.outliers()
         rows = [(item.quantity, f"{item.value:.6g}", f"{item.score:.1f}", str(item.place)) for item in found]
         title = f"Outliers: {len(found)} values beyond {self.threshold:g} robust standard deviations from the median"

@@ -86,7 +86,7 @@ class Writer:
             self.flush()
 
     def check_types(self, frame: Frame) -> None:
-        """Know all elements of the frame, or refuse it."""
+        """Check that the types include all elements of the frame."""
         for symbol in frame.symbols:
             if symbol not in self.types:
                 if self.layout.type_map is not None:
@@ -95,7 +95,7 @@ class Writer:
                 self.types.append(symbol)
 
     def folder(self, frame: Frame) -> Folder:
-        """Where the frame belongs: every file of a folder has a row for each frame in it."""
+        """Find where the frame belongs: every file of a folder has a row for each frame in it."""
         base = str(len(frame.symbols)) if self.layout.mixed else formula(frame.composition)
         name = "-".join([base, *variant(frame)])
         if name not in self.folders:
@@ -105,7 +105,7 @@ class Writer:
         return self.folders[name]
 
     def row(self, frame: Frame, folder: Folder) -> dict[str, np.ndarray]:
-        """What the files get for a frame."""
+        """Collect what the files get for a frame."""
         if self.layout.mixed:
             order = np.arange(len(frame.symbols))
             types = {"real_atom_types": np.array([self.types.index(s) for s in frame.symbols], dtype=np.int32)}
@@ -161,7 +161,7 @@ class Writer:
 
 
 def variant(frame: Frame) -> list[str]:
-    """What sets frames of the same atoms apart: no cell, no label where others have it."""
+    """Name what sets frames of the same atoms apart: no cell, no label where others have it."""
     absent = [] if frame.cell is not None else ["nopbc"]
     labels = {"energy": frame.energy, "force": frame.force}
     if frame.cell is not None:

@@ -67,7 +67,7 @@ def model_curve(
     distance: np.ndarray,
     charge_spin: Sequence[float] | None = None,
 ) -> PairCurve:
-    """Curve of a model.
+    """Compute the curve of a model.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def model_curve(
 
 
 def zbl_curve(pair: tuple[str, str], distance: np.ndarray) -> PairCurve | None:
-    """Curve of the ZBL repulsion; ``None`` if a type is not named after an element."""
+    """Compute the curve of the ZBL repulsion; ``None`` if a type is not named after an element."""
     try:
         zbl = ZBL(list(dict.fromkeys(pair)), rcut=float("inf"))
     except ConfigError:
@@ -119,7 +119,7 @@ def zbl_curve(pair: tuple[str, str], distance: np.ndarray) -> PairCurve | None:
 
 
 def clamp_zone(evaluator: Evaluator) -> tuple[float, float] | None:
-    """Distances between which the network goes over to a frozen distance; ``None`` without zone bridging."""
+    """Return the distances between which the network goes over to a frozen distance; ``None`` without zone bridging."""
     section: dict[str, Any] = evaluator.potential.get_model_def_script()
     if str(section.get("bridging_method", "none")).lower() == "none":
         return None
@@ -131,7 +131,7 @@ def clamp_zone(evaluator: Evaluator) -> tuple[float, float] | None:
 
 
 def draw(curve: PairCurve, zbl: PairCurve | None, zone: tuple[float, float] | None, rcut: float, output: Path) -> None:
-    """Energy and force; linear within 1 eV and 1 eV/Angstrom of zero, logarithmic beyond."""
+    """Draw energy and force, linear within 1 eV and 1 eV/Angstrom of zero, logarithmic beyond."""
     from matplotlib.ticker import SymmetricalLogLocator
 
     with picture(output, columns=2) as ((left, right),):

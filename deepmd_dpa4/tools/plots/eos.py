@@ -33,7 +33,7 @@ class EnergyVolume:
     """E0, B0, B0' and V0 of the Birch-Murnaghan curve, eV and Angstrom."""
 
     def fitted(self, volume: np.ndarray) -> np.ndarray:
-        """The curve at other volumes, eV."""
+        """Evaluate the curve at other volumes, eV."""
         from ase.eos import birchmurnaghan
 
         return birchmurnaghan(volume, *self.parameters)
@@ -97,7 +97,7 @@ def energy_volume(
 
 
 def draw(curve: EnergyVolume, name: str, output: Path) -> None:
-    """Points and fit, relative to the lowest energy."""
+    """Draw points and fit, relative to the lowest energy."""
     fine = np.linspace(curve.volume[0], curve.volume[-1], 300)
     with picture(output) as ((axes,),):
         axes.plot(fine, 1000 * (curve.fitted(fine) - curve.e0), color=COLOURS[1])

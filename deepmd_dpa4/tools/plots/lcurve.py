@@ -37,7 +37,7 @@ class Curve:
 
 
 def read(path: Path) -> list[Curve]:
-    """Curves of a file, without columns that are not a number throughout.
+    """Read the curves of a file, without columns that are not a number throughout.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def read(path: Path) -> list[Curve]:
 
 
 def is_row(words: list[str], columns: int) -> bool:
-    """Whether a line is a full row of numbers."""
+    """Tell whether a line is a full row of numbers."""
     try:
         return len([float(word) for word in words]) == columns
     except ValueError:
@@ -75,7 +75,7 @@ def is_row(words: list[str], columns: int) -> bool:
 
 
 def curve(name: str, steps: np.ndarray, values: np.ndarray) -> Curve:
-    """What a column is, from its name."""
+    """Tell from its name what a column is."""
     if name == "lr":
         return Curve("learning rate", "", False, steps, values)
     match = COLUMN.fullmatch(name)
@@ -87,7 +87,7 @@ def curve(name: str, steps: np.ndarray, values: np.ndarray) -> Curve:
 
 
 def draw(paths: Sequence[Path], output: Path, log_steps: bool = False) -> None:
-    """One panel for each quantity: thick lines for validation, thin ones for training batches.
+    """Draw one panel for each quantity: thick lines for validation, thin ones for training batches.
 
     Parameters
     ----------
@@ -124,12 +124,12 @@ def draw(paths: Sequence[Path], output: Path, log_steps: bool = False) -> None:
 
 
 def single(curves: list[Curve]) -> bool:
-    """Whether a file is of a training of one task."""
+    """Tell whether a file is of a training of one task."""
     return all(not curve.branch for curve in curves)
 
 
 def panel_order(label: str) -> tuple[int, str]:
-    """Energy, force, virial, others, the loss, the learning rate."""
+    """Sort panels: energy, force, virial, others, the loss, the learning rate."""
     first = ("energy", "force", "virial")
     last = ("root", "learning")
     word = label.split()[0]
@@ -139,14 +139,14 @@ def panel_order(label: str) -> tuple[int, str]:
 
 
 def name_of(file: str, item: Curve, files: int) -> str:
-    """Entry of the legend."""
+    """Name the entry of the legend."""
     part = "" if item.label == "learning rate" else "validation" if item.validation else "training"
     words = [file if files > 1 else "", item.branch, part]
     return ", ".join(word for word in words if word)
 
 
 def draw_curve(axes: object, item: Curve, name: str, place: int | None) -> None:
-    """A line; ``place`` picks the colour, black for what belongs to all branches."""
+    """Draw a line; ``place`` picks the colour, black for what belongs to all branches."""
     colour = "black" if place is None else COLOURS[place % len(COLOURS)]
     style = {"linewidth": 1.8} if item.validation or item.label == "learning rate" else {"linewidth": 0.8, "alpha": 0.6}
     # a warm-up starts at a rate of zero

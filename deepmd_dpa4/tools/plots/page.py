@@ -31,14 +31,14 @@ def write(summary: Summary, title: str, path: Path) -> None:
 
 
 def as_html(table: Table) -> str:
-    """A table in HTML."""
+    """Write a table in HTML."""
     header = "".join(f"<th>{escape(word)}</th>" for word in table.header)
     rows = "".join(f"<tr>{''.join(f'<td>{escape(word)}</td>' for word in row)}</tr>\n" for row in table.rows)
     return f"<h2>{escape(table.title)}</h2>\n<table><tr>{header}</tr>\n{rows}</table>"
 
 
 def histograms(summary: Summary) -> str:
-    """Histograms of everything as an address that holds the picture."""
+    """Draw histograms of everything as an address that holds the picture."""
     quantities = {name: values[np.isfinite(values)] for name, values in summary.quantities().items()}
     panels = [partial(draw_elements, summary=summary)]
     panels += [partial(draw_values, name=name, values=values) for name, values in quantities.items() if len(values)]
@@ -57,7 +57,7 @@ def histograms(summary: Summary) -> str:
 
 
 def draw_elements(axes: Any, summary: Summary) -> None:
-    """Atoms of each element, the most frequent first."""
+    """Draw the atoms of each element, the most frequent first."""
     names, counts = zip(*summary.statistics.elements.most_common(40))
     axes.bar(names, counts, color=COLOURS[2])
     axes.set(ylabel="atoms", xlabel="element", yscale="log" if max(counts) > 100 * min(counts) else "linear")
@@ -66,7 +66,7 @@ def draw_elements(axes: Any, summary: Summary) -> None:
 
 
 def draw_values(axes: Any, name: str, values: np.ndarray) -> None:
-    """Histogram of a number for each frame; wide ranges of positive numbers on a logarithmic axis."""
+    """Draw a histogram of a number for each frame; wide ranges of positive numbers on a logarithmic axis."""
     wide = values.min() > 0 and values.max() > 100 * values.min()
     bins = np.geomspace(values.min(), values.max(), 61) if wide else 60
     axes.hist(values, bins=bins, color=COLOURS[0])
@@ -74,7 +74,7 @@ def draw_values(axes: Any, name: str, values: np.ndarray) -> None:
 
 
 def draw_forces(axes: Any, counts: np.ndarray) -> None:
-    """All force components."""
+    """Draw all force components."""
     filled = np.flatnonzero(counts)
     axes.stairs(counts, FORCE_BINS, fill=True, color=COLOURS[1])
     axes.set(xlabel="absolute force component (eV/Å)", ylabel="components", xscale="log", yscale="log")

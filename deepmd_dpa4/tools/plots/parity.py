@@ -108,7 +108,7 @@ def compare(
 
 
 def batches(parts: Sequence[Set], chosen: set[int], evaluator: Evaluator) -> Iterator[list[tuple[Frame, Structure]]]:
-    """Chosen frames, numbered through all sets, a few thousand atoms at a time."""
+    """Yield the chosen frames, numbered through all sets, a few thousand atoms at a time."""
     batch: list[tuple[Frame, Structure]] = []
     atoms = number = 0
     for part in parts:
@@ -126,7 +126,7 @@ def batches(parts: Sequence[Set], chosen: set[int], evaluator: Evaluator) -> Ite
 
 
 def structure(part: Set, index: int, frame: Frame, evaluator: Evaluator) -> Structure:
-    """A frame as the model takes it, with the conditions that it asks for."""
+    """Make a structure of a frame as the model takes it, with the conditions that it asks for."""
     there = part.types[index] >= 0
     conditions = {name: part.conditions[name][index] for name in part.conditions if evaluator.widths[name]}
     if "aparam" in conditions:
@@ -135,7 +135,7 @@ def structure(part: Set, index: int, frame: Frame, evaluator: Evaluator) -> Stru
 
 
 def draw(comparisons: Sequence[Comparison], output: Path) -> None:
-    """One panel for each quantity, its errors in the legend."""
+    """Draw one panel for each quantity, its errors in the legend."""
     with picture(output, len(comparisons), size=(4.4, 4.2)) as grid:
         for axes, quantity, colour in zip(grid.flat, comparisons, COLOURS):
             labels, predictions = quantity.pairs

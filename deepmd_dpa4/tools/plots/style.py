@@ -36,7 +36,7 @@ def check_output(path: Path) -> None:
 
 @contextmanager
 def picture(path: Path, columns: int = 1, rows: int = 1, size: tuple[float, float] = (4.6, 3.6)) -> Iterator[Any]:
-    """Axes (rows, columns) to draw on, written to ``path`` afterwards; ``size`` of each in inches."""
+    """Give axes (rows, columns) to draw on, written to ``path`` afterwards; ``size`` of each in inches."""
     from cycler import cycler
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def picture(path: Path, columns: int = 1, rows: int = 1, size: tuple[float, floa
 
 
 def points_or_density(axes: Any, x: np.ndarray, y: np.ndarray, colour: str) -> None:
-    """Few points as points, many as the logarithm of their density."""
+    """Draw few points as points, many as the logarithm of their density."""
     if len(x) <= MOST_POINTS:
         axes.scatter(x, y, s=9, color=colour, alpha=0.6, linewidths=0)
         return
@@ -68,7 +68,7 @@ def points_or_density(axes: Any, x: np.ndarray, y: np.ndarray, colour: str) -> N
 
 
 def equal_limits(axes: Any, *values: np.ndarray) -> None:
-    """Same range on both axes, with a diagonal."""
+    """Set the same range on both axes, with a diagonal."""
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     margin = 0.04 * (high - low) or 1e-3
     limits = (low - margin, high + margin)
@@ -77,7 +77,7 @@ def equal_limits(axes: Any, *values: np.ndarray) -> None:
 
 
 def labels_of(paths: Sequence[Path]) -> list[str]:
-    """Short different names of files: without the folders that all of them share."""
+    """Make short different names of files: without the folders that all of them share."""
     parts = [path.parts for path in paths]
     while len(parts) > 1 and min(map(len, parts)) > 1 and len({words[0] for words in parts}) == 1:
         parts = [words[1:] for words in parts]

@@ -15,7 +15,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def grouped(words: Sequence[str], option: str, multi: bool) -> Folders:
-    """Folders of each branch, from words ``NAME=DIR``, or of the only branch.
+    """Group the folders of each branch, from words ``NAME=DIR``, or of the only branch.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def grouped(words: Sequence[str], option: str, multi: bool) -> Folders:
 
 
 def branches_of(training: Folders, validation: Folders, contents: Mapping[str, Contents]) -> dict[str, Branch]:
-    """Branches, each with its data.
+    """Make the branches, each with its data.
 
     Raises
     ------
@@ -54,14 +54,14 @@ def branches_of(training: Folders, validation: Folders, contents: Mapping[str, C
 
 
 def contents_of(folders: Folders, type_map: tuple[str, ...] | None, option: str) -> dict[str, Contents]:
-    """What the folders of each branch hold; raises as :func:`deepmd_dpa4.tools.presets.systems.read`."""
+    """Read what the folders of each branch hold; raises as :func:`deepmd_dpa4.tools.presets.systems.read`."""
     return {
         name: Contents.of(read(Path(place), type_map, option) for place in places) for name, places in folders.items()
     }
 
 
 def named_types(words: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Type map of the option ``--type-map``, where ``all`` stands for the 118 elements.
+    """Read the type map of the option ``--type-map``, where ``all`` stands for the 118 elements.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def named_types(words: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def types_of(given: tuple[str, ...] | None, contents: Mapping[str, Mapping[str, Contents]]) -> tuple[str, ...]:
-    """The type map that was given, or the elements of all data.
+    """Return the type map that was given, or the elements of all data.
 
     ``contents`` is sorted by the option that named the data, and by branch.
 

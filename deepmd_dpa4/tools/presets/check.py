@@ -31,7 +31,7 @@ def check(document: dict[str, Any]) -> None:
 
 
 def expanded(model: dict[str, Any]) -> dict[str, Any]:
-    """Multi-task model in which every branch spells what it shares.
+    """Rewrite a multi-task model so that every branch spells what it shares.
 
     Raises
     ------

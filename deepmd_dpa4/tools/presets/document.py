@@ -33,17 +33,17 @@ class Plan:
     sel: int | str | None = None
 
     def descriptor(self) -> Section:
-        """Section of the network."""
+        """Write the section of the network."""
         hint = {} if self.sel is None else {"sel": self.sel}
         comment = {"_comment": f"published: {self.size.title}; sel is a hint, no neighbour is left out"}
         return comment | self.size.descriptor() | hint | {"seed": self.seed}
 
     def fitting(self) -> Section:
-        """Section of the fitting net."""
+        """Write the section of the fitting net."""
         return {**FITTING, "seed": self.seed}
 
     def model(self) -> Section:
-        """Section of a model with one branch."""
+        """Write the section of a model with one branch."""
         return {
             "type": "dpa4",
             "type_map": list(self.type_map),
@@ -52,7 +52,7 @@ class Plan:
         }
 
     def data(self, branch: Branch) -> Section:
-        """Sections of training and validation data."""
+        """Write the sections of training and validation data."""
         sections = {"training_data": {"systems": list(branch.training), "batch_size": self.batch_size}}
         if branch.validation:
             sections["validation_data"] = {
@@ -64,7 +64,7 @@ class Plan:
 
 
 def energy_input(plan: Plan, branch: Branch) -> Section:
-    """Training of one model from random weights."""
+    """Write the training of one model from random weights."""
     return {
         "model": plan.model(),
         "learning_rate": recipe.learning_rate(plan.size.start_lr),
@@ -75,12 +75,12 @@ def energy_input(plan: Plan, branch: Branch) -> Section:
 
 
 def finetune_input(plan: Plan, branch: Branch) -> Section:
-    """Training that starts from a pretrained model of the same network, given by ``--finetune``."""
+    """Write a training that starts from a pretrained model of the same network, given by ``--finetune``."""
     return energy_input(plan, branch) | {"learning_rate": recipe.finetune_learning_rate()}
 
 
 def multitask_input(plan: Plan, branches: dict[str, Branch]) -> Section:
-    """Training of one network on several branches.
+    """Write the training of one network on several branches.
 
     All weights are shared; the fitting net is told the branch by FiLM, and every branch has an energy bias of its own.
     """

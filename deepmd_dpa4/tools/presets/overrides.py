@@ -58,5 +58,5 @@ class Override:
             section.pop(rival, None)
 
     def changes_network(self) -> bool:
-        """Whether the number of parameters may be another afterwards."""
+        """Tell whether the number of parameters may be another afterwards."""
         return self.path[0] == "model"

@@ -12,7 +12,7 @@ FINETUNE_LR = 1e-4
 
 
 def learning_rate(start_lr: float) -> dict[str, Any]:
-    """Warm-up, a constant phase, and a cosine down to 1e-6 over the last 65 % of the steps."""
+    """Prescribe warm-up, a constant phase, and a cosine down to 1e-6 over the last 65 % of the steps."""
     return {
         "_comment": "published: warm-up from 20 %, constant, then a cosine over 65 % of the steps",
         "type": "wsd",
@@ -25,7 +25,7 @@ def learning_rate(start_lr: float) -> dict[str, Any]:
 
 
 def finetune_learning_rate() -> dict[str, Any]:
-    """Warm-up, then a cosine from a lower rate."""
+    """Prescribe warm-up, then a cosine from a lower rate."""
     return {
         "_comment": "lower than in a training, falling from the start",
         "type": "cosine",
@@ -40,7 +40,7 @@ def _warm_up() -> dict[str, Any]:
 
 
 def optimizer() -> dict[str, Any]:
-    """Muon for matrices, Adam for everything else."""
+    """Prescribe Muon for matrices, Adam for everything else."""
     return {
         "_comment": "published: HybridMuon; type AdamW takes the same weight decay",
         "type": "HybridMuon",
@@ -49,7 +49,7 @@ def optimizer() -> dict[str, Any]:
 
 
 def loss(virial: bool) -> dict[str, Any]:
-    """Absolute errors, with weights that stay; ``virial`` says whether there are labels of it."""
+    """Prescribe absolute errors, with weights that stay; ``virial`` says whether there are labels of it."""
     comment = "published: absolute errors of energy per atom, force vectors and virial per atom, weights 20, 20, 5"
     weights = {"e": 20, "f": 20, "v": 5 if virial else 0}
     return {
@@ -62,12 +62,12 @@ def loss(virial: bool) -> dict[str, Any]:
 
 
 def ema_decay(steps: int) -> float:
-    """Decay of the average of the weights, low enough for the start to fade within ``steps``."""
+    """Choose the decay of the average of the weights, low enough for the start to fade within ``steps``."""
     return min(EMA_DECAY, math.floor(1e4 * LARGEST_SHARE ** (1 / steps)) / 1e4)
 
 
 def training(steps: int, seed: int, branches: int = 1) -> dict[str, Any]:
-    """Everything of the section but the data: gradient clipping, averaged weights, and when something is written.
+    """Prescribe all of the section but the data: gradient clipping, averaged weights, and when something is written.
 
     Errors of training batches are averages over the steps since the last line, but not with several branches: then
     DeePMD-kit 3.2 would leave out all validation errors, and end with a division by zero at the first line before

@@ -58,11 +58,11 @@ class Size:
     start_lr: float
 
     def descriptor(self) -> dict[str, Any]:
-        """A ``descriptor`` section of its own."""
+        """Return a ``descriptor`` section of its own."""
         return copy.deepcopy(dict(self.options))
 
     def parameters(self, types: int, branches: int = 1) -> int:
-        """Number of trainable parameters of descriptor and fitting net.
+        """Count the trainable parameters of descriptor and fitting net.
 
         A type has a row of C in one table and of C/4 in another. Several branches that share all weights are told apart
         by FiLM (theory 6.2), whose number is added.

@@ -21,7 +21,7 @@ class Contents:
 
     @staticmethod
     def of(parts: Iterable["Contents"]) -> "Contents":
-        """Sum of several; at least one."""
+        """Sum several contents, at least one."""
         parts = list(parts)
         return Contents(
             frozenset().union(*(part.elements for part in parts)),
@@ -55,7 +55,7 @@ def read(folder: Path, type_map: tuple[str, ...] | None = None, option: str = "-
 
 
 def in_order(elements: Iterable[str]) -> tuple[str, ...]:
-    """Elements by atomic number, then other names by the alphabet."""
+    """Sort elements by atomic number, then other names by the alphabet."""
     rank = {symbol: number for number, symbol in enumerate(ELEMENTS)}
     return tuple(sorted(elements, key=lambda name: (rank.get(name, len(rank)), name)))
 

@@ -14,7 +14,7 @@ COLUMNS = {"channels": "channels", "lmax": "lmax", "blocks": "n_blocks", "layers
 
 
 def sizes_table() -> Table:
-    """All sizes, with numbers of parameters."""
+    """Tabulate all sizes, with numbers of parameters."""
     table = Table(title=f"Sizes of dpa4 init; parameters with all {len(ELEMENTS)} elements", title_justify="left")
     table.add_column("size", style="bold", no_wrap=True)
     table.add_column("network")
@@ -27,7 +27,7 @@ def sizes_table() -> Table:
 
 
 def data_table(contents: Mapping[str, Mapping[str, Contents]]) -> Table:
-    """What the data hold, sorted by the option that named them and by branch."""
+    """Tabulate what the data hold, sorted by the option that named them and by branch."""
     table = Table()
     for name, justify in (("data", "left"), ("systems", "right"), ("frames", "right"), ("virial", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ WIDTH = 100
 
 
 def render(value: Any, depth: int = 0) -> str:
-    """JSON with two spaces for a level, and lists of plain values on one line as long as they fit."""
+    """Write JSON with two spaces for a level, and lists of plain values on one line as long as they fit."""
     indent = "  " * (depth + 1)
     if isinstance(value, dict) and value:
         rows = [f"{indent}{json.dumps(key)}: {render(item, depth + 1)}" for key, item in value.items()]
