@@ -6,8 +6,8 @@
 #include <ATen/native/CPUBlas.h>
 #include <omp.h>
 
-#include <chrono>
-#include <vector>
+#include <algorithm>
+#include <ctime>
 
 extern "C" void sgemm_(const char*, const char*, const int*, const int*, const int*, const float*, const float*,
                        const int*, const float*, const int*, const float*, float*, const int*);
@@ -26,7 +26,7 @@ void multiply(int way, int M, int N, int K, const float* a, const float* b, floa
 
 }  // namespace
 
-// Seconds of one product on one thread, the mean of `runs`; negative where it cannot be had.
+// Seconds of the processor for one product on one thread, the mean of `runs`; negative where it cannot be had.
 extern "C" double seconds(int way, int M, int N, int K, int runs) try {
   const int threads = omp_get_max_threads();
   omp_set_num_threads(1);
@@ -34,11 +34,11 @@ extern "C" double seconds(int way, int M, int N, int K, int runs) try {
   std::fill(a.get(), a.get() + M * K, 0.5f);
   std::fill(b.get(), b.get() + K * N, 0.5f);
   multiply(way, M, N, K, a.get(), b.get(), c.get());
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   for (int i = 0; i < runs; ++i) multiply(way, M, N, K, a.get(), b.get(), c.get());
-  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  const double passed = double(std::clock() - start) / CLOCKS_PER_SEC;
   omp_set_num_threads(threads);
-  return passed.count() / runs;
+  return passed / runs;
 } catch (const std::exception&) {
   return -1;
 }

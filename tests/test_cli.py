@@ -66,12 +66,12 @@ class TestBuild:
         assert "were there already" in printed.err
 
     def test_a_failure_is_told(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        def fail(report: object, force: bool) -> Path:
-            raise BuildError(f"no compiler, force is {force}")
+        def fail(report: object, force: bool, set_allocator: bool | None) -> Path:
+            raise BuildError(f"no compiler, force is {force}, set_allocator is {set_allocator}")
 
         monkeypatch.setattr(build_command, "build", fail)
-        assert main(["build", "--force"]) == 1
-        assert "dpa4: error: no compiler, force is True" in capsys.readouterr().err
+        assert main(["build", "--force", "--no-set-allocator"]) == 1
+        assert "dpa4: error: no compiler, force is True, set_allocator is False" in capsys.readouterr().err
 
 
 class TestRun:
