@@ -107,7 +107,8 @@ class Call(NamedTuple):
         """Gradients of the squares of the first ones."""
         total = sum((x.square().sum() for x in self.first(create_graph=True) if x.requires_grad), torch.zeros(()))
         wanted = [*self.leaves, *(p for p in self.module.parameters() if p.requires_grad)]
-        torch.autograd.grad(total, wanted, allow_unused=True)
+        if total.requires_grad:  # not of a linear operation
+            torch.autograd.grad(total, wanted, allow_unused=True)
 
 
 PASSES: dict[str, Callable[[Call], Any]] = {
