@@ -111,10 +111,6 @@ class Network(nn.Module):
         self.film_shift_strength_log = init.constant([1], FILM_STRENGTH) if seeded else None
         self.geometric_embedding = GeometricEmbedding(self.lmax) if seeded and self.lmax > 0 else None
 
-    def forward(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
-        """Evaluate the features of the owned nodes, (N, C)."""
-        return self.features(graph, charge_spin)
-
     def features(self, graph: Graph, charge_spin: Tensor | None) -> Tensor:
         """Evaluate the features of the owned nodes, (N, C).
 
@@ -205,7 +201,7 @@ class Network(nn.Module):
                 elif stage.name == "sum":
                     context = self.edge_context(stage, graph.ends, values)
                     made["summed"] = block.so2_conv.sum_edges(values["senders"], context)
-                else:
+                elif stage.name == "update":
                     wide, summed = values["wide"], values["summed"]
                     made["x"] = block.update(values["x"], wide, summed, values["normalizer"])
             position += 1
