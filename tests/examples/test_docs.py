@@ -18,12 +18,14 @@ from tests.examples.snippets import blocks, copy_examples, run_block
 from tests.host.test_stale_state import add_stale
 from tests.support import inputs
 from tests.support.commands import BIN, ROOT, call
+from tests.support.runs import Run
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 TESTED = {"README.md"} | {
     f"{name}.md"
     for name in (
+        "architecture",
         "checkpoints",
         "data",
         "engines",
@@ -68,6 +70,16 @@ def test_module_table_is_complete() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.slow
+def test_laws_of_architecture_page(trained: Run, tmp_path: Path) -> None:
+    """The class passes on the frozen file of a trained model."""
+    (snippet,) = blocks(DOCS / "architecture.md", "python")
+    (tmp_path / "test_my_model.py").write_text(snippet)
+    (tmp_path / "model.pth").symlink_to(trained.frozen)
+    printed = call([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_model.py"], tmp_path)
+    assert re.search(r"\d+ passed", printed)
 
 
 def test_log_line_of_host_page() -> None:
