@@ -15,6 +15,9 @@ PYTHON ?= $(shell $(FIND_PYTHON))
 # An activated environment elsewhere must not leak into this one.
 unexport PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS ?= 2
+# Tests start many short processes: as many at a time as cores finish sooner than one with a thread for each.
+JOBS ?= 2
+PARALLEL = OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 # Tests without `dp`, LAMMPS or training runs: equations, layers, options, files, data.
@@ -45,13 +48,13 @@ quick: $(STAMP) ## lint, format, types and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q -m 'not slow' $(wildcard $(QUICK:%=tests/%))
+	$(PARALLEL) -q -m 'not slow' $(wildcard $(QUICK:%=tests/%))
 
 test: $(STAMP) ## lint, format, types, all tests, the documentation site and the wheel
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	$(PARALLEL)
 
 test-host31: $(STAMP31) ## tests that need no built-in DPA4, with DeePMD-kit 3.1.3 in .venv-host31 (about 9 GB)
 	PATH="$(abspath $(BIN31)):$$PATH" $(BIN31)/python -m pytest $(TESTS31:%=tests/%) \
