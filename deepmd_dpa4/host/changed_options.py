@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.checkpoint.options import Section, read_options, runs_here, same_value
+from deepmd_dpa4.checkpoint.options import MODEL_OTHERS, Section, read_options, runs_here, same_value
 from deepmd_dpa4.checkpoint.read import read_params
 from deepmd_dpa4.config import ConfigError
+from deepmd_dpa4.config.parse import OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.host.loading import holds_ours, mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
@@ -26,6 +27,8 @@ TRAINING = frozenset(
 """Options that change how a model is trained and not what it predicts from its weights."""
 OWN_RULES = frozenset({"lora"})
 """Options whose change is provided for, and told, elsewhere."""
+BUILTIN_ONLY = frozenset({*OFFICIAL_ONLY_DESCRIPTOR, *OFFICIAL_ONLY_FITTING, *MODEL_OTHERS})
+"""Options that a model that runs here has with their neutral value only, whether spelled out or not."""
 
 
 def check_options(config: dict[str, Any], checkpoint: str | None, restart: bool) -> None:
@@ -96,7 +99,7 @@ def flat(params: Mapping[str, Any]) -> Section:
     descriptor, model = dict(options.descriptor), dict(options.model)
     model["pair_exclude_types"] = descriptor.pop("exclude_types") or model["pair_exclude_types"]
     parts = {"": model, "descriptor/": descriptor, "fitting_net/": options.fitting}
-    skipped = SILENT | OWN_RULES
+    skipped = SILENT | OWN_RULES | BUILTIN_ONLY
     return {
         f"{part}{key}": value for part, section in parts.items() for key, value in section.items() if key not in skipped
     }

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
-from deepmd_dpa4.host.model import ModelDPA4
+from deepmd_dpa4.host.descriptor import DescriptorDPA4
 
 log = logging.getLogger("deepmd.dpa4")
 
 
 def trains_ours(trainer: Any) -> bool:
     """Tell whether a trainer has a model of ours, in whichever branch."""
-    return any(isinstance(module, ModelDPA4) for module in trainer.wrapper.modules())
+    return any(isinstance(module, DescriptorDPA4) for module in trainer.wrapper.modules())
 
 
 def guard(trainer: Any) -> None:

@@ -155,8 +155,9 @@ def test_initial_weights_with_other_options_are_a_warning(
         {"descriptor/type": "DPA4", "type": "DPA4"},
         {"fitting_net/activation_function": "SiLU", "descriptor/env_exp": (7, 5)},
         {"descriptor/lmax": 1, "descriptor/basis_type": "bessel"},
+        {"descriptor/so2_norm": False, "fitting_net/atom_ener": [], "hessian_mode": False},
     ],
-    ids=["without effect", "another name", "another spelling", "defaults spelled out"],
+    ids=["without effect", "another name", "another spelling", "defaults spelled out", "neutral values"],
 )
 @pytest.mark.parametrize("restart", [True, False])
 def test_the_same_options_are_no_change(
