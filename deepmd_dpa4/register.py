@@ -74,14 +74,27 @@ def rebind_training() -> None:
 
     A loss of type ``dens`` needs a head that only the built-in model has. The input of the training is also where
     checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
-    optimizer.
+    optimizer, compares no options with those of a checkpoint, and repeats its last step.
 
-    ``train`` looks ``get_trainer`` up in its module; the complete input passes through it.
+    ``train`` looks ``normalize`` and ``get_trainer`` up in its module; the complete input passes through both, before
+    and after the first look into the data.
     """
     import deepmd.pt.entrypoints.main as host_main
 
     from deepmd_dpa4.host import build, lora, losses
+    from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.resume import resumable
+    from deepmd_dpa4.host.trainer import advance, guard, trains_ours
+    from deepmd_dpa4.host.training_data import check_training
+
+    host_normalize = host_main.normalize
+
+    def normalize(*args: Any, **more: Any) -> dict[str, Any]:
+        config: dict[str, Any] = host_normalize(*args, **more)
+        check_training(config)
+        return config
+
+    host_main.normalize = normalize
 
     host_get_trainer = host_main.get_trainer
 
@@ -90,10 +103,15 @@ def rebind_training() -> None:
     ) -> Any:
         losses.resolve_loss(config)
         lora.check_host(config)
+        check_options(config, restart_model or init_model, restart_model is not None)
         build.stamp_version(config)
         with resumable(init_model) as init_model, resumable(restart_model) as restart_model:
             trainer = host_get_trainer(config, init_model, restart_model, *args, **more)
         lora.check_branches(trainer, config)
+        if trains_ours(trainer):
+            guard(trainer)
+            if restart_model is not None:
+                advance(trainer)
         return trainer
 
     host_main.get_trainer = get_trainer

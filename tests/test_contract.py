@@ -23,9 +23,10 @@ DEEPMD = {
     "deepmd.dpmodel.output_def.OutputVariableDef": "the same, one quantity",
     "deepmd.pt": "imported first, so that its registries are complete",
     "deepmd.pt.entrypoints.freeze_pt2.is_sezm_checkpoint": "checkpoints that only the built-in freezing can take",
-    "deepmd.pt.entrypoints.main": "looks the two names below up when a command runs",
+    "deepmd.pt.entrypoints.main": "looks the three names below up when a command runs",
     "deepmd.pt.entrypoints.main.freeze": "rebound: `dp --pt freeze`",
     "deepmd.pt.entrypoints.main.get_trainer": "rebound: `dp --pt train`, before the model is built",
+    "deepmd.pt.entrypoints.main.normalize": "rebound: `dp --pt train`, before data are read",
     "deepmd.pt.infer.deep_eval.DeepEval.__init__": "rebound: checkpoints in Python and `dp test`",
     "deepmd.pt.infer.deep_eval.DeepEval.eval": "rebound: warning of elements without training data",
     "deepmd.pt.infer.inference.Tester": "reads the checkpoint that is frozen",
@@ -44,8 +45,9 @@ DEEPMD = {
     "deepmd.pt.model.model.model.BaseModel.register": "registration",
     "deepmd.pt.model.task.base_fitting.BaseFitting.register": "registration",
     "deepmd.pt.model.task.fitting.Fitting": "base class: buffers of frame and atomic parameters",
-    "deepmd.pt.train.training": "looks the three names below up when it trains",
+    "deepmd.pt.train.training": "looks names below up when it trains",
     "deepmd.pt.train.training.SeZMModel": "rebound: which models have low-rank updates",
+    "deepmd.pt.train.training.Trainer": "whether its learning rate counts from the first step (3.1)",
     "deepmd.pt.train.training.apply_lora_to_sezm": "rebound: adds low-rank updates",
     "deepmd.pt.train.training.build_merged_state_dict": "rebound: folds low-rank updates into checkpoints",
     "deepmd.pt.utils.env.DEVICE": "the device that DeePMD-kit runs on",
@@ -63,6 +65,7 @@ DEEPMD = {
     "deepmd.utils.argcheck.model_args_plugin": "options of models",
     "deepmd.utils.argcheck.normalize": "the check of an input, for `dpa4 init`",
     "deepmd.utils.argcheck.validate_no_multitask_lora": "rebound: refuses low-rank updates in multi-task inputs",
+    "deepmd.utils.data_system.process_systems": "data folders of a training",
     "deepmd.utils.finetune.get_index_between_two_maps": "order of elements in fine-tuning",
     "deepmd.utils.finetune.map_pair_exclude_types": "excluded pairs in fine-tuning",
 }
@@ -78,6 +81,14 @@ LATER = {
     "deepmd.utils.argcheck.validate_no_multitask_lora",
 }
 """Names that DeePMD-kit has since 3.2 only, and that the package does without in 3.1."""
+
+BY_OBJECT = {
+    "deepmd.dpmodel.train.checkpoint.CheckpointStore.prune": "removes old checkpoints, after the new one has its name",
+    "deepmd.dpmodel.train.checkpoint.CheckpointStore.publish": "replaced: the link to the newest checkpoint",
+    "deepmd.pt.train.training.Trainer._create_lr_scheduler": "tells 3.2 from 3.1: where the learning rate counts from",
+    "deepmd.pt.train.training.Trainer._write_checkpoint": "extended: files are renamed when they are complete",
+}
+"""Names that are reached through objects, and looked for where 3.1 lacks them."""
 
 TORCH = {
     "torch._C._will_engine_execute_node": "which gradients a compiled function has to return",
@@ -216,6 +227,16 @@ def test_listed_names_are_used_and_exist(name: str) -> None:
         if name not in LATER or resolve("deepmd.__version__") >= "3.2":
             raise
         pytest.skip("DeePMD-kit has it since 3.2")
+
+
+@pytest.mark.parametrize("name", BY_OBJECT)
+def test_names_reached_through_objects_exist(name: str) -> None:
+    assert any(f".{name.rpartition('.')[2]}" in path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")) or (
+        f'"{name.rpartition(".")[2]}"' in (PACKAGE / "host" / "compat.py").read_text(encoding="utf-8")
+    ), "not used any more: remove the entry"
+    if resolve("deepmd.__version__") < "3.2":
+        pytest.skip("DeePMD-kit has it since 3.2")
+    resolve(name)
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)

@@ -108,7 +108,7 @@ def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> Mode
         changed |= {
             f"{where}/{key}": value
             for key, value in given.items()
-            if key in known and key not in _FREE and not _same(value, known[key])
+            if key in known and key not in _FREE and not same_value(value, known[key])
         }
     updates = full["model"]["lora"]
     if isinstance(updates, Mapping):
@@ -175,10 +175,11 @@ def _defaults(group: type) -> Section:
 
 
 def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _same(value: Any, default: Any) -> bool:
+def same_value(value: Any, default: Any) -> bool:
+    """Tell whether two values of an option mean the same; texts are compared without regard to case."""
     if isinstance(value, str) and isinstance(default, str):
         return value.lower() == default.lower()
-    return bool(_plain(value) == default)
+    return bool(_plain(value) == _plain(default))

@@ -25,6 +25,7 @@ __all__ = [
     "ModelMethods",
     "every_neighbor",
     "has_builtin_type",
+    "scheduler_counts_from_start",
     "trains_lora",
 ]
 
@@ -52,6 +53,13 @@ def trains_lora() -> bool:
     from deepmd.pt.train import training  # here, because the trainer imports the models
 
     return hasattr(training, "apply_lora_to_sezm")
+
+
+def scheduler_counts_from_start() -> bool:
+    """Tell whether the learning rate follows the first step of the trainer, besides its own count of steps (3.1)."""
+    from deepmd.pt.train import training  # here, because the trainer imports the models
+
+    return not hasattr(training.Trainer, "_create_lr_scheduler")
 
 
 if "cap_neighbors" in inspect.signature(host_nlist.build_neighbor_list).parameters:

@@ -42,9 +42,9 @@ def test_restart_goes_on_at_the_next_step(data: Data, trained: Run, tmp_path: Pa
     content["learning_rate"] |= inputs.VANISHING
     run = train(tmp_path, content, "--restart", str(trained.checkpoint))
     before, after = weights(trained.checkpoint), weights(run.checkpoint)
-    # the number in the file counts from zero
-    first = before["_extra_state"]["train_infos"]["step"] + 1
-    assert first >= 60
+    # the number in the file counts from zero, and is that of the last step
+    first = before["_extra_state"]["train_infos"]["step"] + 2
+    assert first >= 61
     assert steps(run.folder) == list(range(first, 64))
     assert before.keys() == after.keys()
     for key, value in before.items():

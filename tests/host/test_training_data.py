@@ -1,0 +1,229 @@
+"""Damaged data folders end a training before it begins, with the file named."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepmd_dpa4.host.arrays import DataError, first_bad_frame, read_header
+from deepmd_dpa4.host.training_data import BUDGET, Inspection, check_training, check_values
+from tests.host.test_bad_input import complaint
+from tests.support import inputs
+from tests.support.runs import Data, train
+from tests.support.toy import toy_frames, write_system
+
+Damage = Callable[[Path], Any]
+
+
+def array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    """Change the array of a set."""
+
+    def damage(folder: Path) -> None:
+        file = folder / "set.000" / f"{name}.npy"
+        np.save(file, change(np.load(file)), allow_pickle=True)
+
+    return damage
+
+
+def value(position: tuple[int, ...], number: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(values: np.ndarray) -> np.ndarray:
+        values[position] = number
+        return values
+
+    return change
+
+
+def write(name: str, text: str) -> Damage:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def cut(folder: Path) -> None:
+    file = folder / "set.000" / "force.npy"
+    file.write_bytes(file.read_bytes()[:-8])
+
+
+def mixed(types: list[int]) -> Damage:
+    """Turn the folder into one of the mixed format."""
+
+    def damage(folder: Path) -> None:
+        (folder / "type.raw").write_text("0\n" * 6)
+        np.save(folder / "set.000" / "real_atom_types.npy", np.array([types] * 12))
+
+    return damage
+
+
+OBJECTS = ("Python objects",)
+# damage, the file that the message has to name, and what else it has to say
+FAULTS: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
+    "energy of objects": (array("energy", lambda a: a.astype(object)), "set.000/energy.npy", OBJECTS),
+    "force of objects": (array("force", lambda a: np.array([1.5], dtype=object)), "set.000/force.npy", OBJECTS),
+    "coord of objects": (array("coord", lambda a: a.astype(object)), "set.000/coord.npy", OBJECTS),
+    "fparam of objects": (array("fparam", lambda a: a.astype(object)), "set.000/fparam.npy", OBJECTS),
+    "objects in a record": (
+        array("energy", lambda a: np.zeros(12, dtype=[("x", object), ("y", float)])),
+        "set.000/energy.npy",
+        OBJECTS,
+    ),
+    "force of texts": (array("force", lambda a: a.astype(str)), "set.000/force.npy", ("must hold numbers",)),
+    "energy nan": (array("energy", value((7,), np.nan)), "set.000/energy.npy", ("frame 7",)),
+    "force inf": (array("force", value((4, 11), np.inf)), "set.000/force.npy", ("frame 4",)),
+    "virial -inf": (array("virial", value((11, 8), -np.inf)), "set.000/virial.npy", ("frame 11",)),
+    "both infinities": (
+        array("force", lambda a: value((2, 0), -np.inf)(value((1, 3), np.inf)(a))),
+        "set.000/force.npy",
+        ("frame 1",),
+    ),
+    "negative type": (write("type.raw", "0 1 1 0 1 -1\n"), "type.raw", ("type index -1", "from 0 to 1")),
+    "type beyond": (write("type.raw", "0 1 1 0 1 5\n"), "type.raw", ("type index 5", "from 0 to 1")),
+    "half a type": (write("type.raw", "0 1 1 0 1 0.5\n"), "type.raw", ("type index 0.5",)),
+    "names for types": (write("type.raw", "O H H O H H\n"), "type.raw", ("not a list of numbers",)),
+    "mixed type beyond": (mixed([0, 1, 1, 2, 1, -1]), "real_atom_types.npy", ("type index 2",)),
+    "mixed type below": (mixed([0, 1, 1, 0, 1, -2]), "real_atom_types.npy", ("type index -2",)),
+    "more energies": (array("energy", lambda a: np.append(a, a)), "set.000/energy.npy", ("24", "12")),
+    "fewer forces": (array("force", lambda a: a[:5]), "set.000/force.npy", ("90", "216", "12 frames")),
+    "more cells": (array("box", lambda a: np.concatenate([a, a])), "set.000/box.npy", ("216", "108")),
+    "more parameters": (array("fparam", lambda a: np.concatenate([a, a])), "set.000/fparam.npy", ("24", "12")),
+    "cut": (cut, "set.000/force.npy", ("cut short",)),
+    "empty file": (lambda folder: (folder / "set.000" / "force.npy").write_bytes(b""), "force.npy", ("damaged",)),
+    "no coordinates": (lambda folder: (folder / "set.000" / "coord.npy").unlink(), "set.000", ("no coord.npy",)),
+    "no forces": (
+        lambda folder: (folder / "set.000" / "force.npy").unlink(),
+        "damaged",
+        ("`loss/start_pref_f` is 10", "no folder of the training data has force.npy", "limit_pref_f"),
+    ),
+}
+
+
+def config(*folders: Path, valid: Path | None = None, **model: Any) -> dict[str, Any]:
+    content = {"model": inputs.model(**model)} | inputs.training(folders[0], valid)
+    content["training"]["training_data"]["systems"] = [str(folder) for folder in folders]
+    return content
+
+
+CASES = [(name, kind) for name in FAULTS for kind in ("training", "validation")]
+CASES.remove(("no forces", "validation"))  # which does without
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_the_fault_is_named(name: str, kind: str, data: Data, tmp_path: Path) -> None:
+    damage, file, wanted = FAULTS[name]
+    folder = tmp_path / "damaged"
+    shutil.copytree(data.train, folder)
+    damage(folder)
+    content = config(folder) if kind == "training" else config(data.train, valid=folder)
+    with pytest.raises(DataError) as error:
+        check_training(content)
+    for part in (file, *wanted):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["force of objects", "energy nan", "type beyond", "no forces"])
+def test_the_command_ends_with_one_line(name: str, data: Data, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(data.train, folder)
+    damage, file, wanted = FAULTS[name]
+    damage(folder)
+    message = complaint(config(folder), tmp_path, "--skip-neighbor-stat")
+    assert len(message.splitlines()) == 1
+    for part in (file, *wanted):
+        assert part in message
+
+
+def test_a_branch_of_several_is_named(data: Data, tmp_path: Path) -> None:
+    content = inputs.multi_task(data.train)
+    folder = tmp_path / "damaged"
+    shutil.copytree(data.train, folder)
+    (folder / "set.000" / "energy.npy").unlink()
+    content["training"]["data_dict"]["two"]["training_data"]["systems"] = [str(folder)]
+    message = complaint(content, tmp_path)
+    assert "`loss_dict/two/start_pref_e` is 1" in message
+    content = inputs.multi_task(data.train)
+    content["model"]["shared_dict"]["all"] = ["O", "H", "O"]
+    assert "`model/model_dict/one/type_map` repeats 'O'" in complaint(content, tmp_path)
+
+
+def test_a_repeated_name(data: Data) -> None:
+    content = config(data.train)
+    content["model"]["type_map"] = ["O", "H", "H"]
+    with pytest.raises(DataError, match=r"`model/type_map` repeats 'H'"):
+        check_training(content)
+
+
+def test_some_folders_without_forces_are_a_warning(
+    data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    energies = tmp_path / "energies"
+    shutil.copytree(data.train, energies)
+    (energies / "set.000" / "force.npy").unlink()
+    with caplog.at_level("WARNING", "deepmd.dpa4"):
+        check_training(config(data.train, energies))
+    (record,) = caplog.records
+    assert "1 of 2 folders of training data have no force.npy" in record.message
+    assert str(energies) in record.message
+
+
+def test_energies_alone_where_forces_have_no_weight(data: Data, tmp_path: Path) -> None:
+    energies = tmp_path / "energies"
+    shutil.copytree(data.train, energies)
+    (energies / "set.000" / "force.npy").unlink()
+    content = config(energies)
+    content["loss"] |= {"start_pref_f": 0, "limit_pref_f": 0}
+    check_training(content)
+
+
+def test_sound_data_of_all_kinds_pass_without_a_word(
+    data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one frame without a frame axis, column order, single precision, molecules and padding."""
+    single = write_system(tmp_path / "single", toy_frames(1, seed=3))
+    for name in ("coord", "energy", "force", "virial", "box"):
+        array(name, lambda values: values[0].astype(np.float32))(single)
+    column = tmp_path / "column"
+    shutil.copytree(data.train, column)
+    array("force", np.asfortranarray)(column)
+    padded = tmp_path / "padded"
+    shutil.copytree(data.train, padded)
+    mixed([0, 1, 1, 0, 1, -1])(padded)
+    molecule = write_system(tmp_path / "molecule", toy_frames(3, seed=4), periodic=False)
+    with caplog.at_level("INFO", "deepmd.dpa4"):
+        check_training(config(data.train, single, column, padded, molecule, valid=data.valid))
+        check_training(inputs.multi_task(data.train) | {"model": {"model_dict": {"one": inputs.model()}}})
+    assert caplog.records == []
+
+
+def test_other_models_are_left_to_the_host(data: Data, tmp_path: Path) -> None:
+    content = config(data.train)
+    content["model"] = {"type_map": ["O", "O"], "descriptor": inputs.SE_A, "fitting_net": {"neuron": [4]}}
+    check_training(content)
+
+
+def test_frames_of_arrays_in_column_order(tmp_path: Path) -> None:
+    values = np.zeros((5, 9))
+    values[3, 1] = np.nan
+    for index, stored in enumerate((values, np.asfortranarray(values), values.reshape(-1), values.astype(np.float16))):
+        np.save(tmp_path / f"{index}.npy", stored)
+        assert first_bad_frame(read_header(tmp_path / f"{index}.npy"), 5) == 3
+
+
+def test_sums_that_overflow_are_no_fault(tmp_path: Path) -> None:
+    np.save(tmp_path / "large.npy", np.full((4, 3), 3e38, dtype=np.float32))
+    assert first_bad_frame(read_header(tmp_path / "large.npy"), 4) is None
+
+
+def test_large_data_are_not_read_to_the_end(tmp_path: Path) -> None:
+    np.save(tmp_path / "energy.npy", np.full(100, np.nan))
+    inspection = Inspection(budget=500)
+    check_values(read_header(tmp_path / "energy.npy"), 100, inspection)
+    assert (inspection.skipped, inspection.budget) == (1, 500)
+    assert BUDGET >= 2**30
+
+
+def test_a_training_with_half_the_forces_runs(data: Data, tmp_path: Path) -> None:
+    energies = tmp_path / "energies"
+    shutil.copytree(data.train, energies)
+    (energies / "set.000" / "force.npy").unlink()
+    run = train(tmp_path / "run", config(data.train, energies), "--skip-neighbor-stat")
+    assert "have no force.npy" in run.log
