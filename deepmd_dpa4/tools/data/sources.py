@@ -11,6 +11,7 @@ import numpy as np
 
 from deepmd_dpa4.tools.data.errors import DataError, require
 from deepmd_dpa4.tools.data.frame import Place, Record
+from deepmd_dpa4.tools.data.reader import frames_of, sets, system_folders, systems
 
 Reader = Callable[[Path], Iterator[Record]]
 
@@ -57,7 +58,7 @@ def format_of(path: Path, name: str | None = None) -> str:
         if name not in (known := formats()):
             raise DataError(f"`--format` is {name!r} but must be one of {', '.join(known)}")
         return name
-    if path.is_dir() and any(path.rglob("type.raw")):
+    if path.is_dir() and system_folders(path):
         return DEEPMD[0]
     for pattern, found in PATTERNS:
         if fnmatch(path.name, pattern):
@@ -204,8 +205,6 @@ def from_atoms(
 
 def read_deepmd(path: Path) -> Iterator[Record]:
     """Read the frames of DeePMD npy folders of either layout, at or below ``path``."""
-    from deepmd_dpa4.tools.data.reader import frames_of, sets, systems
-
     for system in systems([path]):
         index = 0
         for part in sets(system):

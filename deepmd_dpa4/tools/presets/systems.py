@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmd_dpa4.config.elements import ELEMENTS
-from deepmd_dpa4.tools.data.reader import Set, sets
+from deepmd_dpa4.tools.data.reader import Set, sets, system_folders
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _found(folder: Path) -> list[Path]:
             "must be a folder with DeePMD-kit systems in npy format; other kinds of data are named by "
             "`--set training.training_data.systems=...`, together with `--type-map`"
         )
-    found = sorted(path.parent for path in folder.rglob("type.raw"))
+    found = system_folders(folder)
     if not found:
         raise ValueError("there is no file type.raw, in it or below")
     return found
