@@ -94,9 +94,10 @@ def convert(
             kept = is_kept(problems, conversion.drop_bad)
             note(summary, table.writerow, frame, problems, kept)
             if kept:
-                writer.add(frame)
+                usable = frame.with_finite_labels()
+                writer.add(usable)
                 summary.written += 1
-                audit.add(frame)
+                audit.add(usable)
             if conversion.check_stress and summary.read % AUDIT_EVERY == 0:
                 audit.check()
             report(summary)
