@@ -53,6 +53,8 @@ class Summary:
     """Frames per folder."""
     types: list[str] = field(default_factory=list)
     stress_without_cell: int = 0
+    stress_sign_untested: int = 0
+    """Frames with a virial whose sign was not tested, because they are too few or of equal volumes."""
     partly_periodic: int = 0
 
 
@@ -106,6 +108,8 @@ def convert(
             audit.check()
         require_frames(summary)
     summary.used, summary.stress_without_cell = labels.used, labels.without_cell
+    if conversion.check_stress and not audit.shows_trend():
+        summary.stress_sign_untested = audit.frames
     summary.folders, summary.types = writer.frames_in_folders, writer.names
     return summary
 

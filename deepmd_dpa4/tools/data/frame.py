@@ -68,8 +68,13 @@ class Frame:
 
     def with_finite_labels(self) -> "Frame":
         """Leave out the labels that hold NaN or infinity, by which many programs mean that there is none."""
-        absent = [name for name in self.not_finite() if name in LABELS]
-        return replace(self, **dict.fromkeys(absent)) if absent else self
+        absent = self.not_finite()
+        return replace(
+            self,
+            energy=None if "energy" in absent else self.energy,
+            force=None if "force" in absent else self.force,
+            virial=None if "virial" in absent else self.virial,
+        )
 
     @property
     def composition(self) -> tuple[tuple[str, int], ...]:
