@@ -8,7 +8,7 @@ import numpy as np
 from vesin import NeighborList
 
 from deepmd_dpa4.tools.data.deduplicate import Seen, fingerprint
-from deepmd_dpa4.tools.data.frame import STRUCTURE, Frame
+from deepmd_dpa4.tools.data.frame import STRUCTURE, Frame, Place
 from deepmd_dpa4.tools.data.limits import Limits
 
 # Angstrom^3; the densest matter on Earth has 5 for an atom.
@@ -16,8 +16,10 @@ SMALLEST_VOLUME = 1e-3
 
 
 class Kind(Enum):
-    """Kinds of problems. Frames with one of the first four cannot be trained on."""
+    """Kinds of problems. Frames with one of the first six cannot be trained on."""
 
+    UNREADABLE = "step that cannot be read"
+    LEARNED = "step of a machine-learned force field"
     NO_LABELS = "neither energy nor forces"
     NOT_FINITE = "values that are not finite"
     NO_VOLUME = "cell without a volume"
@@ -32,7 +34,7 @@ class Kind(Enum):
     @property
     def fatal(self) -> bool:
         """Whether frames with it are never written."""
-        return self in (Kind.NO_LABELS, Kind.NOT_FINITE, Kind.NO_VOLUME, Kind.NO_ATOMS)
+        return self in tuple(Kind)[:6]
 
     @property
     def bad(self) -> bool:
@@ -46,6 +48,14 @@ class Problem:
 
     kind: Kind
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A frame that its reader makes no record of."""
+
+    place: Place
+    problem: Problem
 
 
 @dataclass

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepmd_dpa4.tools.data.checks import Inspector, Kind, Problem
+from deepmd_dpa4.tools.data.checks import Inspector, Kind, Problem, Rejected
 from deepmd_dpa4.tools.data.errors import DataError
-from deepmd_dpa4.tools.data.frame import Frame, Place
+from deepmd_dpa4.tools.data.frame import Place
 from deepmd_dpa4.tools.data.labels import Keys, Labels
 from deepmd_dpa4.tools.data.limits import Limits
 from deepmd_dpa4.tools.data.sources import format_of, records
@@ -89,12 +89,15 @@ def convert(
         table = csv.writer(file)
         table.writerow(["problem", "file", "frame", "detail", "written"])
         for record in (record for path, form in files for record in records(path, form)):
-            frame = labels.frame(record)
             summary.read += 1
+            if isinstance(record, Rejected):
+                note(summary, table.writerow, record.place, [record.problem], False)
+                continue
+            frame = labels.frame(record)
             summary.partly_periodic += any(record.periodic) and not all(record.periodic)
             problems = inspector.problems(frame)
             kept = is_kept(problems, conversion.drop_bad)
-            note(summary, table.writerow, frame, problems, kept)
+            note(summary, table.writerow, frame.place, problems, kept)
             if kept:
                 usable = frame.with_finite_labels()
                 writer.add(usable)
@@ -120,14 +123,14 @@ def is_kept(problems: list[Problem], drop_bad: bool) -> bool:
 
 
 def note(
-    summary: Summary, write_row: Callable[[list[object]], object], frame: Frame, problems: list[Problem], kept: bool
+    summary: Summary, write_row: Callable[[list[object]], object], place: Place, problems: list[Problem], kept: bool
 ) -> None:
     """Count the problems of a frame and list them."""
     for problem in problems:
         summary.problems[problem.kind] += 1
         summary.kept[problem.kind] += kept
-        summary.examples.setdefault(problem.kind, (frame.place, problem.detail))
-        write_row([problem.kind.value, frame.place.source, frame.place.index, problem.detail, "yes" if kept else "no"])
+        summary.examples.setdefault(problem.kind, (place, problem.detail))
+        write_row([problem.kind.value, place.source, place.index, problem.detail, "yes" if kept else "no"])
 
 
 def require_frames(summary: Summary) -> None:
@@ -140,4 +143,6 @@ def require_frames(summary: Summary) -> None:
     """
     if not summary.written:
         reasons = ", ".join(f"{count} with {kind.value}" for kind, count in summary.problems.items())
+        if summary.problems.keys() == {Kind.LEARNED}:
+            reasons += ", and there is no ab initio frame"
         raise DataError(f"none of {summary.read} frames can be written" + (f": {reasons}" if reasons else ""))

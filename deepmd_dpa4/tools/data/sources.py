@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.tools.data.checks import Problem, Rejected
 from deepmd_dpa4.tools.data.errors import DataError, require
 from deepmd_dpa4.tools.data.frame import Place, Record
 from deepmd_dpa4.tools.data.reader import frames_of, sets, system_folders, systems
-
-Reader = Callable[[Path], Iterator[Record]]
 
 # Rows of a database in memory.
 ROWS = 200
@@ -28,8 +27,8 @@ PATTERNS = (
     ("*.xyz*", "extxyz"),
 )
 # ASE's names of the formats that it reads one frame at a time.
-ASE_FORMATS = {"ase/traj": "traj", "vasp/outcar": "vasp-out", "vasp/xml": "vasp-xml"}
-EXTXYZ = "extxyz"
+ASE_FORMATS = {"ase/traj": "traj", "vasp/xml": "vasp-xml"}
+EXTXYZ, OUTCAR = "extxyz", "vasp/outcar"
 DATABASES = {"ase/db": "db", "ase/lmdb": "aselmdb"}
 LABELS_OF_DPDATA = {"energy": "energies", "force": "forces", "virial": "virials"}
 DEEPMD = ("deepmd/npy", "deepmd/npy/mixed")
@@ -70,7 +69,7 @@ def format_of(path: Path, name: str | None = None) -> str:
 
 def formats() -> list[str]:
     """List the names that ``--format`` takes; without dpdata only ours."""
-    ours = {EXTXYZ, *ASE_FORMATS, *DATABASES, *DEEPMD}
+    ours = {EXTXYZ, OUTCAR, *ASE_FORMATS, *DATABASES, *DEEPMD}
     try:
         from dpdata.format import Format
     except ModuleNotFoundError:
@@ -78,8 +77,10 @@ def formats() -> list[str]:
     return sorted(ours | set(Format.get_formats()))
 
 
-def records(path: Path, form: str) -> Iterator[Record]:
+def records(path: Path, form: str) -> Iterator[Record | Rejected]:
     """Yield the frames of a file in its order, one at a time except for formats that dpdata reads.
+
+    Of the steps of an OUTCAR those that are not ab initio, or that ASE cannot parse, are rejected.
 
     Raises
     ------
@@ -92,6 +93,8 @@ def records(path: Path, form: str) -> Iterator[Record]:
     try:
         if form == EXTXYZ:
             yield from read_extxyz(path)
+        elif form == OUTCAR:
+            yield from read_outcar(path)
         elif form in ASE_FORMATS:
             yield from read_ase(path, ASE_FORMATS[form])
         elif form in DATABASES:
@@ -151,6 +154,19 @@ def read_ase(path: Path, ase_format: str) -> Iterator[Record]:
     energy_of_forces = "free_energy" if ase_format.startswith("vasp") else None
     for index, atoms in enumerate(iread(str(path), ":", format=ase_format, do_not_split_by_at_sign=True)):
         yield from_atoms(Place(str(path), index), atoms, energy_of_forces=energy_of_forces)
+
+
+def read_outcar(path: Path) -> Iterator[Record | Rejected]:
+    """Read the ab initio steps of an OUTCAR; the index of a frame counts the others too."""
+    require("ase", "data", f"reading {path}")
+    from deepmd_dpa4.tools.data.outcar import steps
+
+    for index, step in enumerate(steps(path)):
+        place = Place(str(path), index)
+        if isinstance(step, Problem):
+            yield Rejected(place, step)
+        else:
+            yield from_atoms(place, step, energy_of_forces="free_energy")
 
 
 def read_database(path: Path, kind: str) -> Iterator[Record]:
