@@ -131,6 +131,11 @@ def tell(summary: Any, output: Path) -> None:
         console.print(f"{summary.partly_periodic} frames are periodic in some directions only; written as periodic")
     if summary.stress_without_cell:
         console.print(f"{summary.stress_without_cell} frames have a stress but no cell; it is left out")
+    if summary.stress_sign_untested:
+        console.print(
+            f"the sign of the stress in {summary.stress_sign_untested} frames was not tested: that needs more frames, "
+            "of volumes that differ"
+        )
     if not summary.problems:
         console.print("no problems found")
         return

@@ -110,6 +110,8 @@ def run(options: Namespace) -> None:
     options.output.write_text(render({"_comment": comment, **document}) + "\n", encoding="utf-8")
     if options.data:
         show(data_table(contents), sys.stderr)
+    if unused := data.unused_types(contents):
+        print(f"types without an atom, which a type_map.raw names: {' '.join(unused)}", file=sys.stderr)
     pretrained = " --finetune PRETRAINED.pt" if options.task == "finetune" else ""
     print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr, flush=True)
     print(options.output)

@@ -8,7 +8,7 @@ import numpy as np
 from vesin import NeighborList
 
 from deepmd_dpa4.tools.data.deduplicate import Seen, fingerprint
-from deepmd_dpa4.tools.data.frame import Frame
+from deepmd_dpa4.tools.data.frame import STRUCTURE, Frame, Place
 from deepmd_dpa4.tools.data.limits import Limits
 
 # Angstrom^3; the densest matter on Earth has 5 for an atom.
@@ -16,14 +16,17 @@ SMALLEST_VOLUME = 1e-3
 
 
 class Kind(Enum):
-    """Kinds of problems. Frames with one of the first four cannot be trained on."""
+    """Kinds of problems. Frames with one of the first six cannot be trained on."""
 
+    UNREADABLE = "step that cannot be read"
+    LEARNED = "step of a machine-learned force field"
     NO_LABELS = "neither energy nor forces"
     NOT_FINITE = "values that are not finite"
     NO_VOLUME = "cell without a volume"
     NO_ATOMS = "no atoms"
     NO_ENERGY = "no energy"
     NO_FORCES = "no forces"
+    LABELS_NOT_FINITE = "labels that are not finite"
     TOO_CLOSE = "atoms too close"
     LARGE_FORCE = "absurd force"
     DUPLICATE = "structure seen before"
@@ -31,12 +34,12 @@ class Kind(Enum):
     @property
     def fatal(self) -> bool:
         """Whether frames with it are never written."""
-        return self in (Kind.NO_LABELS, Kind.NOT_FINITE, Kind.NO_VOLUME, Kind.NO_ATOMS)
+        return self in tuple(Kind)[:6]
 
     @property
     def bad(self) -> bool:
         """Whether ``--drop-bad`` leaves out frames with it; missing labels do not make the others bad."""
-        return self not in (Kind.NO_ENERGY, Kind.NO_FORCES)
+        return self not in (Kind.NO_ENERGY, Kind.NO_FORCES, Kind.LABELS_NOT_FINITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,14 @@ class Problem:
 
     kind: Kind
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A frame that its reader makes no record of."""
+
+    place: Place
+    problem: Problem
 
 
 @dataclass
@@ -60,11 +71,14 @@ class Inspector:
 
     def suspicious(self, frame: Frame) -> Iterator[Problem]:
         """Yield the problems of frames whose values can be computed with."""
+        lost = frame.not_finite()
+        if lost:
+            yield Problem(Kind.LABELS_NOT_FINITE, ", ".join(lost))
         if frame.energy is None:
             yield Problem(Kind.NO_ENERGY)
         if frame.force is None:
             yield Problem(Kind.NO_FORCES)
-        elif np.abs(frame.force).max() > self.limits.max_force:
+        elif "force" not in lost and np.abs(frame.force).max() > self.limits.max_force:
             atom, axis = divmod(int(np.abs(frame.force).argmax()), 3)
             yield Problem(
                 Kind.LARGE_FORCE, f"{frame.force[atom, axis]:.3f} eV/A on atom {atom} ({frame.symbols[atom]})"
@@ -87,9 +101,10 @@ def broken(frame: Frame) -> Iterator[Problem]:
         yield Problem(Kind.NO_ATOMS)
     if frame.energy is None and frame.force is None:
         yield Problem(Kind.NO_LABELS)
-    parts = ("positions", "cell", "energy", "force", "virial")
-    values = [(name, getattr(frame, name)) for name in parts]
-    wrong = [name for name, value in values if value is not None and not np.isfinite(value).all()]
+    wrong, labelled = frame.not_finite(), frame.with_finite_labels()
+    if labelled.energy is not None or labelled.force is not None:
+        # what is left can be trained on without the other labels
+        wrong = tuple(name for name in wrong if name in STRUCTURE)
     if wrong:
         yield Problem(Kind.NOT_FINITE, ", ".join(wrong))
     elif frame.volume < SMALLEST_VOLUME * len(frame.symbols):

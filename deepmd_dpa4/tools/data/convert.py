@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepmd_dpa4.tools.data.checks import Inspector, Kind, Problem
+from deepmd_dpa4.tools.data.checks import Inspector, Kind, Problem, Rejected
 from deepmd_dpa4.tools.data.errors import DataError
-from deepmd_dpa4.tools.data.frame import Frame, Place
+from deepmd_dpa4.tools.data.frame import Place
 from deepmd_dpa4.tools.data.labels import Keys, Labels
 from deepmd_dpa4.tools.data.limits import Limits
 from deepmd_dpa4.tools.data.sources import format_of, records
@@ -53,6 +53,8 @@ class Summary:
     """Frames per folder."""
     types: list[str] = field(default_factory=list)
     stress_without_cell: int = 0
+    stress_sign_untested: int = 0
+    """Frames with a virial whose sign was not tested, because they are too few or of equal volumes."""
     partly_periodic: int = 0
 
 
@@ -87,16 +89,20 @@ def convert(
         table = csv.writer(file)
         table.writerow(["problem", "file", "frame", "detail", "written"])
         for record in (record for path, form in files for record in records(path, form)):
-            frame = labels.frame(record)
             summary.read += 1
+            if isinstance(record, Rejected):
+                note(summary, table.writerow, record.place, [record.problem], False)
+                continue
+            frame = labels.frame(record)
             summary.partly_periodic += any(record.periodic) and not all(record.periodic)
             problems = inspector.problems(frame)
             kept = is_kept(problems, conversion.drop_bad)
-            note(summary, table.writerow, frame, problems, kept)
+            note(summary, table.writerow, frame.place, problems, kept)
             if kept:
-                writer.add(frame)
+                usable = frame.with_finite_labels()
+                writer.add(usable)
                 summary.written += 1
-                audit.add(frame)
+                audit.add(usable)
             if conversion.check_stress and summary.read % AUDIT_EVERY == 0:
                 audit.check()
             report(summary)
@@ -105,6 +111,8 @@ def convert(
             audit.check()
         require_frames(summary)
     summary.used, summary.stress_without_cell = labels.used, labels.without_cell
+    if conversion.check_stress and not audit.shows_trend():
+        summary.stress_sign_untested = audit.frames
     summary.folders, summary.types = writer.frames_in_folders, writer.names
     return summary
 
@@ -115,14 +123,14 @@ def is_kept(problems: list[Problem], drop_bad: bool) -> bool:
 
 
 def note(
-    summary: Summary, write_row: Callable[[list[object]], object], frame: Frame, problems: list[Problem], kept: bool
+    summary: Summary, write_row: Callable[[list[object]], object], place: Place, problems: list[Problem], kept: bool
 ) -> None:
     """Count the problems of a frame and list them."""
     for problem in problems:
         summary.problems[problem.kind] += 1
         summary.kept[problem.kind] += kept
-        summary.examples.setdefault(problem.kind, (frame.place, problem.detail))
-        write_row([problem.kind.value, frame.place.source, frame.place.index, problem.detail, "yes" if kept else "no"])
+        summary.examples.setdefault(problem.kind, (place, problem.detail))
+        write_row([problem.kind.value, place.source, place.index, problem.detail, "yes" if kept else "no"])
 
 
 def require_frames(summary: Summary) -> None:
@@ -135,4 +143,6 @@ def require_frames(summary: Summary) -> None:
     """
     if not summary.written:
         reasons = ", ".join(f"{count} with {kind.value}" for kind, count in summary.problems.items())
+        if summary.problems.keys() == {Kind.LEARNED}:
+            reasons += ", and there is no ab initio frame"
         raise DataError(f"none of {summary.read} frames can be written" + (f": {reasons}" if reasons else ""))

@@ -1,12 +1,13 @@
 """One frame, as a file holds it and as it is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from deepmd_dpa4.config.elements import ELEMENTS
 
+STRUCTURE, LABELS = ("positions", "cell"), ("energy", "force", "virial")
 NUMBERS = {symbol: number for number, symbol in enumerate(ELEMENTS)}
 
 
@@ -59,6 +60,21 @@ class Frame:
     def volume(self) -> float:
         """Volume of the cell, Angstrom^3; infinite for a molecule."""
         return float("inf") if self.cell is None else abs(float(np.linalg.det(self.cell)))
+
+    def not_finite(self) -> tuple[str, ...]:
+        """Name the parts that hold NaN or infinity."""
+        values = ((name, getattr(self, name)) for name in (*STRUCTURE, *LABELS))
+        return tuple(name for name, value in values if value is not None and not np.isfinite(value).all())
+
+    def with_finite_labels(self) -> "Frame":
+        """Leave out the labels that hold NaN or infinity, by which many programs mean that there is none."""
+        absent = self.not_finite()
+        return replace(
+            self,
+            energy=None if "energy" in absent else self.energy,
+            force=None if "force" in absent else self.force,
+            virial=None if "virial" in absent else self.virial,
+        )
 
     @property
     def composition(self) -> tuple[tuple[str, int], ...]:

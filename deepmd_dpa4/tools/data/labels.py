@@ -81,8 +81,7 @@ class Labels:
         if named is not None:
             if named not in record.values:
                 return None
-            self.used[label, named] += 1
-            return shaped(record, label, named)
+            return self.taken(label, named, shaped(record, label, named))
         found = self.candidates(record, label)
         if not found:
             return None
@@ -93,8 +92,13 @@ class Labels:
             else:
                 listed = ", ".join(f"{key} = {shown(value)}" for key, value in found.items())
                 raise DataError(f"{record.place} has several values for {label}: {listed}; choose with `--{label}-key`")
-        self.used[label, name] += 1
-        return found[name]
+        return self.taken(label, name, found[name])
+
+    def taken(self, label: str, name: str, value: np.ndarray) -> np.ndarray:
+        """Note that a value is used, unless it is NaN or infinite, which stands for none."""
+        if np.isfinite(value).all():
+            self.used[label, name] += 1
+        return value
 
     def candidates(self, record: Record, label: str) -> dict[str, np.ndarray]:
         """List values under usual names and with a fitting shape, the most usual name first."""
@@ -120,8 +124,10 @@ class Labels:
             return virial if virial is None or not self.convention.flip else -virial
         volume = abs(float(np.linalg.det(cell)))
         of_stress = self.convention.virial(stress, volume)
-        if virial is None or agree(virial, of_stress):
-            return of_stress if virial is None else virial
+        if virial is None or not np.isfinite(virial).all():
+            return of_stress
+        if not np.isfinite(stress).all() or agree(virial, of_stress):
+            return virial
         right = explain(virial, stress, volume)
         reason = "take one of them with `--virial-key` or `--stress-key`"
         if right is not None:
@@ -139,7 +145,7 @@ class Labels:
         """
         for label in LABELS:
             name = getattr(self.keys, label)
-            if name is not None and not self.used[label, name]:
+            if name is not None and name not in self.seen:
                 there = ", ".join(sorted(self.seen)) or "none"
                 raise DataError(f"`--{label}-key` is {name!r} but must be one of the names in the files: {there}")
 

@@ -41,17 +41,44 @@ def systems(paths: Iterable[Path]) -> list[Path]:
     Raises
     ------
     DataError
-        If there is none below one of the paths.
+        If there is none below one of the paths, or as :func:`system_folders`.
     """
     found: dict[Path, None] = {}
     for path in paths:
-        below = sorted(file.parent for file in path.rglob("type.raw"))
+        below = system_folders(path)
         if not below:
             raise DataError(
                 f"`DATA` is {path} but must be a folder of DeePMD data, with a file type.raw at or below it"
             )
         found.update(dict.fromkeys(below))
     return list(found)
+
+
+def system_folders(path: Path) -> list[Path]:
+    """Find the systems at or below a folder that DeePMD-kit finds there, links to systems among them.
+
+    Raises
+    ------
+    DataError
+        If a link leads to a folder with more systems below it, into which DeePMD-kit does not look.
+    """
+    # `rglob("type.raw")` would not enter links; each entry has to be asked, as DeePMD-kit does
+    entries = [path, *path.rglob("*")]
+    found = sorted(entry for entry in entries if is_system(entry))
+    known = {system.resolve() for system in found}
+    for link in sorted(entry for entry in entries[1:] if entry.is_symlink() and entry.is_dir()):
+        hidden = [entry for entry in link.rglob("*") if is_system(entry) and entry.resolve() not in known]
+        if hidden:
+            raise DataError(
+                f"{link} is a link to a folder with systems below it, such as {hidden[0]}, which DeePMD-kit does not "
+                "find through a link: name that folder too, or link each system"
+            )
+    return found
+
+
+def is_system(folder: Path) -> bool:
+    """Tell whether a folder holds the ``type.raw`` of a system."""
+    return (folder / "type.raw").is_file()
 
 
 def sets(system: Path) -> Iterator[Set]:

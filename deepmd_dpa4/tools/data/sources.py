@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.tools.data.checks import Problem, Rejected
 from deepmd_dpa4.tools.data.errors import DataError, require
 from deepmd_dpa4.tools.data.frame import Place, Record
-
-Reader = Callable[[Path], Iterator[Record]]
+from deepmd_dpa4.tools.data.reader import frames_of, sets, system_folders, systems
 
 # Rows of a database in memory.
 ROWS = 200
@@ -27,8 +27,8 @@ PATTERNS = (
     ("*.xyz*", "extxyz"),
 )
 # ASE's names of the formats that it reads one frame at a time.
-ASE_FORMATS = {"ase/traj": "traj", "vasp/outcar": "vasp-out", "vasp/xml": "vasp-xml"}
-EXTXYZ = "extxyz"
+ASE_FORMATS = {"ase/traj": "traj", "vasp/xml": "vasp-xml"}
+EXTXYZ, OUTCAR = "extxyz", "vasp/outcar"
 DATABASES = {"ase/db": "db", "ase/lmdb": "aselmdb"}
 LABELS_OF_DPDATA = {"energy": "energies", "force": "forces", "virial": "virials"}
 DEEPMD = ("deepmd/npy", "deepmd/npy/mixed")
@@ -57,7 +57,7 @@ def format_of(path: Path, name: str | None = None) -> str:
         if name not in (known := formats()):
             raise DataError(f"`--format` is {name!r} but must be one of {', '.join(known)}")
         return name
-    if path.is_dir() and any(path.rglob("type.raw")):
+    if path.is_dir() and system_folders(path):
         return DEEPMD[0]
     for pattern, found in PATTERNS:
         if fnmatch(path.name, pattern):
@@ -69,7 +69,7 @@ def format_of(path: Path, name: str | None = None) -> str:
 
 def formats() -> list[str]:
     """List the names that ``--format`` takes; without dpdata only ours."""
-    ours = {EXTXYZ, *ASE_FORMATS, *DATABASES, *DEEPMD}
+    ours = {EXTXYZ, OUTCAR, *ASE_FORMATS, *DATABASES, *DEEPMD}
     try:
         from dpdata.format import Format
     except ModuleNotFoundError:
@@ -77,8 +77,10 @@ def formats() -> list[str]:
     return sorted(ours | set(Format.get_formats()))
 
 
-def records(path: Path, form: str) -> Iterator[Record]:
+def records(path: Path, form: str) -> Iterator[Record | Rejected]:
     """Yield the frames of a file in its order, one at a time except for formats that dpdata reads.
+
+    Of the steps of an OUTCAR those that are not ab initio, or that ASE cannot parse, are rejected.
 
     Raises
     ------
@@ -91,6 +93,8 @@ def records(path: Path, form: str) -> Iterator[Record]:
     try:
         if form == EXTXYZ:
             yield from read_extxyz(path)
+        elif form == OUTCAR:
+            yield from read_outcar(path)
         elif form in ASE_FORMATS:
             yield from read_ase(path, ASE_FORMATS[form])
         elif form in DATABASES:
@@ -152,6 +156,19 @@ def read_ase(path: Path, ase_format: str) -> Iterator[Record]:
         yield from_atoms(Place(str(path), index), atoms, energy_of_forces=energy_of_forces)
 
 
+def read_outcar(path: Path) -> Iterator[Record | Rejected]:
+    """Read the ab initio steps of an OUTCAR; the index of a frame counts the others too."""
+    require("ase", "data", f"reading {path}")
+    from deepmd_dpa4.tools.data.outcar import steps
+
+    for index, step in enumerate(steps(path)):
+        place = Place(str(path), index)
+        if isinstance(step, Problem):
+            yield Rejected(place, step)
+        else:
+            yield from_atoms(place, step, energy_of_forces="free_energy")
+
+
 def read_database(path: Path, kind: str) -> Iterator[Record]:
     """Read the rows of an ASE database; the index of a frame is the ``id`` of its row."""
     require("ase", "data", f"reading {path}")
@@ -204,8 +221,6 @@ def from_atoms(
 
 def read_deepmd(path: Path) -> Iterator[Record]:
     """Read the frames of DeePMD npy folders of either layout, at or below ``path``."""
-    from deepmd_dpa4.tools.data.reader import frames_of, sets, systems
-
     for system in systems([path]):
         index = 0
         for part in sets(system):

@@ -62,6 +62,7 @@ class Statistics:
         for problem in problems:
             self.problems[problem.kind] += 1
             self.examples.setdefault(problem.kind, (frame.place, problem.detail))
+        frame = frame.with_finite_labels()
         labels = {"energy": frame.energy, "force": frame.force, "virial": frame.virial}
         self.missing.update(name for name, value in labels.items() if value is None)
         if any(problem.kind.fatal for problem in problems):

@@ -125,17 +125,15 @@ class StressAudit:
             self.trends.setdefault(composition, Trend()).add(float(np.log(volume)), stress)
 
     def complaints(self) -> Iterator[str]:
-        """List what looks wrong so far; nothing while there are too few frames."""
-        if self.frames >= self.ENOUGH and 2 * self.large > self.frames:
+        """List what looks wrong so far; a trend is judged only where :meth:`shows_trend`."""
+        if 2 * self.large > self.frames:
             yield (
                 f"{self.large} of {self.frames} frames have a mean stress beyond {self.LARGEST:g} eV/A^3 (480 GPa); it "
                 "seems to be in GPa or kbar: give `--stress-unit`"
             )
-        trends = [trend for trend in self.trends.values() if trend.count > 1]
-        freedom = sum(trend.count - 1 for trend in trends)
-        xx, yy, xy = (sum(getattr(trend, name) for trend in trends) for name in ("xx", "yy", "xy"))
-        if freedom < self.ENOUGH or xx < freedom * self.SPREAD**2 or yy == 0:
+        if not self.shows_trend():
             return
+        xx, yy, xy = self.deviations()
         correlation, modulus = xy / np.sqrt(xx * yy), xy / xx
         if correlation < -self.CORRELATED:
             yield (
@@ -147,6 +145,17 @@ class StressAudit:
                 f"the stress grows with the volume as if the bulk modulus were {modulus / UNITS['GPa']:.0f} GPa; the "
                 "stress seems to be in GPa or kbar: give `--stress-unit`"
             )
+
+    def deviations(self) -> tuple[float, float, float]:
+        """Sum the products of deviations within compositions: of log volume, of stress, of both."""
+        xx, yy, xy = (sum(getattr(trend, name) for trend in self.trends.values()) for name in ("xx", "yy", "xy"))
+        return xx, yy, xy
+
+    def shows_trend(self) -> bool:
+        """Tell whether there are enough frames, of volumes that differ, to see the stress change with the volume."""
+        freedom = sum(trend.count - 1 for trend in self.trends.values())
+        xx, yy, _ = self.deviations()
+        return freedom >= self.ENOUGH and xx >= freedom * self.SPREAD**2 and yy > 0
 
     def check(self) -> None:
         """Refuse data that look wrong.

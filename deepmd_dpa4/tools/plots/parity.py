@@ -114,7 +114,7 @@ def batches(parts: Sequence[Set], chosen: set[int], evaluator: Evaluator) -> Ite
     for part in parts:
         for index in range(len(part)):
             if number in chosen:
-                frame = frame_of(part, index)
+                frame = frame_of(part, index).with_finite_labels()
                 batch.append((frame, structure(part, index, frame, evaluator)))
                 atoms += len(frame.symbols)
             if atoms >= ATOMS_PER_CALL:

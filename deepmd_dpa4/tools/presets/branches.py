@@ -77,19 +77,26 @@ def named_types(words: Sequence[str] | None) -> tuple[str, ...] | None:
     return names
 
 
+def unused_types(contents: Mapping[str, Mapping[str, Contents]]) -> tuple[str, ...]:
+    """List the names in files ``type_map.raw`` that no atom of any data has."""
+    parts = [part for branches in contents.values() for part in branches.values()]
+    return in_order(set().union(*(part.names for part in parts)) - set().union(*(part.elements for part in parts)))
+
+
 def types_of(given: tuple[str, ...] | None, contents: Mapping[str, Mapping[str, Contents]]) -> tuple[str, ...]:
-    """Return the type map that was given, or the elements of all data.
+    """Return the type map that was given, or one of all names in the data.
 
     ``contents`` is sorted by the option that named the data, and by branch.
 
     Raises
     ------
     ValueError
-        If there is neither a type map nor data, or the data hold an element that the type map lacks.
+        If there is neither a type map nor data, or the type map lacks an element that the data hold or name.
     """
     held = {option: set().union(*(part.elements for part in parts.values())) for option, parts in contents.items()}
+    named = {option: set().union(*(part.names for part in parts.values())) for option, parts in contents.items()}
     if given is None:
-        elements = in_order(set().union(*held.values()))
+        elements = in_order(set().union(*named.values()))
         if not elements:
             raise ValueError("`--type-map` is missing: give the elements, or data by `--data`")
         return elements
@@ -97,4 +104,10 @@ def types_of(given: tuple[str, ...] | None, contents: Mapping[str, Mapping[str, 
         missing = in_order(elements_held - set(given))
         if missing:
             raise ValueError(f"`--type-map` is {' '.join(given)!r} but `{option}` holds {' '.join(missing)} too")
+        missing = in_order(named[option] - set(given))
+        if missing:
+            raise ValueError(
+                f"`--type-map` is {' '.join(given)!r} but must also have {' '.join(missing)}, which no atom of "
+                f"`{option}` has but a type_map.raw names: DeePMD-kit asks for every name there"
+            )
     return given

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmd_dpa4.config.elements import ELEMENTS
-from deepmd_dpa4.tools.data.reader import Set, sets
+from deepmd_dpa4.tools.data.reader import Set, sets, system_folders
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,9 @@ class Contents:
     """What some systems hold together."""
 
     elements: frozenset[str]
+    """Those of atoms."""
+    names: frozenset[str]
+    """All in files ``type_map.raw``, also those that no atom has: DeePMD-kit asks for each of them."""
     systems: int
     frames: int
     virial: bool
@@ -25,6 +28,7 @@ class Contents:
         parts = list(parts)
         return Contents(
             frozenset().union(*(part.elements for part in parts)),
+            frozenset().union(*(part.names for part in parts)),
             sum(part.systems for part in parts),
             sum(part.frames for part in parts),
             any(part.virial for part in parts),
@@ -66,7 +70,7 @@ def _found(folder: Path) -> list[Path]:
             "must be a folder with DeePMD-kit systems in npy format; other kinds of data are named by "
             "`--set training.training_data.systems=...`, together with `--type-map`"
         )
-    found = sorted(path.parent for path in folder.rglob("type.raw"))
+    found = system_folders(folder)
     if not found:
         raise ValueError("there is no file type.raw, in it or below")
     return found
@@ -78,11 +82,15 @@ def _system(system: Path, type_map: tuple[str, ...] | None) -> Contents:
         type_map = None
     elif type_map is None:
         raise ValueError(f"{path} is missing: the names of its types can be given by `--type-map`")
-    return replace(Contents.of(_set(part, type_map or part.type_map) for part in sets(system)), systems=1)
+    parts = (
+        _set(part, type_map or part.type_map, frozenset(() if type_map else part.type_map)) for part in sets(system)
+    )
+    return replace(Contents.of(parts), systems=1)
 
 
-def _set(part: Set, names: tuple[str, ...]) -> Contents:
+def _set(part: Set, names: tuple[str, ...], named: frozenset[str]) -> Contents:
     used = [int(index) for index in np.unique(part.types) if index >= 0]
     if used and used[-1] >= len(names):
         raise ValueError(f"{part.path} has atoms of type {used[-1]}, and `--type-map` {len(names)} names")
-    return Contents(frozenset(names[index] for index in used), 0, len(part), part.virial is not None)
+    elements = frozenset(names[index] for index in used)
+    return Contents(elements, elements | named, 0, len(part), part.virial is not None)

@@ -54,6 +54,13 @@ class TestParity:
         quantities = compare(Evaluator(trained.checkpoint), [system])
         assert [quantity.name for quantity in quantities] == ["energy", "force"]
 
+    def test_labels_that_are_not_finite(self, trained: Run, tmp_path: Path) -> None:
+        part = write_system(tmp_path / "system", toy_frames(2, seed=5)) / "set.000"
+        np.save(part / "energy.npy", [np.nan, np.load(part / "energy.npy")[1]])
+        energy, force, virial = compare(Evaluator(trained.checkpoint), [part.parent])
+        assert (len(energy.errors), energy.missing, force.missing, virial.missing) == (1, 1, 0, 0)
+        assert np.isfinite(energy.rmse)
+
     @pytest.mark.parametrize("head", ["one", "two"])
     def test_head(self, multi: Run, data: Data, head: str, tmp_path: Path) -> None:
         words = ["parity", str(multi.checkpoint), str(data.valid), "--head", head, "-o", str(tmp_path / "p.png")]

@@ -86,14 +86,16 @@ def test_missing_and_broken() -> None:
     frames[1] = replace(frames[1], energy=None)
     frames[2] = replace(frames[2], energy=np.nan)
     frames[3] = replace(frames[3], virial=None)
+    frames[4] = replace(frames[4], positions=np.full_like(frames[4].positions, np.nan))
     result = statistics(frames)
-    assert result.missing == {"energy": 1, "virial": 1}
+    assert result.missing == {"energy": 2, "virial": 1}
     assert {kind.value: count for kind, count in result.problems.items()} == {
         "no energy": 1,
+        "labels that are not finite": 1,
         "values that are not finite": 1,
     }
     assert result.frames == 6 and len(result.place) == 5
-    assert np.isfinite(fit_elements(result).residual).sum() == 4
+    assert np.isfinite(fit_elements(result).residual).sum() == 3
 
 
 def test_numbers_of_a_frame() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.tools.presets.systems import in_order, read
+from tests.support.init_command import init
 from tests.support.toy import toy_frames, write_system
 
 MAP = ("H", "C", "O", "Cu")
@@ -30,6 +31,7 @@ def write_mixed(path: Path) -> Path:
 def test_everything_below_a_folder_counts(folder: Path) -> None:
     found = read(folder)
     assert found.elements == {"O", "H", "Cu", "Al"}, "X is a name without an atom"
+    assert found.names == {"O", "H", "Cu", "Al", "X"}
     assert (found.systems, found.frames, found.virial) == (2, 7, True)
     assert not read(folder / "deep").virial
 
@@ -44,7 +46,8 @@ def test_order() -> None:
 
 def test_names_can_be_given(folder: Path) -> None:
     (folder / "water" / "type_map.raw").unlink()
-    assert read(folder / "water", ("He", "Li", "Be")).elements == {"He", "Li"}
+    found = read(folder / "water", ("He", "Li", "Be"))
+    assert found.elements == found.names == {"He", "Li"}
     with pytest.raises(ValueError, match="has atoms of type 1, and `--type-map` 1 names"):
         read(folder / "water", ("He",))
 
@@ -83,3 +86,29 @@ def test_an_element_that_the_type_map_lacks(folder: Path, capsys: pytest.Capture
     words = ["--type-map", "H", "O", "--data", str(folder / "water"), "--validation", str(folder / "deep")]
     assert main(["init", "mini", *words, "-o", str(folder / "input.json")]) == 1
     assert "`--type-map` is 'H O' but `--validation` holds Al Cu too" in capsys.readouterr().err
+
+
+def test_a_name_that_the_type_map_lacks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """DeePMD-kit would refuse it, although no atom has it."""
+    words = ["--type-map", "H", "O", "Al", "Cu", "--data", str(folder / "deep")]
+    assert main(["init", "mini", *words, "-o", str(folder / "input.json")]) == 1
+    printed = capsys.readouterr().err
+    assert "must also have X, which no atom of `--data` has but a type_map.raw names" in printed
+
+
+@pytest.mark.parametrize("task", ["energy", "finetune", "multitask"])
+def test_deepmd_kit_takes_the_type_map(task: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of pure metals out of a family of alloys, in every task, in training and validation data."""
+    from deepmd.utils.data import DeepmdData
+
+    copper = write_system(folder / "copper", toy_frames(2, seed=0), types=(0,) * 6, type_map=("Cu", "Al"))
+    gold = write_system(folder / "gold", toy_frames(2, seed=0), types=(0,) * 6, type_map=("Au", "Pd"))
+    mixed = write_mixed(folder / "mixed")
+    words = [f"one={copper}", f"two={mixed}"] if task == "multitask" else [str(copper), str(mixed)]
+    valid = f"one={gold}" if task == "multitask" else gold
+    document = init(folder, "nano", "--task", task, "--data", *words, "--validation", valid)
+    type_map = document["model"].get("shared_dict", document["model"])["type_map"]
+    assert type_map == ["H", "C", "O", "Al", "Cu", "Pd", "Au"]
+    for system in (copper, gold, mixed):
+        DeepmdData(str(system), type_map=type_map)
+    assert "types without an atom, which a type_map.raw names: C Al Pd" in capsys.readouterr().err
