@@ -16,8 +16,9 @@ PACKAGE = "deepmd_dpa4"
 
 # What each part may import of this package, besides itself and the package root.
 ALLOWED: dict[str, set[str]] = {"errors": set(), "config": {"errors"}, "so3": set()}
+ALLOWED["files"] = {"errors"}
 ALLOWED["graph"] = {"config", "so3"}
-ALLOWED["ops"] = {"config", "so3", "graph", "errors"}
+ALLOWED["ops"] = {"config", "so3", "graph", "errors", "files"}
 ALLOWED["nn"] = ALLOWED["ops"] | {"ops"}
 ALLOWED["descriptor"] = ALLOWED["fitting"] = ALLOWED["nn"] | {"nn"}
 ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
@@ -33,11 +34,12 @@ ALLOWED["switch"] = set()
 ALLOWED["detection"] = {"checkpoint"}
 ALLOWED["schema"] = {"config", "switch", "detection", "errors"}
 ALLOWED["lammps_plugin"] = {"ops"}
-ALLOWED["tools.data"] = {"config", "errors"}
-ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data"}
+ALLOWED["tools.data"] = {"config", "errors", "files"}
+ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
 ALLOWED["tools.commands"] = {
     *("tools.data", "tools.plots", "tools.presets", "checkpoint", "freeze", "inference", "ops", "lammps_plugin"),
+    *("files", "errors"),
 }
 ALLOWED["tools.__init__"] = set()
 ALLOWED["cli"] = {"tools.commands", "errors"}

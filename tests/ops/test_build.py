@@ -13,6 +13,7 @@ from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
 from tests.support.commands import ROOT
+from tests.support.disks import small_disk
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,7 +129,7 @@ def test_broken_source(sources: Path, cache: Path) -> None:
     assert str(log) in str(failure.value)
     assert "answer.cpp" in log.read_text()
     assert not target.exists()
-    assert not list(cache.rglob("*.part"))
+    assert not list(cache.rglob("*.partial"))
 
 
 @needs_compiler
@@ -241,3 +242,15 @@ def test_one_openmp_runtime(sources: Path, cache: Path) -> None:
         [sys.executable, "-c", COUNT, str(path)], stdout=subprocess.PIPE, text=True, check=True
     ).stdout
     assert printed.split() == ["2", "1"]
+
+
+@needs_compiler
+def test_a_full_disk_is_no_failure_of_the_compiler(sources: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 128) as cache:
+        (cache / "other").write_bytes(bytes(116 * 1024))
+        with pytest.raises(BuildError, match=f"cannot write native kernels to {cache}: .*No space left on device"):
+            build(print, sources, cache)
+        assert known_failure(library_path(sources, cache)) is None
+        assert not list(cache.rglob("*.partial"))
+        (cache / "other").unlink()
+        assert ctypes.CDLL(str(build(print, sources, cache, retry=False))).call() == 42
