@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from deepmd_dpa4.errors import UserError
-from deepmd_dpa4.files import is_full, replacing
+from deepmd_dpa4.files import is_full, replacing, write_text
 from deepmd_dpa4.ops.native import compiler as toolchain
 from deepmd_dpa4.ops.native.compiler import Compiler, find_compiler
+from deepmd_dpa4.ops.native.record import damage, record_path, write_record
 
 SOURCES = Path(__file__).with_name("csrc")
 WORKERS = 4
@@ -65,7 +66,7 @@ def build(
     retry: bool = True,
     set_allocator: bool | None = None,
 ) -> Path:
-    """Compile the library, unless it is there; a second process waits for the first.
+    """Compile the library, unless it is there and whole; a second process waits for the first.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def build(
                 raise BuildError(reason)
             if force:
                 shutil.rmtree(target.parent / OBJECTS, ignore_errors=True)
-            if force or set_allocator is not None or not target.exists():
+            if force or set_allocator is not None or damage(target) is not None:
                 _build(report, sources, target, set_allocator is not False)
     except OSError as error:
         raise BuildError(f"cannot write native kernels to {target.parent}: {error.strerror or error}") from error
@@ -113,8 +114,9 @@ def known_failure(target: Path) -> str | None:
     marker, compiler = _marker(target), find_compiler()
     if compiler is None or not marker.exists():
         return None
-    version, _, reason = marker.read_text(encoding="utf-8").partition("\n")
-    return reason if version == compiler.version else None
+    # a marker that is damaged names another compiler, if any
+    version, _, reason = marker.read_text(encoding="utf-8", errors="replace").partition("\n")
+    return reason if version == compiler.version and reason else None
 
 
 def _build(report: Report, sources: Path, target: Path, set_allocator: bool) -> None:
@@ -124,7 +126,7 @@ def _build(report: Report, sources: Path, target: Path, set_allocator: bool) -> 
     try:
         _compile_all(compiler, report, sources, target, set_allocator)
     except BuildError as error:
-        _marker(target).write_text(f"{compiler.version}\n{error}", encoding="utf-8")
+        write_text(_marker(target), f"{compiler.version}\n{error}")
         raise
     _marker(target).unlink(missing_ok=True)
 
@@ -143,7 +145,10 @@ def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
             report(f"compiled {jobs[job].name} ({done} of {len(jobs)})")
+    # between these lines the library has no record, which another process takes for damage
+    record_path(target).unlink(missing_ok=True)
     _make(log, partial(compiler.linking, list(objects.values())), target)
+    write_record(target)
     report("linked")
     for path in set(folder.iterdir()) - set(objects.values()):
         # a process that was killed leaves a folder
