@@ -15,7 +15,7 @@ ROOT = Path(deepmd_dpa4.__file__).parent
 PACKAGE = "deepmd_dpa4"
 
 # What each part may import of this package, besides itself and the package root.
-ALLOWED: dict[str, set[str]] = {"errors": set(), "config": {"errors"}, "so3": set()}
+ALLOWED: dict[str, set[str]] = {"errors": set(), "config": {"errors", "type_names"}, "so3": set()}
 ALLOWED["files"] = {"errors"}
 ALLOWED["graph"] = {"config", "so3"}
 ALLOWED["ops"] = {"config", "so3", "graph", "errors", "files"}
@@ -28,7 +28,7 @@ ALLOWED["compiled"] = ALLOWED["model"] | {"model"}
 ALLOWED["host"] = ALLOWED["checkpoint"] | {"checkpoint", "compiled"}
 ALLOWED["freeze"] = ALLOWED["host"] | {"host", "switch"}
 ALLOWED["inference"] = {"config", "graph", "model", "checkpoint", "host", "errors"}
-ALLOWED["register"] = {"host", "freeze", "switch", "type_names"}
+ALLOWED["register"] = {"config", "host", "freeze", "switch", "type_names"}
 ALLOWED["engines"] = {"config", "graph", "inference"}
 ALLOWED["switch"] = set()
 ALLOWED["detection"] = {"checkpoint"}

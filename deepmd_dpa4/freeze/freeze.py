@@ -79,6 +79,8 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
         )
     if ours and "" not in branches and head not in branches:
         raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
+    if ours and "" in branches and head is not None:
+        raise ValueError(f"`--head` is {head!r} but must be left out: {model} holds one model")
     compiled = by_suffix and path.suffix == COMPILED
     if ours:
         if not path.parent.is_dir():
@@ -93,6 +95,15 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
             raise ValueError(
                 f"`--kernels` is 'native' but must be 'plain' for {model} and `--output` {output!r}: native kernels "
                 f"are for models of deepmd-dpa4 in {PORTABLE} files"
+            )
+        if (
+            tester is not None
+            and own
+            and kernels == "native"
+            and not tester.model.atomic_model.descriptor.has_native_precision()
+        ):
+            raise ValueError(
+                f"`--kernels` is 'native' but must be 'plain' for {model}: native kernels are for float32 and float64"
             )
         if own and compiled:
             freeze_compiled(tester, path, model, head)

@@ -146,7 +146,7 @@ class TestOptions:
         """They are not allocated."""
         source = short(None, tmp_path)
         source.params["descriptor"][key] = 10**12
-        with pytest.raises(ConfigError, match=rf"`descriptor/{key}` is 1000000000000 but the file holds"):
+        with pytest.raises(ConfigError, match=rf"`model/descriptor/{key}` is 1000000000000 but the file holds"):
             convert(source, Conversion())
 
     def test_other_models(self, tmp_path: Path) -> None:

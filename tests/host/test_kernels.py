@@ -16,8 +16,8 @@ from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.host import kernels, loading
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.ops.native.build import library_path
-from deepmd_dpa4.ops.native.record import write_record
 from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.native.record import write_record
 from tests.support import inputs
 from tests.support.backends import is_native
 from tests.support.commands import BIN, call, dp, environment
