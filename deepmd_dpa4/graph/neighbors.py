@@ -122,6 +122,9 @@ def search(
         points, radius = searchable(given, None if box is None else cell, rcut)
         cell_list = usual if radius == rcut else NeighborList(cutoff=radius, full_list=True, sorted=True)
         receiver, sender, vector = cell_list.compute(points, cell, box is not None, "ijD")
+        if points is not given:
+            # gaps were closed, which rounds
+            vector = given[sender.to(torch.int64)] - given[receiver.to(torch.int64)]
         senders.append(sender.to(torch.int64) + frame * atoms)
         receivers.append(receiver.to(torch.int64) + frame * atoms)
         vectors.append(vector)
