@@ -27,10 +27,20 @@ def prepare() -> str:
 
 
 def announce(environment: MutableMapping[str, str]) -> None:
-    """Add the library of native kernels to the libraries that DeePMD-kit's C++ part loads, if it is compiled."""
+    """Add the library of native kernels to the libraries that DeePMD-kit's C++ part loads, if it is compiled.
+
+    A damaged one would end LAMMPS with any model, so it is taken out.
+    """
     from deepmd_dpa4.ops.native.build import library_path
+    from deepmd_dpa4.ops.native.record import damage
 
     library = library_path()
-    others = [path for path in environment.get(PLUGINS, "").split(":") if path]
-    if library.exists() and str(library) not in others:
-        environment[PLUGINS] = ":".join([*others, str(library)])
+    given = [path for path in environment.get(PLUGINS, "").split(":") if path]
+    others = [path for path in given if path != str(library)]
+    wrong = damage(library)
+    if wrong is None:
+        others.append(str(library))
+    elif library.exists():
+        print(f"deepmd-dpa4: native kernels are left out: {library} {wrong}; run `dpa4 build`", file=sys.stderr)
+    if others != given:
+        environment[PLUGINS] = ":".join(others)

@@ -81,6 +81,7 @@ def rebind_training() -> None:
     """
     import deepmd.pt.entrypoints.main as host_main
 
+    from deepmd_dpa4.config.check import check_models
     from deepmd_dpa4.host import build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.resume import resumable
@@ -101,6 +102,8 @@ def rebind_training() -> None:
     def get_trainer(
         config: dict[str, Any], init_model: str | None = None, restart_model: str | None = None, *args: Any, **more: Any
     ) -> Any:
+        finetune = args[0] if args else more.get("finetune_model")
+        check_models(config["model"], fresh=finetune is None)
         losses.resolve_loss(config)
         lora.check_host(config)
         check_options(config, restart_model or init_model, restart_model is not None)

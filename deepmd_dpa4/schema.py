@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from dargs import Argument, Variant
 
 from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, FittingConfig
+from deepmd_dpa4.config.check import check_models
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.detection import claim_checkpoints
@@ -136,11 +137,15 @@ def install() -> None:
 def check_shared_low_rank(data: dict[str, Any], multi_task: bool = False) -> None:
     """Check that all branches have the same ``lora`` or none, in place of DeePMD-kit's check that none has it.
 
+    This is the last step of the check of an input, so all options of our models are checked here too, before DeePMD-kit
+    reads any data.
+
     Raises
     ------
     ConfigError
-        If branches differ.
+        If branches differ, or an option is wrong.
     """
+    check_models(data["model"])
     if not multi_task:
         return
     sections = {name: branch.get("lora") for name, branch in data["model"]["model_dict"].items()}

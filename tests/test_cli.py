@@ -73,6 +73,34 @@ class TestBuild:
         assert main(["build", "--force", "--no-set-allocator"]) == 1
         assert "dpa4: error: no compiler, force is True, set_allocator is False" in capsys.readouterr().err
 
+    def test_what_the_warning_complains_of_is_mended(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A library that is damaged is made again, and one that cannot be loaded from the start."""
+        library, forced = tmp_path / "kernels.so", []
+        good = {None: b"good"}
+
+        def make(report: object, force: bool, set_allocator: bool | None) -> Path:
+            forced.append(force)
+            library.write_bytes(good[None])
+            return library
+
+        def tried(path: Path) -> str | None:
+            return {b"good": None, b"foreign": "cannot be loaded: it is foreign"}.get(path.read_bytes(), "is damaged")
+
+        for name, value in (("build", make), ("refusal", tried), ("library_path", lambda: library)):
+            monkeypatch.setattr(build_command, name, value)
+        for content, told in ((b"foreign", "cannot be loaded"), (b"cut", "is damaged"), (b"good", "")):
+            library.write_bytes(content)
+            assert main(["build"]) == 0
+            printed = capsys.readouterr().err
+            assert (f"{library} {told}" in printed) == bool(told)
+            assert ("were there already" in printed) == (not told)
+        assert forced == [True, False, False]
+        good[None] = b"foreign"
+        assert main(["build"]) == 1
+        assert f"dpa4: error: {library} cannot be loaded: it is foreign" in capsys.readouterr().err
+
 
 class TestRun:
     def test_settings_reach_the_program(self, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ ROOT = Path(deepmd_dpa4.__file__).parent
 PACKAGE = "deepmd_dpa4"
 
 # What each part may import of this package, besides itself and the package root.
-ALLOWED: dict[str, set[str]] = {"errors": set(), "config": {"errors"}, "so3": set()}
+ALLOWED: dict[str, set[str]] = {"errors": set(), "config": {"errors", "type_names"}, "so3": set()}
+ALLOWED["files"] = {"errors"}
 ALLOWED["graph"] = {"config", "so3"}
-ALLOWED["ops"] = {"config", "so3", "graph", "errors"}
+ALLOWED["ops"] = {"config", "so3", "graph", "errors", "files"}
 ALLOWED["nn"] = ALLOWED["ops"] | {"ops"}
 ALLOWED["descriptor"] = ALLOWED["fitting"] = ALLOWED["nn"] | {"nn"}
 ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
@@ -27,17 +28,18 @@ ALLOWED["compiled"] = ALLOWED["model"] | {"model"}
 ALLOWED["host"] = ALLOWED["checkpoint"] | {"checkpoint", "compiled"}
 ALLOWED["freeze"] = ALLOWED["host"] | {"host", "switch"}
 ALLOWED["inference"] = {"config", "graph", "model", "checkpoint", "host", "errors"}
-ALLOWED["register"] = {"host", "freeze", "switch", "type_names"}
+ALLOWED["register"] = {"config", "host", "freeze", "switch", "type_names"}
 ALLOWED["engines"] = {"config", "graph", "inference"}
 ALLOWED["switch"] = set()
 ALLOWED["detection"] = {"checkpoint"}
 ALLOWED["schema"] = {"config", "switch", "detection", "errors"}
 ALLOWED["lammps_plugin"] = {"ops"}
-ALLOWED["tools.data"] = {"config", "errors"}
-ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data"}
+ALLOWED["tools.data"] = {"config", "errors", "files"}
+ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
 ALLOWED["tools.commands"] = {
     *("tools.data", "tools.plots", "tools.presets", "checkpoint", "freeze", "inference", "ops", "lammps_plugin"),
+    *("files", "errors"),
 }
 ALLOWED["tools.__init__"] = set()
 ALLOWED["cli"] = {"tools.commands", "errors"}

@@ -1,9 +1,9 @@
 """A checkpoint for the other implementation, or a part of one."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from deepmd_dpa4.checkpoint.layout import DESCRIPTOR, Layout, layout
 from deepmd_dpa4.checkpoint.options import Section
 from deepmd_dpa4.checkpoint.read import SINGLE, STATE, Checkpoint
 from deepmd_dpa4.config.option import ConfigError, require_one_of
+from deepmd_dpa4.files import write_bytes
 from deepmd_dpa4.nn.low_rank import fold, is_factor
 
 TARGETS = (BUILTIN, PLUGIN)
@@ -119,6 +120,8 @@ def write(checkpoint: Checkpoint, path: Path) -> None:
     ------
     FileNotFoundError
         If the folder does not exist.
+    WriteError
+        If there is no space, or no permission.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"`--output` is {path} but the folder {path.parent} does not exist")
@@ -128,10 +131,10 @@ def write(checkpoint: Checkpoint, path: Path) -> None:
         content = {"model": content, "optimizer": checkpoint.optimizer}
         if checkpoint.ema is not None:
             content["ema"] = checkpoint.ema
-    with TemporaryDirectory(prefix=".convert-", dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        torch.save(content, partial)
-        partial.replace(path)
+    # into memory first: torch's writer of files does not say why it fails
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def _averaged(checkpoint: Checkpoint) -> Checkpoint:

@@ -64,7 +64,7 @@ def layout(params: Mapping[str, Any], numbers: int, dtype: torch.dtype = torch.f
         for key, value in named(params.get(where)).items():
             sizes = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)]
             if key not in _NO_SIZES and max(sizes, default=0) > numbers:
-                raise ConfigError(f"`{where}/{key}` is {value} but the file holds {numbers} numbers only")
+                raise ConfigError(f"`model/{where}/{key}` is {value} but the file holds {numbers} numbers only")
     type_map = params["type_map"]
     config = parse_descriptor(named(params.get("descriptor")))
     bridging = parse_group(BridgingConfig, params, "model")

@@ -4,6 +4,7 @@ Option names and defaults are those of DeePMD-kit 3.2.0 (theory 9.1); a flat inp
 these groups by :func:`deepmd_dpa4.config.parse.parse_descriptor`.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 
@@ -48,8 +49,13 @@ class GeometryConfig:
         require(self.n_radial >= 1, "n_radial", self.n_radial, "must be at least 1")
         require(all(w >= 0 for w in self.radial_mlp), "radial_mlp", list(self.radial_mlp), "must not be negative")
         require(self.eps > 0, "eps", self.eps, "must be positive")
-        if isinstance(self.sel, str):
-            require(self.sel.split(":")[0] == "auto", "sel", self.sel, 'must be an integer, a list or "auto[:factor]"')
+        given = self.sel
+        if isinstance(given, str):
+            require(_is_automatic(given), "sel", given, 'must be an integer, a list or "auto[:factor]"')
+        else:
+            numbers = (given,) if isinstance(given, int) else given
+            positive = min(numbers, default=0) >= 0 and sum(numbers) > 0
+            require(positive, "sel", list(numbers), "must hold positive numbers of neighbours")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +270,15 @@ class DescriptorConfig:
             for group in (getattr(self, part.name) for part in fields(self))
             for item in fields(group)
         }
+
+
+def _is_automatic(sel: str) -> bool:
+    """Whether a text says that ``sel`` is measured, times a positive factor if there is one."""
+    word, colon, factor = sel.partition(":")
+    try:
+        return word == "auto" and (not colon or 0 < float(factor) < math.inf)
+    except ValueError:
+        return False
 
 
 def _plain(value: object) -> object:

@@ -48,7 +48,7 @@ class ExecutionConfig:
     )
 
     def __post_init__(self) -> None:
-        require_one_of("model/kernels", self.kernels, KERNELS)
+        require_one_of("kernels", self.kernels, KERNELS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ class LowRankConfig:
     alpha: float | None = option(None, "Updates are scaled by alpha / r; null stands for alpha = r.")
 
     def __post_init__(self) -> None:
-        require(self.rank > 0, "model/lora/rank", self.rank, "must be positive")
-        require(self.alpha is None or self.alpha > 0, "model/lora/alpha", self.alpha, "must be positive or null")
+        require(self.rank > 0, "rank", self.rank, "must be positive")
+        require(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "must be positive or null")
 
     @property
     def scaling(self) -> float:

@@ -1,5 +1,7 @@
 """One declaration per option: type, default and documentation beside each other."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import field
 from typing import Any
 
@@ -12,11 +14,24 @@ def option(default: Any, doc: str) -> Any:
 
 
 class ConfigError(UserError, ValueError):
-    """An option has a value that is not allowed; the message names the option, the value and the rule."""
+    """An option has a value that is not allowed; the message begins with the option, then the value and the rule."""
+
+    def inside(self, where: str) -> "ConfigError":
+        """Return the same error with the path of the section before the option."""
+        return type(self)(f"`{where}/{str(self).removeprefix('`')}")
 
 
 class UnsupportedOption(ConfigError):
     """An option of the official implementation that this package does not provide."""
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Put the path of a section before the option that an error in the block names."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.inside(where) from None
 
 
 def require(condition: bool, name: str, value: Any, rule: str) -> None:

@@ -1,6 +1,7 @@
 """Flat section of an input file -> configuration groups, with the offending key named in every error."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -8,7 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from deepmd_dpa4.config.descriptor import DescriptorConfig
 from deepmd_dpa4.config.fitting import FittingConfig
-from deepmd_dpa4.config.option import ConfigError, UnsupportedOption
+from deepmd_dpa4.config.option import ConfigError, UnsupportedOption, naming
 
 # Options of the official implementation that exist here only with their neutral value.
 OFFICIAL_ONLY_DESCRIPTOR: dict[str, tuple[Any, ...]] = {
@@ -35,8 +36,15 @@ OFFICIAL_ONLY_FITTING: dict[str, tuple[Any, ...]] = {
 ALIASES = {"so2_layers": "mixing_layers", "n_neuron": "neuron"}
 
 
-def parse_descriptor(section: Mapping[str, Any]) -> DescriptorConfig:
+def parse_descriptor(section: Mapping[str, Any], where: str = "model/descriptor") -> DescriptorConfig:
     """Read a ``descriptor`` section.
+
+    Parameters
+    ----------
+    section : mapping
+        Options.
+    where : str
+        Its path in the input, for messages.
 
     Raises
     ------
@@ -45,35 +53,42 @@ def parse_descriptor(section: Mapping[str, Any]) -> DescriptorConfig:
     ConfigError
         If a key is unknown or a value is not allowed.
     """
-    rest = _without_official_only(section, OFFICIAL_ONLY_DESCRIPTOR, "descriptor")
+    with naming(where):
+        return _descriptor(section)
+
+
+def _descriptor(section: Mapping[str, Any]) -> DescriptorConfig:
+    rest = _without_official_only(section, OFFICIAL_ONLY_DESCRIPTOR)
     if (rest.get("n_blocks") == 0 and rest.get("l_schedule") is None) or rest.get("l_schedule") == []:
-        raise UnsupportedOption("`descriptor/n_blocks` is 0: a network without blocks is not available in deepmd-dpa4")
+        raise UnsupportedOption("`n_blocks` is 0: a network without blocks is not available in deepmd-dpa4")
     groups: dict[str, dict[str, Any]] = {}
     owner = {item.name: (part.name, hint) for part, hint, item in _descriptor_fields()}
     for key, value in rest.items():
         if key not in owner:
-            raise ConfigError(_unknown(key, owner, "descriptor"))
+            raise ConfigError(_unknown(key, owner))
         part, hint = owner[key]
-        groups.setdefault(part, {})[key] = _coerce(value, hint, f"descriptor/{key}")
+        groups.setdefault(part, {})[key] = _coerce(value, hint, key)
     types = get_type_hints(DescriptorConfig)
     return DescriptorConfig(**{part: types[part](**values) for part, values in groups.items()})
 
 
-def parse_fitting(section: Mapping[str, Any]) -> FittingConfig:
-    """Read a ``fitting_net`` section; raises as :func:`parse_descriptor`."""
-    rest = _without_official_only(section, OFFICIAL_ONLY_FITTING, "fitting_net")
+def parse_fitting(section: Mapping[str, Any], where: str = "model/fitting_net") -> FittingConfig:
+    """Read a ``fitting_net`` section; as :func:`parse_descriptor`."""
     hints = get_type_hints(FittingConfig)
-    for key in rest:
-        if key not in hints:
-            raise ConfigError(_unknown(key, hints, "fitting_net"))
-    return FittingConfig(**{key: _coerce(value, hints[key], f"fitting_net/{key}") for key, value in rest.items()})
+    with naming(where):
+        rest = _without_official_only(section, OFFICIAL_ONLY_FITTING)
+        for key in rest:
+            if key not in hints:
+                raise ConfigError(_unknown(key, hints))
+        return FittingConfig(**{key: _coerce(value, hints[key], key) for key, value in rest.items()})
 
 
 def parse_group(group: type, section: Mapping[str, Any], where: str) -> Any:
     """Read the keys of one dataclass from a section that also holds others."""
     hints = get_type_hints(group)
     given = {key: section[key] for key in hints if section.get(key) is not None}
-    return group(**{key: _coerce(value, hints[key], f"{where}/{key}") for key, value in given.items()})
+    with naming(where):
+        return group(**{key: _coerce(value, hints[key], key) for key, value in given.items()})
 
 
 def _descriptor_fields() -> list[tuple[Any, Any, Any]]:
@@ -85,9 +100,7 @@ def _descriptor_fields() -> list[tuple[Any, Any, Any]]:
     return rows
 
 
-def _without_official_only(
-    section: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]], where: str
-) -> dict[str, Any]:
+def _without_official_only(section: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     """Drop options at their neutral value; refuse any other value by name."""
     rest = {}
     for raw, value in section.items():
@@ -97,14 +110,14 @@ def _without_official_only(
             rest[key] = value
         elif value not in allowed:
             raise UnsupportedOption(
-                f"`{where}/{key}` is {value!r}: deepmd-dpa4 provides only {allowed[0]!r}; "
+                f"`{key}` is {value!r}: deepmd-dpa4 provides only {allowed[0]!r}; "
                 "the official implementation of DeePMD-kit has this option"
             )
     return rest
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
-    """Check ``value`` against a type hint; lists become tuples, integers are accepted for floats."""
+def _coerce(value: Any, hint: Any, key: str) -> Any:
+    """Check ``value`` against a type hint; lists become tuples, integers are accepted for floats, which are finite."""
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for choice in choices:
         if choice is NoneType and value is None:
@@ -113,14 +126,17 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             inner = get_args(choice)
             kinds = (inner[0],) * len(value) if len(inner) == 2 and inner[1] is Ellipsis else inner
             if len(kinds) == len(value):
-                return tuple(_coerce(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+                return tuple(_coerce(item, kind, key) for item, kind in zip(value, kinds, strict=True))
         if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
+            # JSON as Python reads it knows NaN and Infinity
+            if not math.isfinite(value):
+                raise ConfigError(f"`{key}` is {value!r} but must be finite")
             return float(value)
         if choice is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if choice in (bool, str) and isinstance(value, choice):
             return value
-    raise ConfigError(f"`{where}` is {value!r} but must be {_describe(hint)}")
+    raise ConfigError(f"`{key}` is {value!r} but must be {_describe(hint)}")
 
 
 def _describe(hint: Any) -> str:
@@ -131,7 +147,7 @@ def _describe(hint: Any) -> str:
     return "null" if hint is NoneType else hint.__name__
 
 
-def _unknown(key: str, known: Mapping[str, Any], where: str) -> str:
+def _unknown(key: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(key, list(known), n=1)
     hint = f"; did you mean `{near[0]}`?" if near else ""
-    return f"`{where}/{key}` is not an option of DPA4{hint}"
+    return f"`{key}` is not an option of DPA4{hint}"

@@ -3,10 +3,7 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,6 +14,7 @@ from deepmd.pt.utils.env import DEVICE
 from deepmd_dpa4.checkpoint.read import read_checkpoint, read_params
 from deepmd_dpa4.checkpoint.weights import weights_of
 from deepmd_dpa4.config.option import require_one_of
+from deepmd_dpa4.files import replacing
 from deepmd_dpa4.freeze.archive import ROOT, rearrange
 from deepmd_dpa4.freeze.metadata import ENTRY, KERNELS, describe
 from deepmd_dpa4.freeze.runners import compiled_runners, script_runners
@@ -64,6 +62,8 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
         If the file does not compute what the checkpoint does.
     FileNotFoundError
         If the folder of the output does not exist.
+    WriteError
+        If there is no space for the output, or no permission.
     """
     require_one_of("--kernels", kernels, KERNELS)
     path = Path(output)
@@ -79,8 +79,12 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
         )
     if ours and "" not in branches and head not in branches:
         raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
+    if ours and "" in branches and head is not None:
+        raise ValueError(f"`--head` is {head!r} but must be left out: {model} holds one model")
     compiled = by_suffix and path.suffix == COMPILED
     if ours:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"`--output` is {output!r} but the folder {path.parent} does not exist")
         say_weights(Path(model))
     if kernels == "native":
         demand_native("--kernels")
@@ -91,6 +95,15 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
             raise ValueError(
                 f"`--kernels` is 'native' but must be 'plain' for {model} and `--output` {output!r}: native kernels "
                 f"are for models of deepmd-dpa4 in {PORTABLE} files"
+            )
+        if (
+            tester is not None
+            and own
+            and kernels == "native"
+            and not tester.model.atomic_model.descriptor.has_native_precision()
+        ):
+            raise ValueError(
+                f"`--kernels` is 'native' but must be 'plain' for {model}: native kernels are for float32 and float64"
             )
         if own and compiled:
             freeze_compiled(tester, path, model, head)
@@ -140,14 +153,19 @@ def save_script(tester: Any, path: Path, native: bool) -> None:
         extra_files["data_modifier.pth"] = buffer.getvalue()
     if native:
         add_guard(tester.model)
-    torch.jit.save(torch.jit.script(tester.model.eval()), str(path), extra_files)
+    # into memory first: torch's writer of files ends the process where the disk is full
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(tester.model.eval()), buffer, extra_files)
+    path.write_bytes(buffer.getbuffer())
 
 
 def freeze_compiled(tester: Any, path: Path, model: str, head: str | None) -> None:
     """Write a checkpoint as compiled code by DeePMD-kit's exporter, check it, and say what it is."""
     reference = reference_of(tester.model)
     with replacing(path) as partial:
-        written = partial.with_name(f"{ROOT}{COMPILED}")
+        # the exporter names the folder in the archive after the file
+        written = partial.parent / "exported" / f"{ROOT}{COMPILED}"
+        written.parent.mkdir()
         _host_freeze(model=model, output=str(written), head=head)
         rearrange(written, partial, {ENTRY: json.dumps(describe(tester.model, portable=False))})
         check(partial, path, reference)
@@ -155,23 +173,6 @@ def freeze_compiled(tester: Any, path: Path, model: str, head: str | None) -> No
     log.info(_ABOUT_COMPILED, DEVICE.type, torch.__version__)
     if DEVICE.type == "cpu":
         log.info(_COMPILED_ON_CPU)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the path of a file that replaces ``path`` when the block ends without an exception, and else vanishes.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"`--output` is {str(path)!r} but the folder {path.parent} does not exist")
-    with TemporaryDirectory(prefix=".freeze-", dir=path.parent) as folder:
-        partial = Path(folder) / f"dpa4{path.suffix}"
-        yield partial
-        partial.replace(path)
 
 
 def check(file: Path, name: Path, reference: Reference, modified: bool = False) -> None:

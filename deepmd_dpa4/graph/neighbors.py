@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from vesin_torch import NeighborList
 
+from deepmd_dpa4.graph.extent import searchable
 from deepmd_dpa4.graph.graph import Ends, Graph
 
 # Two atoms closer than this (Angstrom) are one site counted twice, not a pair.
@@ -101,6 +102,11 @@ def search(
     -------
     Graph
         Its edge vectors are free of history: forces come from them, not from ``coord``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`check_geometry`, :func:`check_types` and :func:`~deepmd_dpa4.graph.extent.searchable`.
     """
     frames, atoms = atype.shape
     coord = coord.detach().to(torch.float64)
@@ -108,11 +114,17 @@ def search(
     check_geometry(coord, box)
     check_types(atype, ntypes)
     senders, receivers, vectors = [], [], []
-    cell_list = NeighborList(cutoff=rcut, full_list=True, sorted=True)
+    usual = NeighborList(cutoff=rcut, full_list=True, sorted=True)
     open_cell = torch.zeros([3, 3], dtype=torch.float64, device=coord.device)
     for frame in range(frames if atoms > 0 else 0):
         cell = open_cell if box is None else box[frame]
-        receiver, sender, vector = cell_list.compute(coord[frame], cell, box is not None, "ijD")
+        given = coord[frame]
+        points, radius = searchable(given, None if box is None else cell, rcut)
+        cell_list = usual if radius == rcut else NeighborList(cutoff=radius, full_list=True, sorted=True)
+        receiver, sender, vector = cell_list.compute(points, cell, box is not None, "ijD")
+        if points is not given:
+            # gaps were closed, which rounds
+            vector = given[sender.to(torch.int64)] - given[receiver.to(torch.int64)]
         senders.append(sender.to(torch.int64) + frame * atoms)
         receivers.append(receiver.to(torch.int64) + frame * atoms)
         vectors.append(vector)

@@ -11,6 +11,7 @@ from deepmd_dpa4 import __version__
 from deepmd_dpa4.checkpoint.options import SIGNATURE
 from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
+from deepmd_dpa4.config.check import check_model
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.host import builtin
@@ -20,11 +21,9 @@ from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import backend_for, use_compile
 from deepmd_dpa4.host.lora import LowRankPlan
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.type_names import BUILTIN, BUILTIN_FITTING, FITTING, NEUTRAL, NEUTRAL_FITTING, SHARED_NAMES
+from deepmd_dpa4.type_names import BUILTIN, NEUTRAL, SHARED_NAMES
 
 log = logging.getLogger("deepmd.dpa4")
-
-_FITTINGS = (FITTING, NEUTRAL_FITTING, BUILTIN_FITTING)
 
 
 def build_model(model_params: dict[str, Any]) -> Any:
@@ -49,7 +48,7 @@ def build_model(model_params: dict[str, Any]) -> Any:
     if params["descriptor"].get("type") == BUILTIN and builtin.available():
         return _builtin(model_params, "the input asks for it")
     try:
-        _check_supported(params)
+        check_model(params)
         model = _build_ours(params)
     except UnsupportedOption as reason:
         if not builtin.available():
@@ -91,14 +90,6 @@ def _builtin(model_params: dict[str, Any], reason: str) -> Any:
     return builtin.build(model_params)
 
 
-def _check_supported(params: dict[str, Any]) -> None:
-    if "spin" in params:
-        raise UnsupportedOption("`model/spin` is given: deepmd-dpa4 has no magnetic model")
-    kind = params["fitting_net"].get("type", FITTING)
-    if kind not in _FITTINGS:
-        raise UnsupportedOption(f"`fitting_net/type` is {kind!r}: deepmd-dpa4 fits energies, {FITTING!r}")
-
-
 def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     type_map = params["type_map"]
     bridging = parse_group(BridgingConfig, params, "model")
@@ -109,8 +100,8 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     descriptor = DescriptorDPA4(ntypes=len(type_map), type_map=type_map, bridging=bridging, **section)
     if descriptor.add_chg_spin_ebd and not READS_CHARGE_SPIN:
         raise ConfigError(
-            f"`descriptor/add_chg_spin_ebd` is true but must be false with DeePMD-kit {VERSION}, which does not read "
-            "`charge_spin` from data sets; 3.2 does"
+            f"`model/descriptor/add_chg_spin_ebd` is true but must be false with DeePMD-kit {VERSION}, which does not "
+            "read `charge_spin` from data sets; 3.2 does"
         )
     if params.get("lora") is not None:
         descriptor.low_rank = LowRankPlan(_low_rank(params["lora"]))
@@ -118,7 +109,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     fitting = FittingDPA4(
         ntypes=len(type_map), dim_descrpt=descriptor.get_dim_out(), type_map=type_map, **fitting_section
     )
-    backend = backend_for(execution.kernels) if descriptor.has_native_precision() else "plain"
+    backend = backend_for(execution.kernels, descriptor.config.common.precision, descriptor.has_native_precision())
     preset = host_models._convert_preset_out_bias_to_array(params.get("preset_out_bias"), type_map)
     return ModelDPA4(
         descriptor=descriptor,
@@ -159,13 +150,15 @@ def _excluded_pairs(params: dict[str, Any], section: dict[str, Any], ntypes: int
     of_model = [list(pair) for pair in params.get("pair_exclude_types") or []]
     if of_descriptor and of_model and of_descriptor != of_model:
         raise ConfigError(
-            f"`descriptor/exclude_types` is {of_descriptor} but `model/pair_exclude_types` is {of_model}; "
+            f"`model/descriptor/exclude_types` is {of_descriptor} but `model/pair_exclude_types` is {of_model}; "
             "give one of them or the same twice"
         )
     pairs = of_descriptor or of_model
     for pair in pairs:
         if len(pair) != 2 or not all(isinstance(t, int) and 0 <= t < ntypes for t in pair):
-            raise ConfigError(f"`exclude_types` holds {pair} but each entry must be two type indices below {ntypes}")
+            raise ConfigError(
+                f"`model/descriptor/exclude_types` holds {pair} but each entry must be two type indices below {ntypes}"
+            )
     return pairs
 
 
@@ -173,5 +166,5 @@ def _excluded_atoms(params: dict[str, Any], ntypes: int) -> list[int]:
     types = list(params.get("atom_exclude_types") or [])
     for index in types:
         if not isinstance(index, int) or not 0 <= index < ntypes:
-            raise ConfigError(f"`atom_exclude_types` holds {index!r} but must hold type indices below {ntypes}")
+            raise ConfigError(f"`model/atom_exclude_types` holds {index!r} but must hold type indices below {ntypes}")
     return types

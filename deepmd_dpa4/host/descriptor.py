@@ -11,6 +11,8 @@ from torch import Tensor
 
 from deepmd_dpa4.checkpoint.tables import index_tables
 from deepmd_dpa4.config import BridgingConfig, parse_descriptor
+from deepmd_dpa4.config.descriptor import GeometryConfig
+from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.cutoff import InnerClamp
 from deepmd_dpa4.graph.neighbors import from_table
@@ -213,6 +215,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
     ) -> tuple[dict[str, Any], float]:
         """Measure the training data: fill ``sel: "auto"`` and return the smallest distance."""
         section = dict(local_jdata)
+        parse_group(GeometryConfig, section, "model/descriptor")
         smallest, largest = measure_neighbors(train_data, float(section.get("rcut", 6.0)))
         sel = section.get("sel", 256)
         if isinstance(sel, str):

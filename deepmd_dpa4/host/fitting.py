@@ -115,6 +115,10 @@ class FittingDPA4(EnergyFitting, Fitting):
         """Become the network of one task of a multi-task training."""
         if self.case_embd is None:
             raise ValueError("`fitting_net/dim_case_embd` is 0 but a task index was set")
+        if case_idx >= len(self.case_embd):
+            raise ValueError(
+                f"`fitting_net/dim_case_embd` is {len(self.case_embd)} but must be at least the number of branches"
+            )
         self.case_embd.zero_()
         self.case_embd[case_idx] = 1.0
 

@@ -15,13 +15,20 @@ log = logging.getLogger("deepmd.dpa4")
 _override: ContextVar[str | None] = ContextVar("kernels", default=None)
 
 
-def backend_for(kernels: str) -> str:
+def backend_for(kernels: str, precision: str, served: bool) -> str:
     """Choose the backend of a model with this value of ``model/kernels``; loads or compiles its library.
+
+    Parameters
+    ----------
+    kernels, precision : str
+        The options.
+    served : bool
+        Whether native kernels have this precision.
 
     Raises
     ------
     ConfigError
-        If native kernels are demanded but cannot be had.
+        If native kernels are demanded but cannot be had, or not in this precision.
     """
     kernels = _override.get() or kernels
     if kernels == "plain":
@@ -29,6 +36,13 @@ def backend_for(kernels: str) -> str:
     if DEVICE.type != "cpu":
         if kernels == "native":
             log.info("native kernels are for CPUs: this model runs plain ones on %s", DEVICE)
+        return "plain"
+    if not served:
+        if kernels == "native":
+            raise ConfigError(
+                "`model/kernels` is 'native' but must be 'auto' or 'plain' with `descriptor/precision` = "
+                f"{precision!r}: native kernels are for float32 and float64"
+            )
         return "plain"
     if kernels == "native":
         demand_native("model/kernels")

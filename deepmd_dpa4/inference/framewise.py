@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from deepmd.infer import DeepPot
 
+from deepmd_dpa4.graph.extent import check_extent
+from deepmd_dpa4.graph.neighbors import check_geometry
 from deepmd_dpa4.graph.systems import full_cell
 from deepmd_dpa4.inference.structure import CONDITIONS, Prediction, Structure, name_structure_in_errors
 
@@ -37,8 +39,10 @@ class Framewise:
         cells = (
             [self._cell(number, structure) for number, structure in structures.items()] if any(first.periodic) else None
         )
+        coord = np.stack([np.asarray(structure.positions) for structure in structures.values()])
+        self._check(coord, cells)
         energy, force, virial, atom_energy, atom_virial = self.potential.eval(
-            np.stack([np.asarray(structure.positions) for structure in structures.values()]),
+            coord,
             cells,
             np.stack([types[number] for number in structures]),
             atomic=True,
@@ -62,3 +66,9 @@ class Framewise:
             full = full_cell(torch.as_tensor(structure.positions), cell, structure.periodic, self.potential.get_rcut())
         assert full is not None
         return full.numpy().reshape(9)
+
+    def _check(self, coord: np.ndarray, cells: list[np.ndarray] | None) -> None:
+        """Refuse frames at which DeePMD-kit's neighbour search ends the process."""
+        box = None if cells is None else torch.as_tensor(np.stack(cells)).view(-1, 3, 3)
+        check_geometry(torch.as_tensor(coord), box)
+        check_extent(torch.as_tensor(coord), box, self.potential.get_rcut())

@@ -19,6 +19,7 @@ from deepmd_dpa4.host.build import build_model
 from tests.checkpoint.conftest import untrained
 from tests.support import inputs
 from tests.support.checkpoints import ALL, MODELS, PUBLISHED
+from tests.support.disks import small_disk
 from tests.support.frames import golden_frame
 from tests.support.models import relative_error
 from tests.support.predict import assert_same, predict
@@ -145,7 +146,7 @@ class TestOptions:
         """They are not allocated."""
         source = short(None, tmp_path)
         source.params["descriptor"][key] = 10**12
-        with pytest.raises(ConfigError, match=rf"`descriptor/{key}` is 1000000000000 but the file holds"):
+        with pytest.raises(ConfigError, match=rf"`model/descriptor/{key}` is 1000000000000 but the file holds"):
             convert(source, Conversion())
 
     def test_other_models(self, tmp_path: Path) -> None:
@@ -301,3 +302,11 @@ class TestLowRank:
         write(result.checkpoint, tmp_path / "folded.pt")
         expected = predict(updated.checkpoint, data.frames)
         assert_same(predict(tmp_path / "folded.pt", data.frames), expected)
+
+
+def test_a_full_disk_is_told_in_one_line(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with small_disk(tmp_path / "disk", 128) as disk:
+        assert main(["convert", str(trained.checkpoint), "-o", str(disk / "out.pt")]) == 1
+        told = f"dpa4: error: {disk}/out.pt cannot be written: No space left on device"
+        assert told in capsys.readouterr().err.splitlines()
+        assert list(disk.iterdir()) == []

@@ -27,7 +27,7 @@ OFFICIAL_ONLY = {
 
 @pytest.mark.parametrize("name", OFFICIAL_ONLY)
 def test_official_options_are_refused_unless_neutral(name: str) -> None:
-    with pytest.raises(UnsupportedOption, match=f"`descriptor/{name}` is .*official"):
+    with pytest.raises(UnsupportedOption, match=f"`model/descriptor/{name}` is .*official"):
         parse_descriptor({name: OFFICIAL_ONLY[name]})
 
 
@@ -45,7 +45,7 @@ def test_a_network_without_blocks_is_unsupported(section: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(("name", "value"), [("atom_ener", [1.0]), ("use_aparam_as_mask", True)])
 def test_official_options_of_the_fitting_net(name: str, value: Any) -> None:
-    with pytest.raises(UnsupportedOption, match=f"`fitting_net/{name}`"):
+    with pytest.raises(UnsupportedOption, match=f"`model/fitting_net/{name}`"):
         parse_fitting({name: value})
 
 
@@ -53,12 +53,12 @@ def test_official_options_of_the_fitting_net(name: str, value: Any) -> None:
     ("misspelt", "meant"), [("chanels", "channels"), ("n_bloks", "n_blocks"), ("rcutt", "rcut"), ("lmaxx", "lmax")]
 )
 def test_unknown_name_suggests_the_near_miss(misspelt: str, meant: str) -> None:
-    with pytest.raises(ConfigError, match=f"`descriptor/{misspelt}` is not an option.*did you mean `{meant}`"):
+    with pytest.raises(ConfigError, match=f"`model/descriptor/{misspelt}` is not an option.*did you mean `{meant}`"):
         parse_descriptor({misspelt: 1})
 
 
 def test_unknown_name_without_near_miss() -> None:
-    with pytest.raises(ConfigError, match=r"`fitting_net/zzz` is not an option of DPA4$"):
+    with pytest.raises(ConfigError, match=r"`model/fitting_net/zzz` is not an option of DPA4$"):
         parse_fitting({"zzz": 1})
 
 
@@ -78,7 +78,7 @@ def test_unknown_name_without_near_miss() -> None:
     ],
 )
 def test_wrong_type_names_the_key_the_value_and_the_type(name: str, value: Any, kind: str) -> None:
-    with pytest.raises(ConfigError, match=f"`descriptor/{name}` is .* but must be {kind}"):
+    with pytest.raises(ConfigError, match=f"`model/descriptor/{name}` is .* but must be {kind}"):
         parse_descriptor({name: value})
 
 

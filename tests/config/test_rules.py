@@ -71,13 +71,13 @@ BRIDGING: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "section"), DESCRIPTOR)
 def test_descriptor(name: str, section: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"^`{name}` is .* (must|but)"):
+    with pytest.raises(ConfigError, match=f"^`model/descriptor/{name}` is .* (must|but)"):
         parse_descriptor(section)
 
 
 @pytest.mark.parametrize(("name", "section"), FITTING)
 def test_fitting(name: str, section: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"^`{name}` is .* (must|but)"):
+    with pytest.raises(ConfigError, match=f"^`model/fitting_net/{name}` is .* (must|but)"):
         parse_fitting(section)
 
 
@@ -88,7 +88,7 @@ def test_bridging(name: str, section: dict[str, Any]) -> None:
 
 
 def test_message_holds_the_value() -> None:
-    with pytest.raises(ConfigError, match=r"`rcut` is -1.0 but must be positive"):
+    with pytest.raises(ConfigError, match=r"`model/descriptor/rcut` is -1.0 but must be positive"):
         parse_descriptor({"rcut": -1})
 
 

@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from deepmd_dpa4.freeze import freeze as freezing
-from deepmd_dpa4.freeze.freeze import freeze, replacing
+from deepmd_dpa4.freeze.freeze import freeze
 from deepmd_dpa4.freeze.random_structures import neighbor_table, random_structure
 from deepmd_dpa4.freeze.runners import Prediction
 from deepmd_dpa4.freeze.verify import SMALLEST, TOLERANCE, Disagreement, Reference, reference_of, verify
 from deepmd_dpa4.graph.neighbors import search
 from deepmd_dpa4.host.build import build_model
 from tests.support import inputs
+from tests.support.commands import BIN, call
+from tests.support.disks import small_disk
 from tests.support.runs import Run
 from tests.support.weights import perturb
 
@@ -71,11 +73,14 @@ def test_a_file_that_cannot_be_read_is_found(trained: Run, output: Path, monkeyp
     assert_untouched(output)
 
 
-def test_an_interrupt_leaves_the_old_file(output: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), replacing(output) as partial:
-        partial.write_text("half")
-        raise KeyboardInterrupt
-    assert_untouched(output)
+@pytest.mark.parametrize("kilobytes", [64, 512])
+def test_a_full_disk_is_told_in_one_line(trained: Run, tmp_path: Path, kilobytes: int) -> None:
+    with small_disk(tmp_path / "disk", kilobytes) as disk:
+        printed = call(
+            [BIN / "dp", "--pt", "freeze", "-c", trained.checkpoint, "-o", disk / "m.pth"], tmp_path, fails=True
+        )
+        assert f"dp: error: {disk}/m.pth cannot be written: No space left on device" in printed.splitlines()
+        assert list(disk.iterdir()) == []
 
 
 def test_a_missing_folder_is_named(trained: Run, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepmd_dpa4.graph.extent import check_extent, close_gaps
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import search, sort_edges
 from tests.support import frames
@@ -161,3 +162,49 @@ def test_selected_edges_in_the_order_of_their_receivers() -> None:
     in_order = torch.tensor([1, 3, 5, 2])
     assert sort_edges(in_order, receiver) is in_order
     assert sort_edges(in_order[:0], receiver).shape == (0,)
+
+
+WIDE: dict[str, list[list[float]]] = {
+    "an atom has left": [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [5e5, 0.0, 0.0]],
+    "along a diagonal of a plane": [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1300.0, 1300.0, 0.0]],
+    "so far that digits are lost": [[0.0, 0.2, 0.3], [1.0, 0.2, 0.3], [-1e15, 1e15, 0.3]],
+    "as far as numbers go": [[0.0, 0.2, 0.3], [1.0, 0.2, 0.3], [-1e308, 1e308, 1e308]],
+    "sheet without thickness": [[10.0 * i, 10.0 * j, 0.0] for i in (0, 0.1, *range(1, 150, 7)) for j in range(150)],
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_open_frames_of_any_width(name: str) -> None:
+    """vesin would divide by zero."""
+    coord = torch.tensor(WIDE[name], dtype=torch.float64)
+    graph = search(coord[None], torch.zeros(1, len(coord), dtype=torch.int64), None, 4.0, 1, None)
+    pairs = 150 if len(coord) > 3 else 1
+    assert len(graph.vector) == 2 * pairs
+    assert torch.equal(graph.vector.abs(), torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64).expand(2 * pairs, 3))
+
+
+@pytest.mark.parametrize("box", [[1300.0, 1300.0, 4.1], [1e6, 10.0, 10.0], [1e4, 1e4, 1e4]])
+def test_wide_cells(box: list[float]) -> None:
+    coord = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]], dtype=torch.float64)
+    cell = torch.diag(torch.tensor(box, dtype=torch.float64))[None]
+    assert len(search(coord, torch.zeros(1, 2, dtype=torch.int64), cell, 4.0, 1, None).vector) == 2
+
+
+def test_a_cell_that_is_too_wide() -> None:
+    cell = torch.diag(torch.tensor([1e9, 10.0, 10.0], dtype=torch.float64))[None]
+    with pytest.raises(ValueError, match=r"1e\+09 x 10 x 10 A are too wide for a search of pairs within 4 A"):
+        search(torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.int64), cell, 4.0, 1, None)
+    check_extent(torch.zeros(1, 2, 3), torch.eye(3)[None] * 1e4, 4.0)
+    with pytest.raises(ValueError, match="frame 1 is too wide for DeePMD-kit's search"):
+        check_extent(torch.tensor([[[0.0, 0, 0], [1, 0, 0]], [[0, 0, 0], [5e5, 0, 0]]]), None, 4.0)
+
+
+@given(st.lists(st.tuples(*[st.floats(-60, 60)] * 3), min_size=2, max_size=8), st.floats(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_closing_gaps_changes_no_pair(points: list[tuple[float, float, float]], rcut: float) -> None:
+    coord = torch.tensor(points, dtype=torch.float64)
+    closed = close_gaps(coord, rcut)
+    before, after = (value[:, None] - value[None, :] for value in (coord, closed))
+    near = before.norm(dim=2) < rcut * (1 - 1e-9)
+    torch.testing.assert_close(before[near], after[near], rtol=0, atol=1e-10)
+    assert bool((after.norm(dim=2)[before.norm(dim=2) > rcut * (1 + 1e-9)] > rcut).all())

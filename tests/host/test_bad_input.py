@@ -25,16 +25,16 @@ def complaint(content: inputs.Section, folder: Path, *arguments: str) -> str:
 
 # option, section, what the message has to contain besides
 OPTIONS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "mmax above lmax": ({"mmax": 3}, ("`mmax` is 3", "lmax")),
-    "heads do not divide": ({"n_atten_head": 3}, ("`n_atten_head` is 3", "8")),
-    "increasing degrees": ({"l_schedule": [1, 2]}, ("`l_schedule` is [1, 2]",)),
-    "order above degree": ({"l_schedule": [2, 1], "m_schedule": [1, 2]}, ("`m_schedule` is [1, 2]",)),
-    "negative cutoff": ({"rcut": -1.0}, ("`rcut` is -1.0",)),
-    "zero cutoff": ({"rcut": 0.0}, ("`rcut` is 0.0",)),
-    "no channels": ({"channels": 0}, ("`channels` is 0",)),
+    "mmax above lmax": ({"mmax": 3}, ("`model/descriptor/mmax` is 3", "lmax")),
+    "heads do not divide": ({"n_atten_head": 3}, ("`model/descriptor/n_atten_head` is 3", "8")),
+    "increasing degrees": ({"l_schedule": [1, 2]}, ("`model/descriptor/l_schedule` is [1, 2]",)),
+    "order above degree": ({"l_schedule": [2, 1], "m_schedule": [1, 2]}, ("`model/descriptor/m_schedule` is [1, 2]",)),
+    "negative cutoff": ({"rcut": -1.0}, ("`model/descriptor/rcut` is -1.0",)),
+    "zero cutoff": ({"rcut": 0.0}, ("`model/descriptor/rcut` is 0.0",)),
+    "no channels": ({"channels": 0}, ("`model/descriptor/channels` is 0",)),
     "activation": ({"activation_function": "swish"}, ("'swish'", "silu")),
     "basis": ({"basis_type": "fourier"}, ("'fourier'", "bessel")),
-    "frame above degree": ({"ffn_so3_grid": True, "kmax": 4}, ("`kmax` is 4",)),
+    "frame above degree": ({"ffn_so3_grid": True, "kmax": 4}, ("`model/descriptor/kmax` is 4",)),
     "excluded pair": ({"exclude_types": [[0, 5]]}, ("[0, 5]",)),
     "sel": ({"sel": "all"}, ("sel", "all")),
     "wrong type": ({"n_blocks": "three"}, ("n_blocks", "int")),
@@ -89,7 +89,7 @@ def test_model_options(extra: dict[str, Any], wanted: tuple[str, ...], data: Dat
 
 def test_fitting_option(data: Data, tmp_path: Path) -> None:
     content = {"model": inputs.model(fitting={"case_film_embd": True})} | inputs.training(data.train)
-    assert "`case_film_embd` is True" in complaint(content, tmp_path, "--skip-neighbor-stat")
+    assert "`model/fitting_net/case_film_embd` is True" in complaint(content, tmp_path, "--skip-neighbor-stat")
 
 
 def test_element_of_the_data_that_the_type_map_lacks(data: Data, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_training_and_files_of_a_model_that_was_handed_over(
     name = inputs.write(tmp_path, content)
     printed = dp("train", name, folder=tmp_path)
     assert printed.count("Handing this model to the built-in DPA4") == 1
-    assert "`descriptor/layer_scale` is True" in printed
+    assert "`model/descriptor/layer_scale` is True" in printed
     printed = dp("test", "-m", "model.ckpt.pt", "-s", data.valid, "-n", "1", folder=tmp_path)
     assert "layer_scale" in printed
     # official compiles for minutes, so only the hand-over of the call is tested

@@ -17,6 +17,7 @@ from deepmd_dpa4.host import kernels, loading
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.native.record import write_record
 from tests.support import inputs
 from tests.support.backends import is_native
 from tests.support.commands import BIN, call, dp, environment
@@ -212,3 +213,22 @@ def test_libraries_of_others_stay(native: None, monkeypatch: pytest.MonkeyPatch)
     for _ in range(2):
         assert Path(prepare()).is_dir()
         assert os.environ["DP_PLUGIN_PATH"] == f"/other/library.so:{library_path()}"
+
+
+@pytest.mark.parametrize("length", [0, 1000])
+def test_a_damaged_library_does_not_reach_lammps(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from deepmd_dpa4.lammps_plugin import prepare
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library = library_path()
+    library.parent.mkdir()
+    library.write_bytes(bytes(2000))
+    write_record(library)
+    library.write_bytes(bytes(length))
+    monkeypatch.setenv("DP_PLUGIN_PATH", f"/other/library.so:{library}")
+    assert Path(prepare()).is_dir()
+    assert os.environ["DP_PLUGIN_PATH"] == "/other/library.so"
+    told = f"deepmd-dpa4: native kernels are left out: {library} is damaged: it has {length} bytes but must have 2000"
+    assert capsys.readouterr().err == f"{told}; run `dpa4 build`\n"

@@ -37,7 +37,7 @@ def test_options_of_official_name_the_version_that_lacks_it(option: str) -> None
 def test_training_refuses_them_with_the_same_message(data: Data, tmp_path: Path) -> None:
     content = {"model": REFUSED["layer_scale"]} | inputs.training(data.train)
     message = complaint(content, tmp_path, "--skip-neighbor-stat")
-    assert "`descriptor/layer_scale` is True" in message
+    assert "`model/descriptor/layer_scale` is True" in message
     assert f"DeePMD-kit {VERSION}" in message
 
 
@@ -51,7 +51,7 @@ def test_inputs_may_spell_out_neutral_values(data: Data, tmp_path: Path) -> None
 
 
 def test_charge_and_spin_are_refused() -> None:
-    with pytest.raises(ConfigError, match=f"`descriptor/add_chg_spin_ebd` is true.*{VERSION}"):
+    with pytest.raises(ConfigError, match=f"`model/descriptor/add_chg_spin_ebd` is true.*{VERSION}"):
         build_model(inputs.model({"add_chg_spin_ebd": True, "default_chg_spin": [0.0, 1.0]}))
 
 

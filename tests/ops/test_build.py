@@ -12,7 +12,9 @@ import pytest
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
+from deepmd_dpa4.ops.native.record import damage, refusal, write_record
 from tests.support.commands import ROOT
+from tests.support.disks import small_disk
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,7 +130,7 @@ def test_broken_source(sources: Path, cache: Path) -> None:
     assert str(log) in str(failure.value)
     assert "answer.cpp" in log.read_text()
     assert not target.exists()
-    assert not list(cache.rglob("*.part"))
+    assert not list(cache.rglob("*.partial"))
 
 
 @needs_compiler
@@ -241,3 +243,49 @@ def test_one_openmp_runtime(sources: Path, cache: Path) -> None:
         [sys.executable, "-c", COUNT, str(path)], stdout=subprocess.PIPE, text=True, check=True
     ).stdout
     assert printed.split() == ["2", "1"]
+
+
+@needs_compiler
+def test_a_full_disk_is_no_failure_of_the_compiler(sources: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 128) as cache:
+        (cache / "other").write_bytes(bytes(116 * 1024))
+        with pytest.raises(BuildError, match=f"cannot write native kernels to {cache}: .*No space left on device"):
+            build(print, sources, cache)
+        assert known_failure(library_path(sources, cache)) is None
+        assert not list(cache.rglob("*.partial"))
+        (cache / "other").unlink()
+        assert ctypes.CDLL(str(build(print, sources, cache, retry=False))).call() == 42
+
+
+@needs_compiler
+def test_a_damaged_library_is_linked_again(sources: Path, cache: Path) -> None:
+    path = build(print, sources, cache)
+    whole = path.read_bytes()
+    assert refusal(path) is None
+    for content in (whole[:1000], b"", b"\0" + whole[1:]):
+        path.write_bytes(content)
+        assert "is damaged" in (damage(path) or "")
+        told: list[str] = []
+        build(told.append, sources, cache, retry=False)
+        assert [line for line in told if line.startswith(("compiled", "linked"))] == ["linked"]
+        assert damage(path) is None
+        assert ctypes.CDLL(str(shutil.copy(path, path.with_name(f"{len(content)}.so")))).call() == 42
+
+
+def test_another_kind_of_file_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.so"
+    path.write_text("not a library")
+    assert "cannot be checked" in (refusal(path) or "")
+    write_record(path)
+    assert "cannot be loaded: OSError" in (refusal(path) or "")
+
+
+@needs_compiler
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"some compiler 1.0\nwhy"])
+def test_a_damaged_marker_is_no_failure(content: bytes, cache: Path, sources: Path) -> None:
+    cache.mkdir()
+    marker = library_path(sources, cache).with_suffix(".failed")
+    marker.write_bytes(content)
+    assert known_failure(library_path(sources, cache)) is None
+    build(print, sources, cache, retry=False)
+    assert not marker.exists()

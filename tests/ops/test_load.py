@@ -11,6 +11,7 @@ import torch
 
 from deepmd_dpa4.ops.native import load as loader
 from deepmd_dpa4.ops.native.build import BuildError
+from deepmd_dpa4.ops.native.record import damage, record_path, write_record
 
 Builds = list[dict[str, Any]]
 
@@ -67,6 +68,29 @@ def test_a_known_failure_is_told_and_not_repeated(
 
 def test_a_library_that_does_not_load(missing: Builds, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "missing.so").write_text("not a library")
+    write_record(tmp_path / "missing.so")
     assert not loader.load()
     assert len(warnings(caplog)) == 1
     assert missing == []
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "no record"])
+def test_a_damaged_library_is_compiled_again_and_not_loaded(
+    missing: Builds, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = tmp_path / "missing.so"
+    content = bytes(range(256)) * 4
+    library.write_bytes(content)
+    write_record(library)
+    assert damage(library) is None
+    if harm == "no record":
+        record_path(library).unlink()
+    else:
+        library.write_bytes({"cut": content[:300], "flipped": b"\1" + content[1:], "empty": b""}[harm])
+    told = damage(library) or ""
+    expected = {"cut": "has 300 bytes but must have 1024", "flipped": "SHA-256", "empty": "has 0 bytes"}
+    assert expected.get(harm, "cannot be checked") in told
+    assert not loader.load()
+    assert missing == [{"retry": False}]
+    assert warnings(caplog)[0] == f"{library} {told}; it is compiled again"
+    assert "no compiler here" in warnings(caplog)[1]

@@ -1,5 +1,6 @@
 """Compile the native kernels once for each machine, torch version and state of the sources."""
 
+import errno
 import hashlib
 import os
 import re
@@ -10,11 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from deepmd_dpa4.errors import UserError
+from deepmd_dpa4.files import is_full, replacing, write_text
 from deepmd_dpa4.ops.native import compiler as toolchain
 from deepmd_dpa4.ops.native.compiler import Compiler, find_compiler
+from deepmd_dpa4.ops.native.record import damage, record_path, write_record
 
 SOURCES = Path(__file__).with_name("csrc")
 WORKERS = 4
@@ -62,7 +66,7 @@ def build(
     retry: bool = True,
     set_allocator: bool | None = None,
 ) -> Path:
-    """Compile the library, unless it is there; a second process waits for the first.
+    """Compile the library, unless it is there and whole; a second process waits for the first.
 
     Parameters
     ----------
@@ -98,10 +102,10 @@ def build(
                 raise BuildError(reason)
             if force:
                 shutil.rmtree(target.parent / OBJECTS, ignore_errors=True)
-            if force or set_allocator is not None or not target.exists():
+            if force or set_allocator is not None or damage(target) is not None:
                 _build(report, sources, target, set_allocator is not False)
     except OSError as error:
-        raise BuildError(f"cannot write native kernels to {target.parent}: {error}") from error
+        raise BuildError(f"cannot write native kernels to {target.parent}: {error.strerror or error}") from error
     return target
 
 
@@ -110,8 +114,9 @@ def known_failure(target: Path) -> str | None:
     marker, compiler = _marker(target), find_compiler()
     if compiler is None or not marker.exists():
         return None
-    version, _, reason = marker.read_text(encoding="utf-8").partition("\n")
-    return reason if version == compiler.version else None
+    # a marker that is damaged names another compiler, if any
+    version, _, reason = marker.read_text(encoding="utf-8", errors="replace").partition("\n")
+    return reason if version == compiler.version and reason else None
 
 
 def _build(report: Report, sources: Path, target: Path, set_allocator: bool) -> None:
@@ -121,7 +126,7 @@ def _build(report: Report, sources: Path, target: Path, set_allocator: bool) -> 
     try:
         _compile_all(compiler, report, sources, target, set_allocator)
     except BuildError as error:
-        _marker(target).write_text(f"{compiler.version}\n{error}", encoding="utf-8")
+        write_text(_marker(target), f"{compiler.version}\n{error}")
         raise
     _marker(target).unlink(missing_ok=True)
 
@@ -136,14 +141,18 @@ def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path
     missing = {source: path for source, path in objects.items() if not path.exists()}
     report(f"compiling native kernels with {compiler.version}")
     with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool:
-        jobs = {pool.submit(_make, log, compiler.compiling(s, _part(o)), o): s for s, o in missing.items()}
+        jobs = {pool.submit(_make, log, partial(compiler.compiling, s), o): s for s, o in missing.items()}
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
             report(f"compiled {jobs[job].name} ({done} of {len(jobs)})")
-    _make(log, compiler.linking(list(objects.values()), _part(target)), target)
+    # between these lines the library has no record, which another process takes for damage
+    record_path(target).unlink(missing_ok=True)
+    _make(log, partial(compiler.linking, list(objects.values())), target)
+    write_record(target)
     report("linked")
     for path in set(folder.iterdir()) - set(objects.values()):
-        path.unlink(missing_ok=True)
+        # a process that was killed leaves a folder
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class _Log:
@@ -158,19 +167,20 @@ class _Log:
             file.write(text)
 
 
-def _make(log: _Log, command: list[str], target: Path) -> None:
-    """Run a command that writes the temporary form of ``target``."""
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    log.add(f"$ {shlex.join(command)}\n{run.stdout}")
-    if run.returncode != 0:
-        _part(target).unlink(missing_ok=True)
-        last = "\n".join(run.stdout.splitlines()[-SHOWN_LINES:])
-        raise BuildError(f"{command[0]} failed with status {run.returncode}:\n{last}\nThe complete log: {log.path}")
-    _part(target).replace(target)
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(f"{target.name}.{os.getpid()}.part")
+def _make(log: _Log, command: Callable[[Path], list[str]], target: Path) -> None:
+    """Run the command that writes ``target`` at the place that it is given."""
+    with replacing(target) as written:
+        words = command(written)
+        run = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        )
+        # before the log, which needs space too
+        if run.returncode != 0 and is_full(target.parent):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        log.add(f"$ {shlex.join(words)}\n{run.stdout}")
+        if run.returncode != 0:
+            last = "\n".join(run.stdout.splitlines()[-SHOWN_LINES:])
+            raise BuildError(f"{words[0]} failed with status {run.returncode}:\n{last}\nThe complete log: {log.path}")
 
 
 def _marker(target: Path) -> Path:

@@ -78,7 +78,7 @@ def find_compiler() -> Compiler | None:
     for command in COMMANDS:
         path = shutil.which(command)
         if path is not None:
-            run = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+            run = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", check=False)
             if run.returncode == 0 and run.stdout:
                 return Compiler(path, run.stdout.splitlines()[0].strip())
     return None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
+from deepmd_dpa4.ops.native.record import damage
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -37,10 +38,13 @@ def load() -> bool:
 def _load() -> bool:
     try:
         path = library_path()
-        if not path.exists():
+        wrong = damage(path)
+        if wrong is not None:
             reason = known_failure(path)
             if reason is not None:
                 raise BuildError(f"an earlier build failed: {reason}")
+            if path.exists():
+                log.warning("%s %s; it is compiled again", path, wrong)
             log.info("compiling native kernels, about a minute, once per machine and torch version")
             with _progress() as report:
                 build(report, retry=False)

@@ -5,7 +5,8 @@ import time
 from argparse import BooleanOptionalAction, Namespace
 from typing import Any
 
-from deepmd_dpa4.ops.native.build import build, library_path
+from deepmd_dpa4.ops.native.build import BuildError, build, library_path
+from deepmd_dpa4.ops.native.record import refusal
 
 
 def add_parser(commands: Any) -> None:
@@ -14,7 +15,7 @@ def add_parser(commands: Any) -> None:
         "build",
         help="compile the native CPU kernels",
         description="Compile the native CPU kernels for this machine and torch, which takes about a minute, and print "
-        "where the library is. Nothing happens if it is there already.",
+        "where the library is. If it is there already, it is tried, and compiled again if it cannot be loaded.",
     )
     parser.add_argument("--force", action="store_true", help="compile everything again")
     parser.add_argument(
@@ -36,9 +37,19 @@ def run(options: Namespace) -> None:
     """
     start = time.perf_counter()
     present = library_path().exists() and not options.force and options.set_allocator is None
+    wrong = refusal(library_path()) if present else None
+    if wrong is not None:
+        print(f"{library_path()} {wrong}; it is compiled again", file=sys.stderr, flush=True)
     path = build(
-        lambda line: print(line, file=sys.stderr, flush=True), force=options.force, set_allocator=options.set_allocator
+        lambda line: print(line, file=sys.stderr, flush=True),
+        # of what is whole and still cannot be loaded, everything may be wrong
+        force=options.force or (wrong or "").startswith("cannot be loaded"),
+        set_allocator=options.set_allocator,
     )
-    how = "were there already" if present else f"are ready after {time.perf_counter() - start:.1f} s"
+    left = refusal(path)
+    if left is not None:
+        raise BuildError(f"{path} {left}")
+    there = present and wrong is None
+    how = "were there already" if there else f"are ready after {time.perf_counter() - start:.1f} s"
     print(f"native kernels {how}, {path.stat().st_size / 1e6:.1f} MB:", file=sys.stderr, flush=True)
     print(path)

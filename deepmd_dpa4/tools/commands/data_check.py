@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.data_limits import add_limits, limits
-from deepmd_dpa4.tools.data.errors import DataError, require
+from deepmd_dpa4.tools.data.errors import DataError, require, require_positive
 
 
 def add_parser(commands: Any) -> None:
@@ -46,8 +46,7 @@ def run(options: Namespace) -> None:
     """
     require("rich", "data", "`dpa4 data check`")
     for name in ("cutoff", "outlier"):
-        if getattr(options, name) <= 0:
-            raise DataError(f"`--{name}` is {getattr(options, name):g} but must be positive")
+        require_positive(f"--{name}", getattr(options, name))
     checked = limits(options)
     if options.output is not None:
         check_page(options.output)

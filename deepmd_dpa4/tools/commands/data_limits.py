@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from deepmd_dpa4.tools.data.errors import DataError
+from deepmd_dpa4.tools.data.errors import require_positive
 from deepmd_dpa4.tools.data.limits import Limits
 
 
@@ -37,6 +37,5 @@ def limits(options: Namespace) -> Limits:
         If one is not positive.
     """
     for name in ("min_distance", "max_force"):
-        if getattr(options, name) <= 0:
-            raise DataError(f"`--{name.replace('_', '-')}` is {getattr(options, name):g} but must be positive")
+        require_positive(f"--{name.replace('_', '-')}", getattr(options, name))
     return Limits(min_distance=options.min_distance, max_force=options.max_force)

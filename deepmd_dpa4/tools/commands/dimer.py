@@ -1,10 +1,11 @@
 """``dpa4 dimer``: energy and force of two atoms."""
 
+import math
 from argparse import Namespace
 from typing import Any
 
 from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_model
-from deepmd_dpa4.tools.data.errors import DataError
+from deepmd_dpa4.tools.data.errors import DataError, require_positive
 
 
 def add_parser(commands: Any) -> None:
@@ -44,11 +45,10 @@ def run(options: Namespace) -> None:
     """
     if options.points < 2:
         raise DataError(f"`--points` is {options.points} but must be at least 2")
-    if options.start <= 0:
-        raise DataError(f"`--from` is {options.start:g} but must be positive")
+    require_positive("--from", options.start)
     evaluator = open_model(options)
     end = evaluator.rcut if options.to is None else options.to
-    if end <= options.start:
+    if not options.start < end < math.inf:
         raise DataError(f"`--to` is {end:g} but must be above `--from`, which is {options.start:g}")
     import numpy as np
 

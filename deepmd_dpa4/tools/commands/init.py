@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.presets.document import Branch, Plan, Section, energy_input, finetune_input, multitask_input
 from deepmd_dpa4.tools.presets.overrides import Override
 from deepmd_dpa4.tools.presets.recipe import STEPS
@@ -107,7 +108,7 @@ def run(options: Namespace) -> None:
     branches = data.branches_of(folders["--data"], folders["--validation"], contents["--data"])
     document = changed(make_input(options.task, plan, branches), options.set)
     comment = headline(options, plan, len(branches))
-    options.output.write_text(render({"_comment": comment, **document}) + "\n", encoding="utf-8")
+    write_text(options.output, render({"_comment": comment, **document}) + "\n")
     if options.data:
         show(data_table(contents), sys.stderr)
     if unused := data.unused_types(contents):

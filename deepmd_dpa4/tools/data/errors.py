@@ -9,6 +9,12 @@ class DataError(UserError, ValueError):
     """Data or an option about it that cannot be used; the message names the file or option, and what is allowed."""
 
 
+def require_positive(option: str, value: float) -> None:
+    """Refuse a number that is not positive, or none at all; raises :class:`DataError`."""
+    if not value > 0:
+        raise DataError(f"`{option}` is {value:g} but must be positive")
+
+
 def require(package: str, extra: str, purpose: str) -> None:
     """Say what to install for ``purpose``.
 

@@ -1,12 +1,14 @@
 """DeePMD npy folders, written while frames come in."""
 
-import shutil
+import io
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from deepmd_dpa4.files import replacing
 from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.frame import Frame, by_element, formula
 
@@ -42,39 +44,44 @@ class Folder:
 class Writer:
     """Writes frames into a folder that appears when everything is in it.
 
-    Used as a context. Until it ends without an error the data lie in a folder beside it, ``NAME.partial``, which is
-    removed after an error. Memory: the waiting frames, and a few hundred bytes for each system folder.
+    Used as a context. Until it ends without an error the data lie in a hidden folder beside it, which is removed after
+    an error. Memory: the waiting frames, and a few hundred bytes for each system folder.
 
     Raises
     ------
     DataError
-        If the folder or its partial one exists, or an element is not in the type map.
+        If the folder exists, or an element is not in the type map.
+    WriteError
+        If there is no space, or no permission.
     """
+
+    partial: Path
+    """Where the data lie until they are complete."""
 
     def __init__(self, output: Path, layout: Layout) -> None:
         self.output, self.layout = output, layout
-        self.partial = output.with_name(output.name + ".partial")
-        for path in (output, self.partial):
-            if path.exists():
-                raise DataError(f"`--output` is {output} but {path} exists; remove it or give another name")
+        if output.exists():
+            raise DataError(f"`--output` is {output} but {output} exists; remove it or give another name")
+        self.appearing = ExitStack()
         self.folders: dict[str, Folder] = {}
         self.types: list[str] = list(layout.type_map or ())
         self.atoms_waiting = 0
 
     def __enter__(self) -> "Writer":
-        self.partial.mkdir(parents=True)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.partial = self.appearing.enter_context(replacing(self.output))
+        self.partial.mkdir()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            shutil.rmtree(self.partial)
-            return
-        self.flush()
-        for folder in self.folders.values():
-            self.finish(folder)
-        self.partial.rename(self.output)
+        with self.appearing:
+            if error is not None:
+                raise error  # for what removes the folder
+            self.flush()
+            for folder in self.folders.values():
+                self.finish(folder)
 
     def add(self, frame: Frame) -> None:
         """Take a frame; in the standard layout its atoms are sorted by type, keeping the order within each."""
@@ -177,7 +184,10 @@ def append(path: Path, rows: np.ndarray) -> None:
     The header of the format leaves room for a longer first axis, so that only its first bytes are written again.
     """
     if not path.exists():
-        np.save(path, rows)
+        # numpy's own writer of files does not say why it fails
+        buffer = io.BytesIO()
+        np.save(buffer, rows)
+        path.write_bytes(buffer.getbuffer())
         return
     with path.open("r+b") as file:
         np.lib.format.read_magic(file)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.data.statistics import FORCE_BINS
 from deepmd_dpa4.tools.data.summary import Summary, Table
 from deepmd_dpa4.tools.plots.style import COLOURS, picture
@@ -27,7 +28,7 @@ def write(summary: Summary, title: str, path: Path) -> None:
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def as_html(table: Table) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.files import replacing
 from deepmd_dpa4.tools.data.errors import DataError, require
 
 # Colours of Okabe and Ito, which people with any kind of colour vision can tell apart; black is left for references.
@@ -55,7 +56,8 @@ def picture(path: Path, columns: int = 1, rows: int = 1, size: tuple[float, floa
         figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
         yield figure.subplots(rows, columns, squeeze=False)
         metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=160, metadata=metadata)
+        with replacing(path) as partial:
+            figure.savefig(partial, dpi=160, metadata=metadata)
 
 
 def points_or_density(axes: Any, x: np.ndarray, y: np.ndarray, colour: str) -> None:

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from deepmd_dpa4.config import UnsupportedOption, parse_descriptor, parse_fitting
+from deepmd_dpa4.config.check import check_models
 from deepmd_dpa4.schema import refusal
 
 SHARED = ("type_map", "descriptor", "fitting_net")
@@ -25,9 +25,7 @@ def check(document: dict[str, Any]) -> None:
     reason = refusal(document, branches)
     if reason is not None:
         raise ValueError(f"DeePMD-kit refuses the input: {reason}")
-    for model in document["model"]["model_dict"].values() if branches else [document["model"]]:
-        if model.get("type") == "dpa4":
-            _check_values(model)
+    check_models(document["model"], fresh=True)
 
 
 def expanded(model: dict[str, Any]) -> dict[str, Any]:
@@ -69,16 +67,3 @@ def _check_branches(document: dict[str, Any]) -> None:
 
 def _resolved(key: str, value: Any, shared: dict[str, Any]) -> Any:
     return copy.deepcopy(shared.get(value, value)) if key in SHARED and isinstance(value, str) else value
-
-
-def _check_values(model: dict[str, Any]) -> None:
-    try:
-        parse_descriptor(_options(model.get("descriptor", {})))
-        parse_fitting(_options(model.get("fitting_net", {})))
-    except UnsupportedOption:
-        # such a model is handed to the built-in DPA4
-        return
-
-
-def _options(section: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key != "type" and not key.startswith("_")}

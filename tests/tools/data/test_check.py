@@ -15,6 +15,7 @@ from deepmd_dpa4.tools.data.frame import Frame, Place
 from deepmd_dpa4.tools.data.limits import Limits
 from deepmd_dpa4.tools.data.statistics import Statistics, fit_elements, gather, outliers
 from deepmd_dpa4.tools.data.writer import Layout, Writer
+from tests.support.disks import small_disk
 from tests.support.structures import crystals, water
 
 
@@ -178,3 +179,10 @@ class TestCommand:
         np.save(folder / "Al2Cu2" / "set.000" / "energy.npy", np.zeros(3))
         assert main(["data", "check", "data"]) == 1
         assert "energy.npy has 3 values but must have 13 frames of 1" in capsys.readouterr().err
+
+    def test_a_full_disk(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with small_disk(tmp_path / "disk", 16) as disk:
+            assert main(["data", "check", str(folder), "-o", str(disk / "page.html")]) == 1
+            error = f"dpa4: error: {disk}/page.html cannot be written: No space left on device\n"
+            assert capsys.readouterr().err == error
+            assert list(disk.iterdir()) == []

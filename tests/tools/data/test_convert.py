@@ -21,6 +21,7 @@ from deepmd_dpa4.tools.data.reader import frames_at
 from deepmd_dpa4.tools.data.sources import format_of, records
 from tests.support import inputs
 from tests.support.commands import dp
+from tests.support.disks import small_disk
 from tests.support.structures import crystals, renamed, virial, water
 
 FRAMES = [*crystals(5), water(), *crystals(2, seed=1)]
@@ -351,3 +352,11 @@ def test_output_must_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "out").mkdir()
     assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(tmp_path / "out")]) == 1
     assert "exists; remove it or give another name" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a.xyz", crystals(60))
+    with small_disk(tmp_path / "disk", 64) as disk:
+        assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(disk / "out"), "--buffer", "40"]) == 1
+        assert capsys.readouterr().err == f"dpa4: error: {disk}/out cannot be written: No space left on device\n"
+        assert listing(disk) == set()

@@ -14,6 +14,7 @@ from deepmd_dpa4.tools.presets.check import expanded
 from deepmd_dpa4.tools.presets.recipe import STEPS
 from deepmd_dpa4.tools.presets.sizes import FITTING, SIZES
 from deepmd_dpa4.tools.presets.text import render
+from tests.support.disks import small_disk
 from tests.support.init_command import Section, init
 from tests.support.runs import Data
 from tests.support.toy import toy_frames, write_system
@@ -189,3 +190,19 @@ def test_text_is_json(value: Any) -> None:
     text = render(value)
     assert json.loads(text) == value
     assert max(map(len, text.splitlines())) <= 110
+
+
+def test_a_full_disk_leaves_the_old_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with small_disk(tmp_path / "disk", 64) as disk:
+        output = disk / "input.json"
+        output.write_text("old")
+        _fill(disk / "other")
+        assert main(["init", "nano", "-o", str(output), "--force", "--type-map", "O", "H"]) == 1
+        assert capsys.readouterr().err == f"dpa4: error: {output} cannot be written: No space left on device\n"
+        assert output.read_text() == "old"
+
+
+def _fill(path: Path) -> None:
+    with pytest.raises(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass

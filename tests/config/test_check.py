@@ -1,0 +1,90 @@
+"""Errors about options name the whole path, and the branch of a multi-task input."""
+
+import json
+from typing import Any
+
+import pytest
+
+from deepmd_dpa4.config import ConfigError, UnsupportedOption, parse_descriptor
+from deepmd_dpa4.config.check import check_model, check_models
+from tests.support import inputs
+
+INFINITE: Any = json.loads("Infinity")
+
+# path below the model, and the section that is wrong there
+WRONG: dict[str, dict[str, Any]] = {
+    "descriptor/channels": {"descriptor": {"channels": 0}},
+    "descriptor/rcut": {"descriptor": {"rcut": INFINITE}},
+    "descriptor/eps": {"descriptor": {"eps": json.loads("NaN")}},
+    "descriptor/sel": {"descriptor": {"sel": -5}},
+    "descriptor/n_blocks": {"descriptor": {"n_blocks": "three"}},
+    "descriptor/kmax": {"descriptor": {"kmax": 4, "ffn_so3_grid": True}},
+    "fitting_net/dim_case_embd": {"fitting_net": {"dim_case_embd": -1}},
+    "fitting_net/default_fparam": {"fitting_net": {"numb_fparam": 1, "default_fparam": [INFINITE]}},
+    "bridging_r_inner": {"bridging_r_inner": INFINITE},
+    "bridging_r_outer": {"bridging_method": "zbl", "bridging_r_outer": 4.5},
+    "kernels": {"kernels": "fast"},
+    "lora/rank": {"lora": {"rank": 0}},
+    "lora/alpha": {"lora": {"alpha": -1.0}},
+}
+
+
+def section(change: dict[str, Any]) -> dict[str, Any]:
+    params = inputs.model()
+    for key, value in change.items():
+        params[key] = {**params[key], **value} if isinstance(params.get(key), dict) else value
+    return params
+
+
+@pytest.mark.parametrize("path", WRONG)
+def test_the_path_of_a_single_model(path: str) -> None:
+    with pytest.raises(ConfigError, match=f"^`model/{path}` is .*(must|but)"):
+        check_models(section(WRONG[path]))
+
+
+@pytest.mark.parametrize("path", WRONG)
+def test_the_branch_of_several(path: str) -> None:
+    with pytest.raises(ConfigError, match=f"^`model/model_dict/water/{path}` is .*(must|but)"):
+        check_models({"model_dict": {"other": inputs.model(), "water": section(WRONG[path])}})
+
+
+@pytest.mark.parametrize(
+    "sel", ["auto:abc", "auto:-1", "auto:nan", "auto:inf", "auto:", "automatic", 0, [0, 0], [3, -1]]
+)
+def test_numbers_of_neighbours_that_cannot_be(sel: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^`model/descriptor/sel` is"):
+        parse_descriptor({"sel": sel})
+
+
+@pytest.mark.parametrize("sel", ["auto", "auto:1.1", 1, [120], [46, 92], [0, 92]])
+def test_numbers_of_neighbours_that_can_be(sel: Any) -> None:
+    parse_descriptor({"sel": sel})
+    check_models(section({"descriptor": {"sel": sel}}), fresh=True)
+
+
+def test_one_number_of_neighbours_for_each_type() -> None:
+    params = section({"descriptor": {"sel": [10, 10, 10]}})
+    check_models(params)
+    with pytest.raises(ConfigError, match=r"^`model/descriptor/sel` is \[10, 10, 10\] but .* each of the 2 types"):
+        check_models(params, fresh=True)
+
+
+def test_a_task_code_is_long_enough() -> None:
+    branches = {name: section({"fitting_net": {"dim_case_embd": 2}}) for name in ("a", "b", "c")}
+    with pytest.raises(ConfigError, match=r"^`model/model_dict/a/fitting_net/dim_case_embd` is 2 but .* at least 3"):
+        check_models({"model_dict": branches})
+    del branches["c"]
+    check_models({"model_dict": branches})
+
+
+def test_what_the_built_in_model_has_is_left_to_it() -> None:
+    for params in (section({"descriptor": {"layer_scale": True, "rcut": -1}}), section({"spin": {}})):
+        check_models(params)
+        with pytest.raises(UnsupportedOption, match=r"^`model/"):
+            check_model(params)
+    check_models({"type": "standard", "descriptor": {"type": "se_e2_a", "rcut": -1}})
+
+
+def test_a_cutoff_that_zone_bridging_needs() -> None:
+    check_models(section({"bridging_r_outer": 4.5}))
+    check_models(section({"bridging_method": "zbl", "bridging_r_outer": 3.5}))
