@@ -36,8 +36,19 @@ ALLOWED["lammps_plugin"] = {"ops"}
 ALLOWED["tools.data"] = {"config", "errors"}
 ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
+ALLOWED["tools.check"] = {"config", "model", "inference", "tools.data", "tools.plots"}
 ALLOWED["tools.commands"] = {
-    *("tools.data", "tools.plots", "tools.presets", "checkpoint", "freeze", "inference", "ops", "lammps_plugin"),
+    *(
+        "tools.check",
+        "tools.data",
+        "tools.plots",
+        "tools.presets",
+        "checkpoint",
+        "freeze",
+        "inference",
+        "ops",
+        "lammps_plugin",
+    ),
 }
 ALLOWED["tools.__init__"] = set()
 ALLOWED["cli"] = {"tools.commands", "errors"}
