@@ -18,8 +18,8 @@ def add_parser(commands: Any) -> None:
         help="tell whether a potential is sound where there are no data",
         description="Run instruments that need no labels: isolated pairs and trimers, curvature, hill climbs, "
         "dynamics, size consistency, symmetries, the cutoff; and errors by atom if there are data. Prints a table, "
-        "writes a page and a JSON file. A second call goes on where an interrupted one stopped. Exit status: 0 all pass, 1 one "
-        "fails, 2 wrong input.",
+        "writes a page and a JSON file. A second call goes on where an interrupted one stopped. Exit status: 0 all "
+        "pass, 1 one fails, 2 wrong input.",
     )
     add_model(parser)
     parser.add_argument("--data", nargs="+", type=Path, default=[], metavar="DIR", help="folders of DeePMD data")
