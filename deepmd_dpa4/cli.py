@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.errors import UserError
-from deepmd_dpa4.tools.commands import build, convert, data, dimer, eos, freeze, info, init, parity, plot, run
+from deepmd_dpa4.tools.commands import build, check, convert, data, dimer, eos, freeze, info, init, parity, plot, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,15 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 1 after an error, which is told on stderr. A wrong command line exits with 2.
+        Exit status: 0, or 1 after an error, which is told on stderr; a subcommand may return another, or name another
+        for errors as ``error_status``. A wrong command line exits with 2.
     """
     options = make_parser().parse_args(arguments)
     try:
-        options.run(options)
+        status = options.run(options)
     except (UserError, OSError, ValueError) as error:
         print(f"dpa4: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return int(getattr(options, "error_status", 1))
+    return int(status or 0)
 
 
 def make_parser() -> ArgumentParser:
@@ -36,7 +37,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="dpa4", description="Tools around the DPA4 models of deepmd-dpa4.")
     parser.add_argument("--version", action="version", version=f"deepmd-dpa4 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for command in (init, build, convert, data, dimer, eos, freeze, info, parity, plot, run):
+    for command in (init, build, check, convert, data, dimer, eos, freeze, info, parity, plot, run):
         command.add_parser(commands)
     return parser
 

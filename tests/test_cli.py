@@ -12,7 +12,7 @@ from deepmd_dpa4.tools.commands import build as build_command
 from deepmd_dpa4.tools.commands.run import ALLOCATOR, environment
 from tests.support.commands import BIN, ROOT, call
 
-SUBCOMMANDS = ("init", "build", "convert", "data", "dimer", "eos", "freeze", "info", "parity", "plot", "run")
+SUBCOMMANDS = ("init", "build", "check", "convert", "data", "dimer", "eos", "freeze", "info", "parity", "plot", "run")
 
 
 @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in SUBCOMMANDS)], ids=" ".join)

@@ -37,9 +37,10 @@ ALLOWED["lammps_plugin"] = {"ops"}
 ALLOWED["tools.data"] = {"config", "errors", "files"}
 ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
+ALLOWED["tools.check"] = {"config", "model", "inference", "tools.data", "tools.plots"}
 ALLOWED["tools.commands"] = {
-    *("tools.data", "tools.plots", "tools.presets", "checkpoint", "freeze", "inference", "ops", "lammps_plugin"),
-    *("files", "errors"),
+    *("tools.check", "tools.data", "tools.plots", "tools.presets"),
+    *("checkpoint", "freeze", "inference", "ops", "lammps_plugin", "files", "errors"),
 }
 ALLOWED["tools.__init__"] = set()
 ALLOWED["cli"] = {"tools.commands", "errors"}

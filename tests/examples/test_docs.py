@@ -17,7 +17,7 @@ from tests.checkpoint.conftest import untrained
 from tests.examples.snippets import blocks, copy_examples, run_block
 from tests.host.test_stale_state import add_stale
 from tests.support import inputs
-from tests.support.commands import BIN, ROOT, call
+from tests.support.commands import BIN, ROOT, call, dp
 from tests.support.runs import Run
 
 DOCS = ROOT / "docs"
@@ -26,6 +26,7 @@ TESTED = {"README.md"} | {
     f"{name}.md"
     for name in (
         "architecture",
+        "check",
         "checkpoints",
         "data",
         "engines",
@@ -192,6 +193,20 @@ def test_snippets_of_plots_page(tmp_path: Path) -> None:
     for printed, name in ((curves, "lcurve.png"), (parity, "parity.png"), (dimer, "dimer.svg")):
         assert printed.splitlines()[-1].endswith(name) and (folder / name).stat().st_size > 1000
     assert "meV/atom" in parity
+
+
+@pytest.mark.slow
+def test_snippets_of_check_page(tmp_path: Path) -> None:
+    """They run on a network that is too bad to pass, but invariant."""
+    (command,) = blocks(DOCS / "check.md", "sh")
+    folder = copy_examples(tmp_path)
+    dp("train", "demo.json", folder=folder)
+    short = [*command.split(), "--pairs", "1", "--steps", "3", "--frames", "1"]
+    printed = call([BIN / short[0], *short[1:]], folder, fails=True)
+    assert printed.splitlines()[-2:] == ["check.html", "check.json"]
+    entries = json.loads((folder / "check.json").read_text())["instruments"]
+    assert [entries[name]["verdict"] for name in ("size", "symmetry", "cutoff")] == ["pass"] * 3
+    assert all(f"| `{name}` |" in (DOCS / "check.md").read_text() for name in entries)
 
 
 @pytest.mark.slow

@@ -46,8 +46,13 @@ def open_model(options: Namespace) -> Any:
     from deepmd_dpa4.inference.evaluator import Evaluator
 
     evaluator = Evaluator(options.model, options.head)
+    tell_weights(evaluator)
+    return evaluator
+
+
+def tell_weights(evaluator: Any) -> None:
+    """Say on stderr which weights of a checkpoint a model has."""
     if evaluator.weights is not None:
         print(f"model: {evaluator.weights.text}", file=sys.stderr)
         if evaluator.weights.warning is not None:
             print(f"warning: {evaluator.weights.warning}", file=sys.stderr)
-    return evaluator

@@ -1,0 +1,1 @@
+"""Instruments that tell whether a potential is sound where there are no data."""
