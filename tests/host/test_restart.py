@@ -102,7 +102,7 @@ CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("model/descriptor/edge_norm True -> False", "model/fitting_net/activation_function 'silu' -> 'tanh'"),
     ),
     "exponents": ({"descriptor/env_exp": [5, 5]}, ("model/descriptor/env_exp [7, 5] -> [5, 5]",)),
-    "repulsion": ({"bridging_method": "zbl"}, ("model/bridging_method 'none' -> 'zbl'",)),
+    "repulsion": ({"bridging_method": "zbl"}, ("model/bridging_method", "-> 'zbl'")),
     "excluded pair": ({"pair_exclude_types": [[0, 0]]}, ("model/pair_exclude_types [] -> [[0, 0]]",)),
     "the same in the descriptor": (
         {"descriptor/exclude_types": [[0, 0]]},
