@@ -37,7 +37,6 @@ DEEPMD = {
     "deepmd.pt.model.descriptor.base_descriptor.BaseDescriptor": "base class and registry of descriptors",
     "deepmd.pt.model.descriptor.base_descriptor.BaseDescriptor.register": "registration",
     "deepmd.pt.model.model": "where `get_model` looks builders up",
-    "deepmd.pt.model.model._convert_preset_out_bias_to_array": "option `preset_out_bias`",
     "deepmd.pt.model.model.dp_model.DPModelCommon": "base class: selection, input statistics",
     "deepmd.pt.model.model.get_sezm_model": "rebound: builder of models called dpa4",
     "deepmd.pt.model.model.get_sezm_spin_model": "rebound: the same with magnetic moments",

@@ -30,6 +30,9 @@ class DPA4Driver(Dummy_driver):
     ----------
     template : str
         File that ASE reads, for elements, periodicity and ``info``; its positions and cell do not matter.
+    pbc : bool or str, optional
+        Whether all directions are periodic, with the cell that i-PI sends, or none is. Needed for a template without
+        periodic directions, as ASE reads every plain xyz and i-PI's own; by default as the template says.
     model : str
         Checkpoint ``.pt``, or frozen file ``.pth`` or ``.pt2``.
     head : str, optional
@@ -42,15 +45,32 @@ class DPA4Driver(Dummy_driver):
     Raises
     ------
     FileNotFoundError, ValueError
-        As :class:`~deepmd_dpa4.inference.evaluator.Evaluator`, or if there is no template.
+        As :class:`~deepmd_dpa4.inference.evaluator.Evaluator`, or if there is no template, or
+        it has no periodic direction and ``pbc`` does not say that this is meant.
     """
 
     def __init__(
-        self, template: str, model: str, head: str | None = None, device: str | None = None, **kwargs: Any
+        self,
+        template: str,
+        model: str,
+        head: str | None = None,
+        device: str | None = None,
+        pbc: bool | str | None = None,
+        **kwargs: Any,
     ) -> None:
         if not Path(template).is_file():
             raise FileNotFoundError(f"`template` is '{template}' but there is no such file")
-        self.template: Any = read(template)
+        self.path = template
+        atoms: Any = read(template)
+        if pbc is not None:
+            atoms.pbc = truth(pbc)
+        elif not atoms.pbc.any():
+            # i-PI always sends a cell, but ASE does not read that of i-PI's own xyz
+            raise ValueError(
+                f"`template` is '{template}', which has no periodic direction as ASE reads it, but i-PI sends a cell: "
+                "give `pbc: true` for a system that is periodic in all directions, `pbc: false` for an open one"
+            )
+        self.template = atoms
         self.evaluator = Evaluator(model, head=head, device=device)
         super().__init__(**kwargs)
 
@@ -74,10 +94,29 @@ class DPA4Driver(Dummy_driver):
         structures = []
         for one_cell, one_pos in zip(cell, pos, strict=True):
             atoms = self.template.copy()
+            if len(one_pos) != len(atoms):
+                raise ValueError(
+                    f"`template` is '{self.path}' with {len(atoms)} atoms but must have {len(one_pos)}, as i-PI sends"
+                )
             atoms.set_cell(unit_to_user("length", "angstrom", one_cell.T))
             atoms.positions[:] = unit_to_user("length", "angstrom", one_pos)
             structures.append(structure_of(atoms, self.evaluator))
         return [_in_atomic_units(found) for found in self.evaluator.evaluate(structures)]
+
+
+def truth(given: bool | str) -> bool:
+    """Read the option ``pbc``, which may come as text.
+
+    Raises
+    ------
+    ValueError
+        If it is neither true nor false.
+    """
+    known = {"true": True, "false": False}
+    word = str(given).strip().lower()
+    if word not in known:
+        raise ValueError(f"`pbc` is {given!r} but must be true or false")
+    return known[word]
 
 
 def _in_atomic_units(found: Prediction) -> Result:

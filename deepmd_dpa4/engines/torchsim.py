@@ -1,5 +1,6 @@
 """Model for torch-sim: molecular dynamics and relaxation of many systems at once."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ class DPA4Model(ModelInterface):
                 raise ValueError(f"`model` is '{model}' but must be one without `{name}`, which states do not have")
         self._device, self._dtype = evaluator.device, dtype
         self._compute_forces, self._compute_stress = compute_forces, compute_stress
+        # the default of torch-sim divides by the volume of the cell, which molecules do not have
+        self._memory_scales_with = "n_atoms"
         self.rcut, self.charged = evaluator.rcut, evaluator.widths["charge_spin"] > 0
         self.potential, self.type_map = evaluator.backend.model, evaluator.type_map
+        self.default: Tensor | None = self.potential.get_default_chg_spin() if self.charged else None
         self.untrained = evaluator.untrained
         numbers = {symbol: number for number, symbol in enumerate(ELEMENTS, start=1)}
         type_of_number = torch.full([len(ELEMENTS) + 1], -1, dtype=torch.int64)
@@ -98,7 +102,7 @@ class DPA4Model(ModelInterface):
         state : SimState or dict
             Systems of any sizes, or the attributes of a state. Models with charge and spin read them from the extras
             ``charge`` and ``spin`` (the multiplicity) of the systems, where torch-sim has extras, and use their
-            default otherwise.
+            default otherwise, with a warning; also for systems where both are 0, which torch-sim fills in.
         **kwargs
             None.
 
@@ -111,7 +115,7 @@ class DPA4Model(ModelInterface):
         Raises
         ------
         ValueError
-            If there is an element that the model does not know, or a charge without a spin.
+            If there is an element that the model does not know, a charge without a spin, or a multiplicity below 1.
         """
         if kwargs:
             raise TypeError(f"arguments {', '.join(kwargs)} are given but there must be none besides the state")
@@ -141,6 +145,7 @@ class DPA4Model(ModelInterface):
             raise ValueError(f"the state has an atom {symbol!r} but must have those of the model: {self.type_map}")
         self.untrained.warn_of_types(atype.cpu())
         sizes = torch.bincount(state.system_idx, minlength=state.cell.shape[0]).tolist()
+        _warn_of_lost_slabs(state)
         periodic = _periodic(state).tolist()
         return [
             find_edges(coord, types, cell, periodic, self.rcut, len(self.type_map))
@@ -153,10 +158,40 @@ class DPA4Model(ModelInterface):
             return None
         charge, spin = getattr(state, "charge", None), getattr(state, "spin", None)
         if charge is None and spin is None:
+            warnings.warn(
+                "the state has no `charge` and `spin`, which this version of torch-sim may not hand over from "
+                "`atoms.info`: the default of the model is used",
+                stacklevel=3,
+            )
             return None
         if charge is None or spin is None:
             raise ValueError("the state has one of `charge` and `spin` but must have both")
-        return torch.stack([charge, spin], dim=1).to(torch.float64)
+        given = torch.stack([charge, spin], dim=1).to(torch.float64)
+        # no multiplicity is 0: versions of torch-sim fill in zeros where nothing was given
+        absent = (given == 0).all(dim=1)
+        wrong = (given[:, 1] < 1) & ~absent
+        if bool(wrong.any()):
+            raise ValueError(
+                f"a system has charge and spin {given[wrong][0].tolist()} but spin must be a multiplicity, 1 or more"
+            )
+        if not bool(absent.any()):
+            return given
+        if bool(absent.all()):
+            return None
+        if self.default is None:
+            raise ValueError("a system has charge and spin 0 but must have a multiplicity: the model has no default")
+        return torch.where(absent[:, None], self.default.to(given), given)
+
+
+def _warn_of_lost_slabs(state: SimState) -> None:
+    """Warn where a version of torch-sim with one periodicity for all directions may have dropped that of a slab."""
+    if isinstance(state.pbc, bool) and not state.pbc and bool((state.cell != 0).any()):
+        warnings.warn(
+            "the state has a cell but is not periodic: this version of torch-sim drops the periodicity of slabs and "
+            "wires, which are evaluated as open clusters without stress; use version 0.4 or newer, or pbc = T T T with "
+            "vacuum",
+            stacklevel=4,
+        )
 
 
 def _periodic(state: SimState) -> Tensor:

@@ -5,8 +5,6 @@ import json
 import logging
 from typing import Any
 
-import deepmd.pt.model.model as host_models
-
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.checkpoint.options import SIGNATURE
 from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
@@ -21,6 +19,7 @@ from deepmd_dpa4.host.fitting import FittingDPA4
 from deepmd_dpa4.host.kernels import backend_for, use_compile
 from deepmd_dpa4.host.lora import LowRankPlan
 from deepmd_dpa4.host.model import ModelDPA4
+from deepmd_dpa4.host.statistics import preset_bias
 from deepmd_dpa4.type_names import BUILTIN, NEUTRAL, SHARED_NAMES
 
 log = logging.getLogger("deepmd.dpa4")
@@ -110,7 +109,6 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
         ntypes=len(type_map), dim_descrpt=descriptor.get_dim_out(), type_map=type_map, **fitting_section
     )
     backend = backend_for(execution.kernels, descriptor.config.common.precision, descriptor.has_native_precision())
-    preset = host_models._convert_preset_out_bias_to_array(params.get("preset_out_bias"), type_map)
     return ModelDPA4(
         descriptor=descriptor,
         fitting=fitting,
@@ -119,7 +117,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
         atom_exclude_types=_excluded_atoms(params, len(type_map)),
         pair_exclude_types=excluded,
         rcond=fitting.config.rcond,
-        preset_out_bias=preset,
+        preset_out_bias=preset_bias(params.get("preset_out_bias"), type_map),
         data_stat_protect=params.get("data_stat_protect", 1e-2),
         execution=execution,
         backend=backend,

@@ -23,7 +23,7 @@ from deepmd_dpa4.host.graphs import GraphMethods
 from deepmd_dpa4.host.lora import fold_on_loading
 from deepmd_dpa4.host.losses import check_loss
 from deepmd_dpa4.host.state import both_dialects, store_nuclei, strict_loading
-from deepmd_dpa4.host.statistics import bias_table
+from deepmd_dpa4.host.statistics import bias_table, preset_shift
 from deepmd_dpa4.model.conditions import Conditions
 from deepmd_dpa4.ops.backends import backend_of, use_backend
 from deepmd_dpa4.type_names import EDGE_SCHEMA_TYPES
@@ -389,12 +389,19 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
             "structural_feature": pooled,
         }
 
-    def change_out_bias(self, *args: Any, **kwargs: Any) -> None:
-        """Fit the bias of each element to data, and tell what it was and is."""
+    def change_out_bias(self, merged: Any, bias_adjust_mode: str = "change-by-statistic") -> None:
+        """Fit the bias of each element to data, except preset ones, and tell what it was and is."""
+        atomic, preset = self.atomic_model, self.atomic_model.preset_out_bias
         before = self.get_out_bias().flatten().tolist()
-        _HostModel.change_out_bias(self, *args, **kwargs)
+        if preset is not None and bias_adjust_mode == "change-by-statistic":
+            # the host takes the preset for the value of the shift, and would add it once more at every fit
+            atomic.preset_out_bias = preset_shift(preset, before)
+        try:
+            _HostModel.change_out_bias(self, merged, bias_adjust_mode)
+        finally:
+            atomic.preset_out_bias = preset
         after = self.get_out_bias().flatten().tolist()
-        log.info("output bias:\n%s", bias_table(self.atomic_model.type_map, before, after))
+        log.info("output bias:\n%s", bias_table(atomic.type_map, before, after, preset))
 
     def predict_atomic_outputs_for_stat(
         self,

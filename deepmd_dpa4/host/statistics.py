@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from vesin_torch import NeighborList
 
+from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.graph.neighbors import check_geometry
 
 
@@ -50,11 +51,47 @@ def measure_neighbors(data: Any, rcut: float) -> tuple[float, int]:
     return smallest, largest
 
 
-def bias_table(elements: list[str], before: list[float], after: list[float]) -> str:
-    """Tabulate the energy that each element carries by itself before and after a fit, eV per atom, one line each."""
+Preset = dict[str, list[np.ndarray | None]]
+
+
+def preset_bias(given: Any, type_map: list[str]) -> Preset | None:
+    """Read the option ``preset_out_bias``: for each type its energy in eV, or null where it is fitted.
+
+    Raises
+    ------
+    ConfigError
+        If there is something else.
+    """
+    if given is None:
+        return None
+    values = given.get("energy") if isinstance(given, dict) else None
+    if not isinstance(values, list) or len(given) > 1 or len(values) != len(type_map):
+        raise ConfigError(
+            f"`preset_out_bias` is {given!r} but must be {{'energy': [...]}} with a number or null for each of the "
+            f"types {', '.join(type_map)}"
+        )
+    try:
+        # DeePMD-kit takes [number] too, as for quantities with several components
+        return {"energy": [None if value is None else np.array([float(np.squeeze(value))]) for value in values]}
+    except (TypeError, ValueError):
+        raise ConfigError(f"`preset_out_bias/energy` is {values!r} but must hold numbers and null") from None
+
+
+def preset_shift(preset: Preset, bias: list[float]) -> Preset:
+    """Turn the preset biases into the shifts that lead to them from ``bias``."""
+    shifts = (None if value is None else value - old for value, old in zip(preset["energy"], bias, strict=True))
+    return {"energy": list(shifts)}
+
+
+def bias_table(elements: list[str], before: list[float], after: list[float], preset: Preset | None = None) -> str:
+    """Tabulate the energy that each element carries by itself before and after a fit, eV per atom, one line each.
+
+    Those that the option ``preset_out_bias`` fixes are marked.
+    """
+    fixed = [preset is not None and preset["energy"][index] is not None for index in range(len(elements))]
     lines = [f"  {'element':<8} {'before, eV':>14} {'after, eV':>14} {'change, eV':>14}"]
     lines += [
-        f"  {element:<8} {old:14.6f} {new:14.6f} {new - old:+14.6f}"
-        for element, old, new in zip(elements, before, after, strict=True)
+        f"  {element:<8} {old:14.6f} {new:14.6f} {new - old:+14.6f}{'  preset' if set_ else ''}"
+        for element, old, new, set_ in zip(elements, before, after, fixed, strict=True)
     ]
     return "\n".join(lines)

@@ -38,7 +38,7 @@ class Structure:
     Raises
     ------
     ValueError
-        If an array has another shape or a number that is not finite.
+        If an array has another shape or a number that is not finite, or the multiplicity is below 1.
     """
 
     symbols: Sequence[str]
@@ -56,6 +56,11 @@ class Structure:
         self._store("charge_spin", (2,))
         self._store("fparam", None)
         self._store("aparam", None)
+        if self.charge_spin is not None and not np.asarray(self.charge_spin)[1] >= 1:
+            raise ValueError(
+                f"`charge_spin` is {np.asarray(self.charge_spin).tolist()} but must hold the charge and the spin "
+                "multiplicity, which is 1 or more; without it the default of the model is used"
+            )
         if len(self.periodic) != 3:
             raise ValueError(f"`pbc` is {self.pbc} but must hold three booleans")
 

@@ -151,5 +151,33 @@ def test_one_call_for_all_beads(alloy: Path, atoms: Atoms, tmp_path: Path, monke
     cell, pos = np.eye(3) * 8.0, np.arange(12.0).reshape(4, 3)
     assert len(driver([cell] * 3, [pos] * 3)) == 3
     assert calls == [3]
+    with pytest.raises(ValueError, match=r"`template` is '.*start.xyz' with 4 atoms but must have 5"):
+        driver(cell, np.arange(15.0).reshape(5, 3))
     with pytest.raises(FileNotFoundError, match=r"`template` is 'nothing.xyz'"):
         ipi_driver.DPA4Driver("nothing.xyz", str(alloy))
+
+
+def test_a_template_that_is_silent_about_periodicity(alloy: Path, atoms: Atoms, tmp_path: Path) -> None:
+    """i-PI's own xyz and an open lattice: a word decides, and the cell of i-PI counts."""
+    from ipi.utils.units import unit_to_internal, unit_to_user
+
+    own, lattice = tmp_path / "init.xyz", tmp_path / "open.extxyz"
+    rows = [f"{symbol} {x} {y} {z}\n" for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions)]
+    own.write_text(
+        f"{len(atoms)}\n# CELL(abcABC): 4.0 4.0 4.0 90.0 90.0 90.0 Step: 0 cell{{angstrom}}\n{''.join(rows)}"
+    )
+    isolated = atoms.copy()
+    isolated.pbc = False
+    write(lattice, isolated)
+    cell = unit_to_internal("length", "angstrom", atoms.cell.array.T)
+    pos = unit_to_internal("length", "angstrom", atoms.positions)
+    for template in (own, lattice):
+        with pytest.raises(ValueError, match=rf"`template` is '{template}', which has no periodic .* give `pbc: true`"):
+            ipi_driver.DPA4Driver(str(template), str(alloy))
+        for word, expected in (("true", atoms.copy()), (False, isolated.copy())):
+            expected.calc = DPA4Calculator(alloy)
+            found = ipi_driver.DPA4Driver(str(template), str(alloy), pbc=word).compute(cell, pos)
+            energy = unit_to_user("energy", "electronvolt", found[0])
+            assert energy == pytest.approx(expected.get_potential_energy(), rel=1e-8)
+    with pytest.raises(ValueError, match="`pbc` is 'xy' but must be true or false"):
+        ipi_driver.DPA4Driver(str(own), str(alloy), pbc="xy")

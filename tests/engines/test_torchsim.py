@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc100, molecule
 
 from deepmd_dpa4.engines.ase import DPA4Calculator
 from tests.engines.conftest import MakeModel
@@ -113,6 +113,78 @@ def test_charge_and_spin(make_model: MakeModel) -> None:
     assert float(found[0]) == pytest.approx(water.get_potential_energy(), rel=1e-10)
     assert found[0] != neutral[0]
     assert float(found[1]) == pytest.approx(float(neutral[1]), rel=1e-10)
+
+
+def with_extras(state: "ts.SimState", charge: list[float], spin: list[float]) -> "ts.SimState":
+    extras = {"charge": torch.tensor(charge), "spin": torch.tensor(spin)}
+    if NEW:
+        state.system_extras.update(extras)
+    else:
+        vars(state).update(extras)
+    return state
+
+
+@needs_charge_spin
+def test_zeros_are_no_spin(make_model: MakeModel) -> None:
+    """Versions of torch-sim fill them in; the default of the model stands for them."""
+    path = make_model(("O", "H"), add_chg_spin_ebd=True, default_chg_spin=[0.0, 1.0])
+    model, water = DPA4Model(path, device="cpu"), molecule("H2O")
+    water.calc = DPA4Calculator(path)
+    neutral = water.get_potential_energy()
+    water.info = {"charge": 1, "spin": 2}
+    charged = water.get_potential_energy()
+    for charge, spin, expected in (
+        ([0.0, 0.0], [0.0, 0.0], [neutral, neutral]),
+        ([1.0, 0.0], [2.0, 0.0], [charged, neutral]),
+    ):
+        found = model(with_extras(state_of([water, water]), charge, spin))["energy"]
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+    with pytest.raises(ValueError, match="spin must be a multiplicity, 1 or more"):
+        model(with_extras(state_of([water]), [1.0], [0.0]))
+    water.info = {"charge": 0, "spin": 0}
+    with pytest.raises(ValueError, match="spin multiplicity, which is 1 or more"):
+        water.get_potential_energy()
+
+
+@needs_charge_spin
+@pytest.mark.skipif(NEW, reason="states carry charge and spin")
+def test_conditions_that_do_not_arrive_are_warned_of(make_model: MakeModel) -> None:
+    model = DPA4Model(make_model(("O", "H"), add_chg_spin_ebd=True, default_chg_spin=[0.0, 1.0]), device="cpu")
+    water = molecule("H2O")
+    water.info = {"charge": 1, "spin": 2}
+    with pytest.warns(UserWarning, match="the default of the model is used"):
+        model(state_of([water]))
+
+
+@pytest.mark.parametrize("vacuum", [8.0, None])
+def test_slabs(vacuum: float | None, alloy: Path, model: DPA4Model, recwarn: pytest.WarningsRecorder) -> None:
+    """The energy of ASE, or a warning where torch-sim has dropped the periodicity."""
+    slab = fcc100("Cu", (2, 2, 3), vacuum=vacuum)
+    slab.rattle(0.05, seed=1)
+    found = float(model(state_of([slab]))["energy"])
+    warned = [str(item.message) for item in recwarn if "drops the periodicity of slabs" in str(item.message)]
+    slab.calc = DPA4Calculator(alloy)
+    if warned:
+        slab.pbc = False
+    assert found == pytest.approx(slab.get_potential_energy(), rel=1e-10)
+    recwarn.clear()
+    model(state_of([Atoms("Cu2", [[0, 0, 0], [2.4, 0, 0]])]))
+    model(state_of(systems()))
+    assert not [item for item in recwarn if "drops the periodicity" in str(item.message)]
+
+
+def test_molecules_in_automatic_batches(model: DPA4Model) -> None:
+    """They have no volume, by which torch-sim would divide; results are those of one molecule at a time."""
+    made = [Atoms(f"Cu{n}", [[2.4 * k, 0.1 * k * k, 0] for k in range(n)]) for n in (3, 5, 8)]
+    options = {"memory_scales_with": model.memory_scales_with, "max_memory_scaler": 9}
+    ts.InFlightAutoBatcher(model, **options).load_states(state_of(made))
+    batches = ts.BinningAutoBatcher(model, **options)
+    batches.load_states(state_of(made))
+    states = [batch[0] if isinstance(batch, tuple) else batch for batch in batches]
+    assert len(states) == 2
+    together = torch.cat([model(state)["energy"] for state in states]).sort().values
+    alone = torch.cat([model(state_of([one]))["energy"] for one in made]).sort().values
+    torch.testing.assert_close(together, alone)
 
 
 def test_energy_is_conserved(model: DPA4Model) -> None:

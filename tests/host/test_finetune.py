@@ -2,14 +2,18 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.host.builtin import available
+from deepmd_dpa4.host.statistics import preset_bias
 from tests.host.test_train import DESCRIPTOR, weights
 from tests.support import inputs
+from tests.support.commands import dp
 from tests.support.predict import difference, predict
 from tests.support.runs import Data, Run, train
 from tests.support.toy import toy_frames, write_system
@@ -91,3 +95,37 @@ def test_frames_with_close_atoms_are_left_out(data: Data, trained: Run, tmp_path
         return float(np.loadtxt(run.folder / "lcurve.out", ndmin=2)[0, 1])
 
     assert first_loss("without", min_pair_dist=0.3) < first_loss("with") / 2
+
+
+def bias_of(model: Path) -> list[float]:
+    """Bias of O and H in eV, of a checkpoint or a frozen file."""
+    if model.suffix == ".pth":
+        state = torch.jit.load(model, map_location="cpu").state_dict()
+        (bias,) = (value for key, value in state.items() if key.endswith("out_bias"))
+    else:
+        bias = weights(model)["model.Default.atomic_model.out_bias"]
+    return bias[0, :, 0].tolist()
+
+
+@pytest.mark.parametrize("preset", [{"energy": [-3.5, None]}])
+def test_a_preset_bias_is_kept_by_every_fit(preset: dict[str, Any], data: Data, tmp_path: Path) -> None:
+    section = inputs.model() | {"preset_out_bias": preset}
+    content = {"model": section} | inputs.training(data.train, None, 1, inputs.FROZEN_RATE)
+    first = train(tmp_path / "first", content)
+    assert bias_of(first.checkpoint)[0] == pytest.approx(-3.5)
+    second = train(tmp_path / "second", content, "--finetune", str(first.checkpoint))
+    assert re.search(r"^  O +-3\.500000 +-3\.500000 +[+-]0\.000000  preset$", second.log, re.MULTILINE)
+    folder = second.folder
+    dp("change-bias", second.checkpoint, "-s", data.train, "-o", "third.pt", folder=folder)
+    dp("freeze", "-c", second.checkpoint, "-o", "model.pth", folder=folder)
+    dp("change-bias", "model.pth", "-s", data.train, "-o", "third.pth", folder=folder)
+    for path in (second.checkpoint, folder / "third.pt", folder / "third.pth"):
+        assert bias_of(path)[0] == pytest.approx(-3.5, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1.0, 2.0], {"energy": [1.0]}, {"energy": [1.0, "two"]}, {"energy": [1.0, None], "dipole": []}]
+)
+def test_a_preset_bias_that_cannot_be(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="`preset_out_bias"):
+        preset_bias(wrong, ["O", "H"])

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from deepmd_dpa4.tools.data.checks import Kind, Problem
 
@@ -96,7 +96,7 @@ def steps(path: Path) -> Iterator[Any]:
     with open_with_compression(str(path), "rt") as file:
         lines = AbInitioLines(iter(file), str(path))
         try:
-            for chunk in outcarchunks(lines):
+            for chunk in outcarchunks(cast(TextIO, lines)):
                 yield from learned(lines)
                 yield parsed(chunk)
         except ParseError:
