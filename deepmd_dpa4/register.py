@@ -84,6 +84,7 @@ def rebind_training() -> None:
     from deepmd_dpa4.config.check import check_models
     from deepmd_dpa4.host import build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
+    from deepmd_dpa4.host.loading import examining
     from deepmd_dpa4.host.resume import resumable
     from deepmd_dpa4.host.trainer import advance, guard, trains_ours
     from deepmd_dpa4.host.training_data import check_training
@@ -98,6 +99,8 @@ def rebind_training() -> None:
     host_main.normalize = normalize
 
     host_get_trainer = host_main.get_trainer
+    # reads the checkpoint of ``--finetune`` before there is a trainer
+    host_main.get_finetune_rules = examining(host_main.get_finetune_rules)
 
     def get_trainer(
         config: dict[str, Any], init_model: str | None = None, restart_model: str | None = None, *args: Any, **more: Any
@@ -160,11 +163,11 @@ def rebind_inference() -> None:
     """
     from deepmd.pt.infer.deep_eval import DeepEval
 
-    from deepmd_dpa4.host.loading import unscripted
+    from deepmd_dpa4.host.loading import checking_frames, unscripted
     from deepmd_dpa4.host.untrained import warning_on_evaluation
 
     DeepEval.__init__ = unscripted(DeepEval.__init__)
-    DeepEval.eval = warning_on_evaluation(DeepEval.eval)
+    DeepEval.eval = warning_on_evaluation(checking_frames(DeepEval.eval))
 
 
 def register() -> None:

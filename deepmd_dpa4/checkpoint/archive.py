@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from deepmd_dpa4.errors import UserError
 SLACK = 64 * 2**20
 """Bytes by which the entries of an archive may exceed its size: torch does not compress what it writes."""
 
+ABOUT = "extra/dpa4.json"
+"""Entry in which a frozen file of ours says what it is."""
 CHECKPOINT, SCRIPT, COMPILED = "checkpoint", "TorchScript", "compiled"
 
 
@@ -53,6 +56,21 @@ class Archive:
             return CHECKPOINT
         raise FileError(f"{self.path} is a zip archive but none of torch")
 
+    def verify(self) -> None:
+        """Compare all contents with their checksums, which torch writes and never reads.
+
+        Raises
+        ------
+        FileError
+            If an entry is damaged.
+        """
+        try:
+            damaged = self.entries.testzip()
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise FileError(f"{self.path} is damaged: {error}") from error
+        if damaged is not None:
+            raise FileError(f"{self.path} is damaged: the checksum of {damaged} does not fit its contents")
+
     def find(self, name: str) -> str | None:
         """Return the full name of an entry below the folder that torch puts everything into."""
         return next((full for full in self.entries.namelist() if full.partition("/")[2] == name), None)
@@ -88,14 +106,14 @@ class Archive:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open an archive; nothing but its table of contents is read.
+    """Open an archive and compare its contents with their checksums; nothing in it is interpreted.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     FileError
-        If it is not a zip archive, incomplete, or would unpack to more than torch writes.
+        If it is not a zip archive, incomplete, damaged, or would unpack to more than torch writes.
     """
     if not path.is_file():
         raise FileNotFoundError(f"`FILE` is {path} but there is no such file")
@@ -110,4 +128,6 @@ def open_archive(path: Path) -> Iterator[Archive]:
         unpacked = sum(entry.file_size for entry in entries.infolist())
         if unpacked > path.stat().st_size + SLACK:
             raise FileError(f"{path} would unpack to {unpacked} bytes, more than a file of torch can hold")
-        yield Archive(path, entries)
+        archive = Archive(path, entries)
+        archive.verify()
+        yield archive

@@ -17,6 +17,12 @@ from deepmd_dpa4.checkpoint.params import check_params
 SINGLE = "Default"
 """Name that DeePMD-kit gives to the only branch of a single-task model."""
 STATE = "_extra_state"
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""Start of the files that torch wrote before it wrote archives, or does on request."""
+
+
+class UnreadableError(FileError):
+    """No program reads this file with torch: it is damaged, no file of torch, or asks for code to be run."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
     FileError
         If it is no checkpoint, cut short, asks for code to be run, or lacks what a checkpoint of DeePMD-kit holds.
     """
-    with open_archive(path) as archive:
-        if archive.kind != CHECKPOINT:
-            raise FileError(f"{path} is a {archive.kind} file but must be a checkpoint")
+    if not is_legacy(path):
+        verify_checkpoint(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a crafted or broken pickle leads to
-        raise FileError(f"{path} {_reason(error)}") from error
+        raise UnreadableError(f"{path} {_reason(error)}") from error
     return interpret(path, content)
+
+
+def verify_checkpoint(path: Path) -> None:
+    """Compare the contents of a checkpoint with their checksums.
+
+    Raises
+    ------
+    FileError
+        If it is damaged, or no archive of a checkpoint.
+    """
+    with open_archive(path) as archive:
+        if archive.kind != CHECKPOINT:
+            raise FileError(f"{path} is a {archive.kind} file but must be a checkpoint")
+
+
+def is_legacy(path: Path) -> bool:
+    """Tell whether torch wrote this file in its old format, which has no checksums."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LEGACY)) == LEGACY
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -95,7 +121,8 @@ def read_params(path: Path) -> dict[str, Any]:
     FileNotFoundError
         If there is no such file.
     FileError
-        If it is no checkpoint of DeePMD-kit, cut short or damaged, or asks for something else than weights.
+        If it is no checkpoint of DeePMD-kit; :class:`UnreadableError` if it is cut short or damaged, or asks for
+        something else than weights.
     """
     if not path.is_file():
         raise FileNotFoundError(f"`FILE` is {path} but there is no such file")
@@ -103,7 +130,7 @@ def read_params(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # whatever a crafted or broken pickle leads to
         reason = _reason(error) if zipfile.is_zipfile(path) else "is not a file of torch, or cut short"
-        raise FileError(f"{path} {reason}") from error
+        raise UnreadableError(f"{path} {reason}") from error
     return _params(path, content)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from deepmd_dpa4.checkpoint.architecture import DPA4, architecture, dp, freeze_command
-from deepmd_dpa4.checkpoint.archive import COMPILED, SCRIPT, Archive, FileError, open_archive
+from deepmd_dpa4.checkpoint.archive import ABOUT, COMPILED, SCRIPT, Archive, FileError, open_archive
 from deepmd_dpa4.checkpoint.canonical_options import flattened, is_bridged_composition
 from deepmd_dpa4.checkpoint.count import Count, count, unique
 from deepmd_dpa4.checkpoint.layout import layout
@@ -25,7 +25,6 @@ from deepmd_dpa4.config import ConfigError
 Summary = dict[str, Any]
 
 PLUGIN, BUILTIN = "deepmd-dpa4", "DeePMD-kit"
-ABOUT = "extra/dpa4.json"
 VERSIONS = {PLUGIN: "deepmd_dpa4", BUILTIN: "deepmd_kit", "torch": "torch"}
 """Programs that write files, and what this package calls their versions in them."""
 

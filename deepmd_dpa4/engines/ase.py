@@ -16,6 +16,10 @@ except ImportError as error:
     raise ImportError("deepmd_dpa4.engines.ase needs ASE: pip install 'deepmd-dpa4[ase]'") from error
 
 
+LEAST_VOLUME = 1e-6
+"""Volume in cubic Angstrom up to which a cell counts as flat, as in the search of neighbours."""
+
+
 class DPA4Calculator(Calculator):
     r"""Energies, forces and stresses of a model file.
 
@@ -68,7 +72,8 @@ class DPA4Calculator(Calculator):
         super().calculate(atoms, wanted, system_changes)
         current = self.atoms
         assert current is not None
-        if current.cell.rank < 3 and {"stress", "stresses"} & set(wanted):
+        volume = abs(float(current.cell.volume))
+        if volume <= LEAST_VOLUME and {"stress", "stresses"} & set(wanted):
             raise PropertyNotImplementedError(
                 f"the stress was asked for but the cell {current.cell.tolist()} has no volume"
             )
@@ -81,8 +86,7 @@ class DPA4Calculator(Calculator):
             "forces": found.forces,
             "energies": found.atom_energies,
         }
-        if current.cell.rank == 3:
-            volume = current.get_volume()
+        if volume > LEAST_VOLUME:
             self.results["stress"] = full_3x3_to_voigt_6_stress(-found.virial / volume)
             if found.atom_virials is not None:
                 self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)

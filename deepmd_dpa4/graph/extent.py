@@ -7,6 +7,8 @@ from torch import Tensor
 
 MOST_CELLS = 1e5
 """Cells that vesin divides a frame into; where there would be more it takes larger ones of the same proportions."""
+MOST_COUNT = 1e9
+"""Radii in one direction beyond which products of them are not tried."""
 MARGIN = 1.01
 """For rounding: vesin computes the same proportions in another order."""
 STEP = 1.2
@@ -89,7 +91,7 @@ def lengths_of(coord: Tensor, box: Tensor | None) -> list[float]:
 def is_divisible(lengths: list[float], radius: float) -> bool:
     """Tell whether vesin finds a cell at least in every direction, by its own rule."""
     counts = [length / radius for length in lengths]
-    if not all(map(math.isfinite, counts)):
+    if not max(counts) < MOST_COUNT:
         return False
     x, y, z = (max(1.0, float(math.trunc(count))) for count in counts)
     if x * y * z <= MOST_CELLS:

@@ -1,12 +1,18 @@
 """How DeePMD-kit reads files: TorchScript that uses native kernels, and checkpoints."""
 
 import functools
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.checkpoint.archive import FileError
-from deepmd_dpa4.checkpoint.read import read_params
+import numpy as np
+import torch
+
+from deepmd_dpa4.checkpoint.archive import ABOUT, FileError, open_archive
+from deepmd_dpa4.checkpoint.read import UnreadableError, is_legacy, read_params, verify_checkpoint
+from deepmd_dpa4.graph.extent import check_extent
+from deepmd_dpa4.graph.neighbors import check_geometry
 from deepmd_dpa4.host.untrained import untrained_of
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
@@ -16,6 +22,8 @@ UNKNOWN = "Unknown builtin op: dpa4::"
 
 def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
     """Make a reader of TorchScript files load, or compile, native kernels when a file turns out to use them.
+
+    Files of ours are compared with their checksums first, which torch does not do.
 
     Parameters
     ----------
@@ -32,6 +40,9 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(read)
     def read_with_native_kernels(file: Any, *args: Any, **kwargs: Any) -> Any:
         position = file.tell() if hasattr(file, "seek") else None
+        if position is None and is_frozen_by_us(Path(file)):
+            with open_archive(Path(file)):
+                pass
         try:
             return read(file, *args, **kwargs)
         except RuntimeError as error:
@@ -67,7 +78,7 @@ def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(construct)
     def construct_unscripted(self: Any, model_file: Any, *args: Any, **kwargs: Any) -> None:
-        if str(model_file).endswith(".pt") and holds_ours(Path(model_file)):
+        if str(model_file).endswith(".pt") and examined(Path(model_file)):
             kwargs["no_jit"] = True
         construct(self, model_file, *args, **kwargs)
         model = self.dp.model["Default"]
@@ -75,15 +86,65 @@ def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
             self.untrained = untrained_of(str(model_file), self)
             # a frozen model would say it a second time
             model.elements_unchecked = False
+        elif hasattr(model, "elements_unchecked"):
+            # a frozen model of ours gets what DeePMD-kit's neighbour search makes of a frame
+            self.rcut_of_search = float(self.get_rcut())
 
     return construct_unscripted
 
 
-def holds_ours(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint holds a model of ours; what is wrong with an unreadable one is left to DeePMD-kit."""
+def checking_frames(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``DeepEval.eval`` of a frozen model of ours refuse frames at which DeePMD-kit's search ends the process."""
+
+    @functools.wraps(evaluate)
+    def evaluate_checked(self: Any, coords: Any, cells: Any, *args: Any, **kwargs: Any) -> Any:
+        rcut = getattr(self, "rcut_of_search", None)
+        if rcut is not None:
+            coord = torch.as_tensor(np.array(coords, dtype=np.float64)).view(len(coords), -1, 3)
+            box = None if cells is None else torch.as_tensor(np.array(cells, dtype=np.float64)).view(-1, 3, 3)
+            check_geometry(coord, box)
+            check_extent(coord, box, rcut)
+        return evaluate(self, coords, cells, *args, **kwargs)
+
+    return evaluate_checked
+
+
+def examined(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint holds a model of ours, which is then compared with its checksums.
+
+    Raises
+    ------
+    FileError
+        If it is damaged, or torch cannot read it at all; what else is wrong is left to DeePMD-kit.
+    """
     try:
-        return mentions_ours(read_params(checkpoint))
+        ours = mentions_ours(read_params(checkpoint))
+    except UnreadableError:
+        raise
     except (OSError, FileError):
+        return False
+    if ours and not is_legacy(checkpoint):
+        verify_checkpoint(checkpoint)
+    return ours
+
+
+def examining(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function whose first argument is a checkpoint refuse a damaged one."""
+
+    @functools.wraps(read)
+    def read_examined(checkpoint: str, *args: Any, **kwargs: Any) -> Any:
+        examined(Path(checkpoint))
+        return read(checkpoint, *args, **kwargs)
+
+    return read_examined
+
+
+def is_frozen_by_us(path: Path) -> bool:
+    """Tell whether a file is a frozen model that says it is ours."""
+    try:
+        with zipfile.ZipFile(path) as entries:
+            return any(name.endswith(f"/{ABOUT}") for name in entries.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
         return False
 
 

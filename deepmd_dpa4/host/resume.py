@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from deepmd_dpa4.host.loading import holds_ours
+from deepmd_dpa4.host.loading import examined
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -26,7 +26,7 @@ def resumable(checkpoint: str | None) -> Iterator[str | None]:
     checkpoint : str, optional
         File that ``--restart`` or ``--init-model`` names.
     """
-    if checkpoint is None or not holds_ours(Path(checkpoint)):
+    if checkpoint is None or not examined(Path(checkpoint)):
         yield checkpoint
         return
     content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(checkpoint))

@@ -11,7 +11,7 @@ import torch
 from deepmd.infer import DeepPot
 from deepmd.pt.utils.env import DEVICE
 
-from deepmd_dpa4.checkpoint.archive import FileError
+from deepmd_dpa4.checkpoint.archive import CHECKPOINT, COMPILED, FileError, open_archive
 from deepmd_dpa4.checkpoint.read import read_checkpoint, read_params
 from deepmd_dpa4.checkpoint.weights import weights_of
 from deepmd_dpa4.config.descriptor import CommonConfig
@@ -152,6 +152,10 @@ def open_potential(path: Path, head: str | None) -> DeepPot:
         check_head(path, head)
     elif head is not None:
         raise ValueError(f"`head` is {head!r} but must be None for '{path}', which holds one model")
+    else:
+        with open_archive(path) as archive:
+            if (archive.kind == COMPILED) != (path.suffix == ".pt2") or archive.kind == CHECKPOINT:
+                raise FileError(f"{path} is a {archive.kind} file, which {path.suffix} does not stand for")
     try:
         return DeepPot(str(path), head=head)
     except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:

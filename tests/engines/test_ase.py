@@ -94,6 +94,27 @@ def test_slab(calculator: DPA4Calculator) -> None:
             wanted()
 
 
+def test_parallel_vectors_make_no_volume(calculator: DPA4Calculator) -> None:
+    """Three vectors, of which two are parallel, in a layer that is periodic along the other two."""
+    layer = Atoms(
+        "Cu2", [[0, 0, 0], [1.8, 1.8, 0]], cell=[[3.6, 0, 0], [0, 3.6, 0], [0, 7.2, 0]], pbc=(True, True, False)
+    )
+    layer.calc = calculator
+    assert np.isfinite(layer.get_forces()).all()
+    assert "stress" not in calculator.results
+    with pytest.raises(PropertyNotImplementedError, match="has no volume"):
+        layer.get_stress()
+
+
+def test_an_atom_that_flies_away(calculator: DPA4Calculator) -> None:
+    def energies(x: float) -> np.ndarray:
+        atoms = Atoms("Cu3", [[0, 0, 0], [2.4, 0, 0], [x, 0, 0]])
+        atoms.calc = calculator
+        return atoms.get_potential_energies()
+
+    assert energies(5e5) == pytest.approx(energies(50.0), rel=1e-12)
+
+
 def test_same_as_the_calculator_of_deepmd_kit(alloy: Path, calculator: DPA4Calculator) -> None:
     atoms = alloy_cell()
     values = []
