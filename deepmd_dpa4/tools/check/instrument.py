@@ -112,7 +112,7 @@ class Context:
     labelled: Sequence[Sample] = ()
     references: Mapping[Pair, Reference] = field(default_factory=dict)
     seed: int = 0
-    steps: int = 1000
+    steps: int = 500
     temperatures: Sequence[float] = (300.0, 2000.0)
     charge_spin: Sequence[float] | None = None
     progress: Callable[[int, int], None] = lambda done, total: None
