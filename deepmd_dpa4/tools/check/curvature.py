@@ -45,7 +45,7 @@ class Curvature:
         context.progress(1, 3)
         directions = [direction(force, rng) for force in forces]
         shifted = [
-            moved(sample.structure, sample.structure.positions + sign * SHIFT * along)
+            moved(sample.structure, sign * SHIFT * along)
             for sign in (1, -1)
             for sample, along in zip(samples, directions)
         ]

@@ -41,7 +41,10 @@ class CutoffContinuity:
     def run(self, evaluator: Evaluator, context: Context) -> Outcome:
         """Cross the cutoff at pairs and at clusters."""
         crossings = [
-            ("-".join(pair), *(context.structure(pair, [[0, 0, 0], [0, 0, r]]) for r in sides(evaluator.rcut)))
+            (
+                "-".join(pair),
+                *(context.structure(pair, np.array([[0, 0, 0], [0, 0, r]])) for r in sides(evaluator.rcut)),
+            )
             for pair in context.pairs
         ]
         crossings += [

@@ -128,13 +128,10 @@ def relax(evaluator: Evaluator, structures: list[Structure]) -> list[Structure]:
     """Go downhill for some steps, no atom farther than 0.05 Angstrom in one."""
     for _ in range(RELAXATION):
         found = evaluator.evaluate(structures)
+        strides = [min(SOFT, STRIDE / max(largest_force(prediction.forces), 1e-9)) for prediction in found]
         structures = [
-            moved(
-                structure,
-                structure.positions
-                + prediction.forces * min(SOFT, STRIDE / max(largest_force(prediction.forces), 1e-9)),
-            )
-            for structure, prediction in zip(structures, found)
+            moved(structure, stride * prediction.forces)
+            for structure, stride, prediction in zip(structures, strides, found)
         ]
     return structures
 
@@ -173,7 +170,7 @@ def integrate(
         context.progress(step, context.steps)
         for run in runs:
             run.velocity = run.velocity + 0.5 * run.step * run.forces / run.masses
-            run.structure = moved(run.structure, run.structure.positions + run.step * run.velocity)
+            run.structure = moved(run.structure, run.step * run.velocity)
         found = evaluator.evaluate([run.structure for run in runs])
         for run, prediction in zip(runs, found):
             run.forces = prediction.forces

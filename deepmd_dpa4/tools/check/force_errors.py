@@ -38,7 +38,9 @@ class ForceErrors:
             context.progress(start, len(samples))
             batch = samples[start : start + BATCH]
             predictions = evaluator.evaluate([sample.structure for sample in batch])
-            differences += [found.forces - sample.forces for found, sample in zip(predictions, batch)]
+            differences += [
+                found.forces - sample.forces for found, sample in zip(predictions, batch) if sample.forces is not None
+            ]
         errors = [np.linalg.norm(difference, axis=1) for difference in differences]
         components = np.concatenate([difference.ravel() for difference in differences])
         rmse, mae = float(np.sqrt(np.mean(components**2))), float(np.abs(components).mean())

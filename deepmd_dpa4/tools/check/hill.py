@@ -82,15 +82,15 @@ def climb(
 ) -> list[Structure]:
     """Take one step up each, and back into the ball around the start."""
     pushes = [push(force) for force in forces]
-    ahead = evaluator.evaluate([moved(at, at.positions + SHIFT * e) for at, e in zip(now, pushes)])
+    ahead = evaluator.evaluate([moved(at, SHIFT * e) for at, e in zip(now, pushes)])
     following = []
     for start, at, plus, force in zip(starts, now, ahead, forces):
         slope = plus.forces - force
         norm = float(np.linalg.norm(slope))
         step = slope * (STRIDE / norm) if np.isfinite(norm) and norm > 0 else np.zeros_like(slope)
-        away = at.positions + step - start.positions
+        away = np.asarray(at.positions) + step - start.positions
         away = away * min(1.0, BALL / max(float(np.linalg.norm(away)), 1e-12))
-        following.append(moved(start, start.positions + away))
+        following.append(moved(start, away))
     return following
 
 

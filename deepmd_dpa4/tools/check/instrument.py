@@ -112,7 +112,7 @@ class Context:
     labelled: Sequence[Sample] = ()
     references: Mapping[Pair, Reference] = field(default_factory=dict)
     seed: int = 0
-    steps: int = 1000
+    steps: int = 500
     temperatures: Sequence[float] = (300.0, 2000.0)
     charge_spin: Sequence[float] | None = None
     progress: Callable[[int, int], None] = lambda done, total: None
@@ -165,9 +165,9 @@ def exceeds(value: float, limit: float) -> bool:
     return not value <= limit
 
 
-def moved(structure: Structure, positions: np.ndarray) -> Structure:
-    """Return the structure with other positions (n, 3) in Angstrom; those that are not finite stay where they were."""
-    return replace(structure, positions=np.where(np.isfinite(positions), positions, structure.positions))
+def moved(structure: Structure, shift: np.ndarray) -> Structure:
+    """Return the structure with atoms moved by ``shift`` (n, 3) in Angstrom, those alone where it is finite."""
+    return replace(structure, positions=np.asarray(structure.positions) + np.where(np.isfinite(shift), shift, 0.0))
 
 
 def largest_force(forces: np.ndarray) -> float:

@@ -102,6 +102,9 @@ def draw(axes: Any, plot: Plot) -> None:
             axes.plot(line.x[order], line.y[order], "--", color=REFERENCE, linewidth=0.9, label=label)
         else:
             axes.plot(line.x, line.y, "-" if number == 0 or not few else "--", linewidth=1.2, label=label)
+    if axes.get_xscale() == "log":
+        # within a decade the labels of minor ticks run into each other
+        axes.xaxis.set_minor_formatter("")
     axes.set(xlabel=plot.x_label, ylabel=plot.y_label)
     axes.set_title(plot.title, fontsize=9)
     if few and any(line.name for line in plot.lines):

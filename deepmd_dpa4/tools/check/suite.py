@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
 from deepmd_dpa4.inference.evaluator import Evaluator
@@ -65,7 +66,5 @@ def run_all(
             continue
         progress(name, 0, 1)
         started = time.perf_counter()
-        outcome = instrument.run(
-            evaluator, replace(context, progress=lambda done, total, name=name: progress(name, done, total))
-        )
+        outcome = instrument.run(evaluator, replace(context, progress=partial(progress, name)))
         report.add(name, outcome, time.perf_counter() - started)

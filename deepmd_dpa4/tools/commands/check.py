@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--pairs", type=int, default=24, metavar="N", help="at most so many pairs; default %(default)s")
     parser.add_argument("--reference", type=Path, metavar="FILE", help="JSON with reference curves of pairs")
     parser.add_argument("--frames", type=int, default=100, metavar="N", help="frames of the data; default %(default)s")
-    parser.add_argument("--steps", type=int, default=1000, help="steps of dynamics; default %(default)s")
+    parser.add_argument("--steps", type=int, default=500, help="steps of dynamics; default %(default)s")
     parser.add_argument(
         "--temperatures",
         nargs="+",

@@ -1,6 +1,6 @@
 """A potential with equations, and faults that can be planted in it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ class Analytic:
     """
 
     type_map: list[str]
-    rcut: float = 6.0
+    rcut: float = 5.0
     precision: str = "float64"
     depth: float = 1.0
     bump: tuple[float, float, float] | None = None
@@ -46,11 +46,12 @@ class Analytic:
 
     def _one(self, structure: Structure) -> Prediction:
         positions = np.asarray(structure.positions)
-        vector, symbols = edges(structure, positions, self.rcut), np.asarray(structure.symbols)
-        distance = np.linalg.norm(vector, axis=-1)
-        first, second, image = np.nonzero((distance > 1e-9) & (distance < self.rcut))
-        vector, r = vector[first, second, image], distance[first, second, image]
-        energy, slope = self._pairs(r, symbols[first], symbols[second])
+        vector = edges(structure, positions, self.rcut)
+        square = (vector * vector).sum(axis=-1)
+        first, second, image = np.nonzero((square > 1e-18) & (square < self.rcut**2))
+        vector, r = vector[first, second, image], np.sqrt(square[first, second, image])
+        types = np.array([self.type_map.index(symbol) for symbol in structure.symbols])
+        energy, slope = self._pairs(r, types[first], types[second])
         forces = np.zeros_like(positions)
         np.add.at(forces, first, slope[:, None] * vector / r[:, None])
         atoms = np.bincount(first, 0.5 * energy, minlength=len(positions))
@@ -62,25 +63,29 @@ class Analytic:
         if len(positions) == 3 and len(r) == 6:
             total += self.three
         if self.broken:
-            forces[:] = np.nan
+            forces[:], total = np.nan, np.nan
         return Prediction(float(total), forces, np.zeros((3, 3)), atoms)
 
     def _pairs(self, r: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies and their slopes."""
-        rest = np.array([rest_of(a, b) for a, b in zip(first, second)])
-        depth = np.where((first == "H") & (second == "H"), 4.7, self.depth)
+        rest = self._table(rest_of)[first, second]
+        depth = self._table(lambda a, b: 4.7 if a == b == "H" else self.depth)[first, second]
         decay = np.exp(-WIDTH * (r - rest))
         energy, slope = depth * (decay**2 - 2 * decay), -2 * WIDTH * depth * (decay**2 - decay)
         if self.bump is not None:
             height, place, width = self.bump
             bump = height * np.exp(-(((r - place) / width) ** 2))
             if self.bumped is not None:
-                bump *= [frozenset(pair) == self.bumped for pair in zip(first, second)]
+                bump *= self._table(lambda a, b: float({a, b} == self.bumped))[first, second]
             energy, slope = energy + bump, slope - 2 * bump * (r - place) / width**2
         if self.cut:
             return energy, slope
         x = 1 - (r / self.rcut) ** 2
         return energy * x**3, slope * x**3 - energy * 6 * r / self.rcut**2 * x**2
+
+    def _table(self, value: Callable[[str, str], float]) -> np.ndarray:
+        """A number for each pair of types."""
+        return np.array([[value(a, b) for b in self.type_map] for a in self.type_map])
 
 
 def rest_of(first: str, second: str) -> float:
@@ -94,7 +99,7 @@ def edges(structure: Structure, positions: np.ndarray, rcut: float) -> np.ndarra
     if structure.cell is not None:
         heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
         # displaced atoms may lie outside the cell
-        reach = np.ceil(rcut / heights).astype(int) + 1
+        reach = np.ceil((rcut + 0.5) / heights).astype(int)
         grid = np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij")
         shifts = np.stack(grid, axis=-1).reshape(-1, 3) @ structure.cell
     return positions[None, :, None] + shifts[None, None] - positions[:, None, None]

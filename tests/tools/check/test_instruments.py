@@ -33,7 +33,7 @@ def sound(*elements: str, **faults: Any) -> Analytic:
 def context(*elements: str, **changes: Any) -> Context:
     names = list(elements or ("Cu",))
     pairs = choose_pairs(names, 24)
-    samples = generated_samples(names, pairs, seed=1)
+    samples = generated_samples(names, pairs, seed=1)[::2]
     return replace(Context(names, pairs, samples, steps=40), **changes)
 
 
@@ -86,21 +86,22 @@ class TestPairs:
         assert_fails(outcome, "O-H: hole of")
         assert all(text.startswith("O-H") for text in outcome.found)
         r = np.arange(0.3, 7.0, 0.01)
-        energy = model._pairs(r[r < 6], np.array(["O"] * 570), np.array(["H"] * 570))[0]
-        depth = energy[r[r < 6] >= 0.6 * 0.97].min() - energy[r[r < 6] < 0.6 * 0.97].min()
+        pairs = [Structure(["O", "H"], [[0, 0, 0], [0, 0, x]]) for x in r]
+        energy = np.array([found.energy for found in model.evaluate(pairs)])
+        depth = energy[r >= 0.6 * 0.97].min() - energy[r < 0.6 * 0.97].min()
         assert outcome.numbers["deepest hole (eV)"] == pytest.approx(depth, rel=1e-6)
         assert outcome.numbers["pairs with holes"] == outcome.numbers["pairs with faults"] == 1
 
     def test_extra_minimum(self) -> None:
-        assert_fails(self.run(sound(bump=(-0.1, 3.6, 0.1))), "Cu-Cu: 2 minima, at 2.6")
+        assert_fails(self.run(sound(bump=(-1.0, 3.6, 0.1))), "Cu-Cu: 2 minima, at 2.5")
 
     def test_collapse(self) -> None:
         """An energy that falls towards the shortest distance is a minimum there."""
-        assert_fails(self.run(sound(bump=(-2e3, 0.0, 0.4))), "at 0.30 A")
+        assert_fails(self.run(sound(bump=(-1e5, 0.0, 0.4))), "at 0.30 A")
 
     def test_hump_and_force_in_the_tail(self) -> None:
-        model = sound(bump=(1.0, 5.0, 0.05))
-        assert_fails(self.run(model), "in the tail, at 5.0", "where two unit charges have")
+        model = sound(bump=(10.0, 4.3, 0.05))
+        assert_fails(self.run(model), "eV in the tail, at 4.4", "where two unit charges have")
 
     def test_hydrogen_molecule(self) -> None:
         assert_fails(self.run(sound("H", bump=(-1.5, 0.74, 0.5)), "H"), "H-H: the molecule is")
@@ -132,7 +133,7 @@ def test_hill_climb() -> None:
     """A needle beside the structure, which the structure itself does not feel."""
     given = context(samples=[dimer(2.8)])
     assert HillClimb().run(sound(), given).numbers["largest factor"] < 3
-    assert_fails(HillClimb().run(sound(bump=(1.0, 2.85, 0.015)), given), "stretched: largest force grows")
+    assert_fails(HillClimb().run(sound(bump=(2.0, 2.85, 0.01)), given), "stretched: largest force grows")
 
 
 class TestErrors:
@@ -161,7 +162,8 @@ class TestErrors:
 
 class TestDynamics:
     def test_forces_that_are_no_gradient(self) -> None:
-        assert_fails(Dynamics().run(sound(twist=0.05), context(steps=300)), "total energy drifts")
+        across = Sample("turning", Structure(["Cu", "Cu"], [[0, 0, 0], [2.6, 0, 0]]))
+        assert_fails(Dynamics().run(sound(twist=0.05), context(samples=[across], steps=300)), "total energy drifts")
 
     def test_collapse(self) -> None:
         model = sound(bump=(-200.0, 2.2, 0.2))
@@ -170,7 +172,7 @@ class TestDynamics:
     def test_longer_steps_for_heavier_atoms(self) -> None:
         given = context(samples=[dimer(2.6), dimer(0.74, "H")], steps=4, temperatures=(300.0,))
         energies = Dynamics().run(sound("Cu", "H"), given).plots[0]
-        assert [line.x[-1] for line in energies.lines] == pytest.approx([4.0, 1.0])
+        assert sorted(line.x[-1] for line in energies.lines) == pytest.approx([1.0, 4.0])
 
 
 def test_size() -> None:
@@ -186,9 +188,9 @@ def test_symmetry(fault: str, kind: str) -> None:
 
 
 def test_cutoff() -> None:
-    """A pair potential that is cut off, with its energy of 2 exp(-2 (6 - 2.64)) eV."""
+    """A pair potential that is cut off, with its energy of 2 exp(-2 (5 - 2.64)) eV."""
     outcome = CutoffContinuity().run(sound(cut=True), context())
     assert_fails(outcome, "Cu-Cu: steps of")
     assert outcome.numbers["largest step of the energy (meV)"] == pytest.approx(
-        2000 * np.exp(-2 * (6 - COPPER)), rel=0.2
+        2000 * np.exp(-2 * (5 - COPPER)), rel=0.2
     )
