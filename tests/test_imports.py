@@ -37,7 +37,7 @@ ALLOWED["lammps_plugin"] = {"ops"}
 ALLOWED["tools.data"] = {"config", "errors", "files"}
 ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
-ALLOWED["tools.check"] = {"config", "model", "inference", "tools.data", "tools.plots"}
+ALLOWED["tools.check"] = {"config", "files", "model", "inference", "tools.data", "tools.plots"}
 ALLOWED["tools.commands"] = {
     *("tools.check", "tools.data", "tools.plots", "tools.presets"),
     *("checkpoint", "freeze", "inference", "ops", "lammps_plugin", "files", "errors"),

@@ -13,7 +13,7 @@ from deepmd_dpa4.checkpoint.options import MODEL_OTHERS, Section, read_options, 
 from deepmd_dpa4.checkpoint.read import read_params
 from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.config.parse import OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
-from deepmd_dpa4.host.loading import holds_ours, mentions_ours
+from deepmd_dpa4.host.loading import examined, mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -48,7 +48,7 @@ def check_options(config: dict[str, Any], checkpoint: str | None, restart: bool)
     ConfigError
         If a type map differs, or with ``--restart`` any option that changes what the network computes.
     """
-    if checkpoint is None or not holds_ours(Path(checkpoint)):
+    if checkpoint is None or not examined(Path(checkpoint)):
         return
     given, stored = sections(config["model"]), sections(read_params(Path(checkpoint)))
     warned: list[str] = []

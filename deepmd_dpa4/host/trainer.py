@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.files import write_text
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 
@@ -90,10 +91,7 @@ class Publisher:
         partial.symlink_to(os.path.relpath(path, link.parent))
         partial.replace(link)
         if self.store.pointer_file is not None:
-            pointer = Path(self.store.pointer_file)
-            partial = pointer.with_name(f".{pointer.name}.partial")
-            partial.write_text(str(path))
-            partial.replace(pointer)
+            write_text(Path(self.store.pointer_file), str(path))
 
 
 def settle(path: Path) -> None:

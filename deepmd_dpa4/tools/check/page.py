@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.check.instrument import Outcome, Plot, Verdict
 from deepmd_dpa4.tools.check.report import Report
 from deepmd_dpa4.tools.check.suite import SOUND
@@ -29,10 +30,10 @@ def write(report: Report, title: str, path: Path) -> None:
     parts = [f"<h1>{escape(title)}</h1>", as_html(verdicts(report))]
     for name, outcome in report.outcomes.items():
         parts.append(section(name, outcome))
-    path.write_text(
+    write_text(
+        path,
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n",
-        encoding="utf-8",
     )
 
 

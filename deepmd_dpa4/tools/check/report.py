@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.check.instrument import Line, Outcome, Plot, Verdict
 from deepmd_dpa4.tools.data.errors import DataError
 
@@ -66,9 +67,7 @@ class Report:
                 name: {**encode(outcome), "seconds": self.seconds[name]} for name, outcome in self.outcomes.items()
             },
         }
-        partial = self.path.with_name(f".{self.path.name}.part")
-        partial.write_text(json.dumps(plain(content), allow_nan=False, indent=1), encoding="utf-8")
-        partial.replace(self.path)
+        write_text(self.path, json.dumps(plain(content), allow_nan=False, indent=1))
 
     @property
     def verdict(self) -> Verdict:
