@@ -95,6 +95,8 @@ def test_molecules_have_no_stress(make_model: MakeModel) -> None:
     assert float(model(state_of([molecule("H2O")]))["stress"].abs().max()) == 0
 
 
+# the last state has neither charge nor spin
+@pytest.mark.filterwarnings("ignore:the state has no `charge` and `spin`:UserWarning")
 @needs_charge_spin
 def test_charge_and_spin(make_model: MakeModel) -> None:
     """Extras of the state, each system with its own."""

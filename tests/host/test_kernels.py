@@ -65,7 +65,7 @@ class TestOption:
         monkeypatch.setattr(kernels, "DEVICE", torch.device("cuda:0"))
         monkeypatch.setattr(kernels, "load", lambda: pytest.fail("nothing to load"))
         with caplog.at_level(logging.INFO, "deepmd.dpa4"):
-            assert not kernels.use_native(value)
+            assert kernels.backend_for(value, "float32", True) == "plain"
         assert ("plain ones on cuda:0" in caplog.text) == (value == "native")
 
     def test_it_travels_in_the_checkpoint(self, data: Data, tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def test_a_sound_potential_passes(instrument: Any, elements: tuple[str, ...]) ->
     assert outcome.plots
 
 
+# numpy warns of the numbers that are planted here
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("instrument", ALL, ids=lambda instrument: instrument.name)
 def test_numbers_that_are_not_finite_fail(instrument: Any) -> None:
     given = context(samples=[dimer(2.5)], labelled=[replace(dimer(2.5), forces=np.zeros((2, 3)))])

@@ -355,7 +355,7 @@ def test_output_must_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "a.xyz", crystals(60))
+    write(tmp_path / "a.xyz", crystals(400))
     with small_disk(tmp_path / "disk", 64) as disk:
         assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(disk / "out"), "--buffer", "40"]) == 1
         assert capsys.readouterr().err == f"dpa4: error: {disk}/out cannot be written: No space left on device\n"
