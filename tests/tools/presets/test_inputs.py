@@ -127,7 +127,10 @@ def test_options_of_the_user_win(tmp_path: Path) -> None:
         (["--type-map", "H", "--set", "model.descriptor.rcutt=5"], "undefined key `rcutt`"),
         (["--type-map", "H", "--set", "model.descriptor.rcutt=5"], "Did you mean: rcut?"),
         (["--type-map", "H", "--set", "model.descriptor.rcut=far"], "key `rcut` gets wrong value type"),
-        (["--type-map", "H", "--set", "model.descriptor.lmax=-1"], "`model/descriptor/lmax` is -1 but must not be negative"),
+        (
+            ["--type-map", "H", "--set", "model.descriptor.lmax=-1"],
+            "`model/descriptor/lmax` is -1 but must not be negative",
+        ),
         (["--type-map", "H", "--set", "optimizer.type=adamw"], "invalid choice `adamw`"),
         (["--type-map", "H", "--task", "multitask"], "needs at least two NAME=DIR"),
         (["--task", "multitask", "--data", "data"], "`--data` is 'data' but `--task multitask` needs NAME=DIR"),
