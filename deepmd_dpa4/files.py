@@ -58,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
             partial.replace(path)
         except OSError as error:
             raise WriteError(f"{path} cannot be written: {error.strerror}") from error
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,11 +90,12 @@ def _reason_of_the_disk(error: Exception, folder: str) -> str | None:
 def _store(path: Path) -> None:
     """Bring a file, or everything in a folder, to the disk."""
     for part in path.rglob("*") if path.is_dir() else ():
-        _sync(part)
-    _sync(path)
+        sync(part)
+    sync(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring the contents of a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

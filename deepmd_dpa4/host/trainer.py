@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.files import write_text
+from deepmd_dpa4.files import sync, write_text
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 
@@ -56,7 +56,8 @@ class Guards:
             partial.unlink(missing_ok=True)
             raise
         if self.rank == 0:  # the others write nothing
-            settle(partial)
+            # a rename may reach the disk earlier than the contents
+            sync(partial)
             partial.replace(save_path)
             # the first time it was asked before the new file had its name
             store.prune(save_path)
@@ -92,15 +93,6 @@ class Publisher:
         partial.replace(link)
         if self.store.pointer_file is not None:
             write_text(Path(self.store.pointer_file), str(path))
-
-
-def settle(path: Path) -> None:
-    """Wait until a file is on the disk: a rename may reach it earlier than the contents."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def advance(trainer: Any) -> None:

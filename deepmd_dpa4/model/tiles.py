@@ -69,6 +69,11 @@ def tile_bounds(graph: Graph, tile_edges: int, tile_nodes: int) -> Tiles:
     return Tiles(nodes, bounds)
 
 
+def division_of(stage: Stage, sum_tiles: Tiles) -> str:
+    """Tell how a stage is divided; sums without tiles run at once."""
+    return "whole" if stage.over == "sums" and len(sum_tiles.nodes) == 0 else stage.over
+
+
 def tile_of(graph: Graph, tiles: Tiles, index: int, over: str) -> Tile:
     """Cut one tile out of a graph.
 
@@ -162,12 +167,10 @@ class TiledMethods:
         done: list[Done] = []
         start = 0
         while start < len(stages):
-            over, stop = stages[start].over, start + 1
-            while stop < len(stages) and self.runs_with(stages[stop].over, over, sum_tiles):
+            over, stop = division_of(stages[start], sum_tiles), start + 1
+            while stop < len(stages) and division_of(stages[stop], sum_tiles) == over:
                 stop += 1
             group = stages[start:stop]
-            if over == "sums" and len(sum_tiles.nodes) == 0:
-                over = "whole"
             results = results_of(group, stages[stop:], ["energy"])
             step = self.run_group(group, over, results, graph, values, moving, sum_tiles if over == "sums" else tiles)
             done.append(step)
@@ -179,13 +182,6 @@ class TiledMethods:
             step = done.pop()
             self.pull_back_group(step, graph, gradients, sum_tiles if step.over == "sums" else tiles)
         return energy, gradients["vector"]
-
-    def runs_with(self, next_over: str, over: str, sum_tiles: Tiles) -> bool:
-        """Tell whether a stage joins the group before it; sums that are not divided join what runs at once."""
-        if len(sum_tiles.nodes) == 0:
-            at_once = ["whole", "sums"]
-            return next_over == over or (next_over in at_once and over in at_once)
-        return next_over == over
 
     def sum_tiles(self, graph: Graph, tile_edges: int, tile_nodes: int) -> Tiles:
         """Divide the sums over edges; no bounds if they run at once.
