@@ -26,6 +26,10 @@ class EdgeGridActivation(GridNet):
         to_grid, from_grid = s2_tables(lmax, mmax, lebedev, edge_order=True, square=False)
         self.multiply = FieldProduct(to_grid, from_grid, init.dtype)
 
+    def flat_weight(self) -> Tensor:
+        """Refuse: no edge operation covers this activation, but TorchScript compiles the call."""
+        raise NotImplementedError("the edge operation does not cover S2 activations")
+
     def forward(self, groups: list[Tensor]) -> list[Tensor]:
         width = self.width
         joined = join_orders(groups, 2 * width)

@@ -77,5 +77,5 @@ def test_cutoff_that_single_precision_cannot_represent() -> None:
     frame = golden_frame()
     exact = deviation(potential, official, frame, 5.1, gradients=False)
     assert exact.force < 1e-6
-    potential.descriptor.edge_features.edge_envelope.rcut = float(np.float32(5.1))
+    potential.descriptor.measure_edges.edge_envelope.rcut = float(np.float32(5.1))
     assert_close(deviation(potential, official, frame, 5.1))

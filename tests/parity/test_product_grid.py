@@ -30,8 +30,8 @@ def use_official_tables(potential: Potential, official: Any) -> None:
         # the shortcut for the last network holds for exact tables only
         own.scalar_output = False
         for ffn, other in zip(own.ffns, reference.ffns, strict=True):
-            ffn.act.tables.to_grid.copy_(other.act.projector.to_grid_mat)
-            ffn.act.tables.from_grid.copy_(other.act.projector.from_grid_mat)
+            ffn.act.tables.multiply.to_grid.copy_(other.act.projector.to_grid_mat)
+            ffn.act.tables.multiply.from_grid.copy_(other.act.projector.from_grid_mat)
 
 
 @pytest.mark.parametrize("name", CASES)

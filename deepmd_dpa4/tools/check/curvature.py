@@ -84,7 +84,8 @@ def direction(force: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def draw(size: np.ndarray, curvature: np.ndarray) -> Plot:
     """Make the panel of all structures."""
-    line = np.geomspace(max(float(np.nanmin(size)), 1e-2), max(float(np.nanmax(size)), 1.0), 50)
+    known = size[np.isfinite(size)]
+    line = np.geomspace(max(float(known.min(initial=1.0)), 1e-2), max(float(known.max(initial=1.0)), 1.0), 50)
     lines = (Line("structures", size, curvature), Line("ceiling", line, ceiling(line)))
     labels = "force of all atoms (eV/Å)", "curvature (eV/Å²)"
     return Plot("Curvature along the force", *labels, lines, "log", "log", points=True)
