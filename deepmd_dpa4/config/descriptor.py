@@ -11,6 +11,9 @@ from itertools import pairwise
 from deepmd_dpa4.config.option import option, require, require_one_of
 
 ACTIVATIONS = ("silu", "tanh", "gelu", "gelu_tf", "relu", "relu6", "softplus", "sigmoid", "linear", "none")
+FIXED = "/fix"
+"""Ending of the names of radial bases that are not trained."""
+BASES = ("bessel", "gaussian", f"bessel{FIXED}", f"gaussian{FIXED}")
 PRECISIONS = ("float32", "float64", "default", "half", "float16", "bfloat16", "single", "double")
 
 
@@ -24,12 +27,17 @@ class GeometryConfig:
         '`"auto"` and `"auto:1.1"` measure it on the training data.',
     )
     rcut: float = option(6.0, "Cutoff radius in Angstrom.")
-    env_exp: tuple[int, ...] = option(
+    env_exp: int | tuple[int, ...] = option(
         (7, 5),
         "Exponents of the two cutoff envelopes: of the radial basis and of the edge weight. "
-        "Larger values keep the envelope near 1 for longer.",
+        "Larger values keep the envelope near 1 for longer. A single integer, such as 5, is the exponent of the edge "
+        "weight; the radial basis then has no envelope.",
     )
-    basis_type: str = option("bessel", "Radial basis: `bessel` or `gaussian`.")
+    basis_type: str = option(
+        "bessel",
+        "Radial basis: `bessel` or `gaussian`, whose frequencies or centres are trained, or `bessel/fix` or "
+        "`gaussian/fix`, whose frequencies or centres keep the values they start from.",
+    )
     n_radial: int = option(16, "Number of radial basis functions.")
     radial_mlp: tuple[int, ...] = option((0,), "Hidden widths of the radial network; 0 stands for `channels`.")
     exclude_types: tuple[tuple[int, int], ...] = option(
@@ -39,13 +47,10 @@ class GeometryConfig:
 
     def __post_init__(self) -> None:
         require(self.rcut > 0, "rcut", self.rcut, "must be positive")
-        require(
-            len(self.env_exp) == 2 and min(self.env_exp) >= 1,
-            "env_exp",
-            list(self.env_exp),
-            "must hold two integers of at least 1",
-        )
-        require_one_of("basis_type", self.basis_type, ("bessel", "gaussian"))
+        exponents = self.env_exp
+        allowed = exponents >= 1 if isinstance(exponents, int) else len(exponents) == 2 and min(exponents) >= 1
+        require(allowed, "env_exp", _plain(exponents), "must be one integer of at least 1, or a list of two")
+        require_one_of("basis_type", self.basis_type, BASES)
         require(self.n_radial >= 1, "n_radial", self.n_radial, "must be at least 1")
         require(all(w >= 0 for w in self.radial_mlp), "radial_mlp", list(self.radial_mlp), "must not be negative")
         require(self.eps > 0, "eps", self.eps, "must be positive")
@@ -56,6 +61,26 @@ class GeometryConfig:
             numbers = (given,) if isinstance(given, int) else given
             positive = min(numbers, default=0) >= 0 and sum(numbers) > 0
             require(positive, "sel", list(numbers), "must hold positive numbers of neighbours")
+
+    @property
+    def basis_exponent(self) -> int | None:
+        """Exponent of the envelope of the radial basis; None if it has no envelope."""
+        return None if isinstance(self.env_exp, int) else self.env_exp[0]
+
+    @property
+    def weight_exponent(self) -> int:
+        """Exponent of the envelope that is the edge weight."""
+        return self.env_exp if isinstance(self.env_exp, int) else self.env_exp[1]
+
+    @property
+    def basis_family(self) -> str:
+        """Kind of functions of the radial basis: ``bessel`` or ``gaussian``."""
+        return basis_family(self.basis_type)
+
+    @property
+    def fixed_basis(self) -> bool:
+        """Whether frequencies or centres of the radial basis are not trained."""
+        return self.basis_type.endswith(FIXED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +295,11 @@ class DescriptorConfig:
             for group in (getattr(self, part.name) for part in fields(self))
             for item in fields(group)
         }
+
+
+def basis_family(basis_type: str) -> str:
+    """Return the functions of a radial basis, ``bessel`` or ``gaussian``, which do not depend on what is trained."""
+    return basis_type.removesuffix(FIXED)
 
 
 def _is_automatic(sel: str) -> bool:

@@ -68,18 +68,19 @@ class Network(nn.Module):
         self.use_env_seed, self.lmax = embedding.use_env_seed, degrees[0]
         self.register_buffer("version_tensor", torch.tensor(VERSION, dtype=torch.float64))
         wigner = WignerRows(max(degrees), max(config.message.orders), dtype)
-        self.measure_edges = MeasureEdges(geometry.rcut, geometry.env_exp[1], geometry.eps, wigner, clamp)
+        self.measure_edges = MeasureEdges(geometry.rcut, geometry.weight_exponent, geometry.eps, wigner, clamp)
         self.pairs = Pairs()
         self.type_embedding = TypeEmbedding(ntypes, channels, init)
         self.charge_spin_embedding = (
             ChargeSpinEmbedding(channels, common.activation_function, init) if embedding.add_chg_spin_ebd else None
         )
         self._build_seed(config, ntypes, init)
-        self.bessel = geometry.basis_type == "bessel"
+        self.bessel = geometry.basis_family == "bessel"
         basis = BesselBasis if self.bessel else GaussianBasis
-        self.radial_basis = basis(geometry.rcut, geometry.n_radial, dtype)
-        self.basis_envelope = CutoffEnvelope(geometry.rcut, geometry.env_exp[0])
-        self.enveloped_bessel = EnvelopedBessel(geometry.rcut, geometry.env_exp[0])
+        self.radial_basis = basis(geometry.rcut, geometry.n_radial, dtype, geometry.fixed_basis)
+        exponent = geometry.basis_exponent
+        self.basis_envelope = None if exponent is None else CutoffEnvelope(geometry.rcut, exponent)
+        self.enveloped_bessel = EnvelopedBessel(geometry.rcut, exponent)
         hidden = [width or channels for width in geometry.radial_mlp]
         self.radial_embedding = RadialMLP(
             geometry.n_radial,
@@ -244,10 +245,13 @@ class Network(nn.Module):
         return vector.to(self.radial_basis.adam_freqs.dtype)
 
     def enveloped_basis(self, distance: Tensor) -> Tensor:
-        """Compute the radial basis times its envelope, (E, n_radial)."""
+        """Compute the radial basis, times its envelope if it has one, (E, n_radial)."""
         if self.bessel:
             return self.enveloped_bessel(distance, self.radial_basis.adam_freqs)
-        return self.radial_basis(distance) * self.basis_envelope(distance).unsqueeze(1)
+        values = self.radial_basis(distance)
+        if self.basis_envelope is not None:
+            values = values * self.basis_envelope(distance).unsqueeze(1)
+        return values
 
     def mixed_precision(self, device: torch.device) -> bool:
         """Tell whether the blocks run in bfloat16."""

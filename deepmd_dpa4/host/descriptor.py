@@ -71,7 +71,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         lenient_tables(self)
         self.to(DEVICE)
         for parameter in self.parameters():
-            parameter.requires_grad = config.common.trainable
+            parameter.requires_grad &= config.common.trainable
 
     @staticmethod
     def _sel_hint(sel: int | tuple[int, ...] | str) -> list[int]:
