@@ -74,7 +74,8 @@ def rebind_training() -> None:
 
     A loss of type ``dens`` needs a head that only the built-in model has. The input of the training is also where
     checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
-    optimizer, compares no options with those of a checkpoint, and repeats its last step.
+    optimizer, compares no options with those of a checkpoint, and repeats its last step. Its optimizer is told which matrices
+    AdamW updates.
 
     ``train`` looks ``normalize`` and ``get_trainer`` up in its module; the complete input passes through both, before
     and after the first look into the data.
@@ -86,6 +87,7 @@ def rebind_training() -> None:
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.loading import examining
     from deepmd_dpa4.host.resume import resumable
+    from deepmd_dpa4.host.routing import route
     from deepmd_dpa4.host.trainer import advance, guard, trains_ours
     from deepmd_dpa4.host.training_data import check_training
 
@@ -116,6 +118,7 @@ def rebind_training() -> None:
         lora.check_branches(trainer, config)
         if trains_ours(trainer):
             guard(trainer)
+            route(trainer)
             if restart_model is not None:
                 advance(trainer)
         return trainer

@@ -18,7 +18,7 @@ from dargs import Argument, Variant
 
 from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, FittingConfig
 from deepmd_dpa4.config.check import check_models
-from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.detection import claim_checkpoints
 from deepmd_dpa4.errors import shorten_errors
@@ -53,7 +53,8 @@ def execution_arguments() -> list[Argument]:
     low_rank = Argument(
         "lora", [dict, None], arguments_of(LowRankConfig), optional=True, default=None, doc=LOW_RANK_DOC
     )
-    return [*arguments_of(BridgingConfig), *arguments_of(ExecutionConfig), low_rank]
+    groups = (BridgingConfig, ExecutionConfig, TrainingConfig)
+    return [*(argument for group in groups for argument in arguments_of(group)), low_rank]
 
 
 def arguments_of(group: type) -> list[Argument]:
@@ -211,7 +212,10 @@ def _merge(theirs: list[Argument], own: list[Argument]) -> list[Argument]:
     by_name = {argument.name: argument for argument in own}
     for argument in theirs:
         if argument.name in by_name:
-            argument.doc = by_name.pop(argument.name).doc
+            ours = by_name.pop(argument.name)
+            argument.doc = ours.doc
+            # a kind of value that we take too; theirs are more exact about lists
+            argument.dtype = (*argument.dtype, *(kind for kind in ours.dtype if kind not in (*argument.dtype, list)))
     return theirs + list(by_name.values())
 
 

@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
-from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 
 TARGET = Path(__file__).with_name("parameters.md")
@@ -27,7 +27,7 @@ Written by `docs/make_parameters.py` from the classes that check inputs (`deepmd
 Names, defaults and meanings are those of DPA4 in DeePMD-kit 3.2.0. An unknown option is an error that names the closest
 known one, and so is a value that is not allowed. Every option may be left out, and so may the sections `descriptor` and
 `fitting_net`. Where an
-option takes a value or a list, the single value stands for all entries of the list.
+option takes a value or a list, the single value stands for all entries of the list, except in `env_exp`.
 """
 
 TAIL = """## Options of the built-in DPA4 only
@@ -55,7 +55,7 @@ def sections() -> Iterator[tuple[str, list[type]]]:
     """Title and configuration classes of each section of an input."""
     yield "`model/descriptor`, type `dpa4`", list(get_type_hints(DescriptorConfig).values())
     yield "`model/fitting_net`, type `dpa4_ener`", [FittingConfig]
-    yield "`model`, type `dpa4`", [BridgingConfig, ExecutionConfig]
+    yield "`model`, type `dpa4`", [BridgingConfig, ExecutionConfig, TrainingConfig]
     yield "`model/lora`", [LowRankConfig]
 
 

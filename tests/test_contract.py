@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import deepmd_dpa4
 
@@ -85,6 +86,7 @@ LATER = {
 BY_OBJECT = {
     "deepmd.dpmodel.train.checkpoint.CheckpointStore.prune": "removes old checkpoints, after the new one has its name",
     "deepmd.dpmodel.train.checkpoint.CheckpointStore.publish": "replaced: the link to the newest checkpoint",
+    "deepmd.pt.optimizer.HybridMuonOptimizer.set_param_names": "which matrices AdamW updates",
     "deepmd.pt.train.training.Trainer._create_lr_scheduler": "tells 3.2 from 3.1: where the learning rate counts from",
     "deepmd.pt.train.training.Trainer._write_checkpoint": "extended: files are renamed when they are complete",
 }
@@ -108,6 +110,7 @@ ATTRIBUTES = {
     "_load_set": ("deepmd.utils.data", "DeepmdData", "frames of a data folder, to measure distances"),
     "_modules": ("torch.nn", "Module", "order of submodules; parameters shared between branches"),
     "_parameters": ("torch.nn", "Module", "parameters shared between branches"),
+    "_param_name_map": ("deepmd.pt.optimizer", "HybridMuonOptimizer", "names of parameters, by which it updates (3.1)"),
     "_store_out_stat": ("deepmd.pt.model.atomic_model", "DPAtomicModel", "keeps the fitted energies (3.1)"),
 }
 """Private attributes of objects of others: class and reason."""
@@ -243,5 +246,8 @@ def test_names_reached_through_objects_exist(name: str) -> None:
 def test_private_attributes_exist(name: str) -> None:
     module, owner, _ = ATTRIBUTES[name]
     described = getattr(importlib.import_module(module), owner)
-    instance = described() if owner in ("Module", "ArgsPlugin") else described
+    if owner == "HybridMuonOptimizer":
+        instance = described([torch.nn.Parameter(torch.ones(2, 2))])
+    else:
+        instance = described() if owner in ("Module", "ArgsPlugin") else described
     assert hasattr(instance, name)

@@ -13,6 +13,7 @@ from deepmd_dpa4.checkpoint.options import (
     read_options,
 )
 from deepmd_dpa4.config import ConfigError, UnsupportedOption
+from deepmd_dpa4.config.newer import newer_values
 from deepmd_dpa4.config.parse import ALIASES
 from deepmd_dpa4.type_names import DESCRIPTOR_NAMES, FITTING_NAMES
 
@@ -55,7 +56,8 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
     ConfigError
         If the model is not one of DPA4, or an option is unknown to both implementations.
     UnsupportedOption
-        If only the built-in DPA4 has an option, and ``to`` is ``plugin``.
+        If only the built-in DPA4 has an option, and ``to`` is ``plugin``, or the built-in DPA4 does not know a value,
+        and ``to`` is ``official``.
     """
     notes = []
     if is_bridged_composition(params):
@@ -70,6 +72,12 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
         raise UnsupportedOption(
             f"`{'`, `'.join(options.builtin_only)}`: only DeePMD-kit's built-in DPA4 has this option; the model "
             "runs there as it is"
+        )
+    newer = newer_values(params) if to == BUILTIN else []
+    if newer:
+        raise UnsupportedOption(
+            f"{', '.join(newer)} but the built-in DPA4 of DeePMD-kit 3.2.0 does not know this value: the model runs here "
+            "only"
         )
     written = _written(params, options, to)
     notes += _differences(params, written)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from deepmd_dpa4.config import BridgingConfig, DescriptorConfig, FittingConfig
-from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.type_names import FITTING_NAMES, MODEL_NAMES
 
 Section = dict[str, Any]
 
-PLUGIN_MODEL = ("kernels",)
+PLUGIN_MODEL = ("kernels", "radial_optimizer")
 """Options of the model that only this package has."""
 PLUGIN_FITTING = ("bias_out",)
 """Options of the fitting net that the constructor of the built-in DPA4 takes and its input checks do not know."""
@@ -167,7 +167,7 @@ def _type(params: Mapping[str, Any], section: str, default: str) -> str:
 
 
 def _model_defaults() -> Section:
-    return MODEL_DEFAULTS | _defaults(BridgingConfig) | _defaults(ExecutionConfig)
+    return MODEL_DEFAULTS | _defaults(BridgingConfig) | _defaults(ExecutionConfig) | _defaults(TrainingConfig)
 
 
 def _defaults(group: type) -> Section:

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepmd_dpa4.config.descriptor import DescriptorConfig
-from deepmd_dpa4.config.model import BridgingConfig, ExecutionConfig, LowRankConfig
+from deepmd_dpa4.config.model import BridgingConfig, ExecutionConfig, LowRankConfig, TrainingConfig
+from deepmd_dpa4.config.newer import check_builtin
 from deepmd_dpa4.config.option import ConfigError, UnsupportedOption, require
 from deepmd_dpa4.config.parse import parse_descriptor, parse_fitting, parse_group
 from deepmd_dpa4.type_names import BUILTIN, FITTING, FITTING_NAMES, NEUTRAL, SHARED_NAMES
+
+ASKED_FOR = "the input asks for it"
 
 
 def check_models(model: Mapping[str, Any], fresh: bool = False) -> None:
@@ -33,12 +36,16 @@ def check_models(model: Mapping[str, Any], fresh: bool = False) -> None:
     else:
         start = "model/model_dict/"
     for name, section in branches.items():
-        if section.get("type") not in (*SHARED_NAMES, NEUTRAL) or _type(section, "descriptor") == BUILTIN:
+        if section.get("type") not in (*SHARED_NAMES, NEUTRAL):
             continue
         where = start + name
+        if _type(section, "descriptor") == BUILTIN:
+            check_builtin(section, ASKED_FOR, where)
+            continue
         try:
             check_model(section, where)
-        except UnsupportedOption:
+        except UnsupportedOption as reason:
+            check_builtin(section, str(reason), where)
             continue
         if fresh:
             check_sel(section, where)
@@ -74,6 +81,7 @@ def check_model(section: Mapping[str, Any], where: str = "model") -> None:
     parse_fitting(_options(section.get("fitting_net")), f"{where}/fitting_net")
     bridging = parse_group(BridgingConfig, section, where)
     parse_group(ExecutionConfig, section, where)
+    parse_group(TrainingConfig, section, where)
     if section.get("lora") is not None:
         parse_group(LowRankConfig, section["lora"], f"{where}/lora")
     check_together(descriptor, bridging, where)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from deepmd_dpa4.config.option import option, require, require_one_of
 
 KERNELS = ("auto", "plain", "native")
+RADIAL_OPTIMIZERS = ("auto", "muon", "adamw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,25 @@ class ExecutionConfig:
 
     def __post_init__(self) -> None:
         require_one_of("kernels", self.kernels, KERNELS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the weights are trained (theory 8)."""
+
+    radial_optimizer: str = option(
+        "auto",
+        "What the optimizer HybridMuon updates the two matrices with that read the radial basis: `adamw`, `muon` as in "
+        "DeePMD-kit 3.2, or `auto` = `adamw` if `basis_type` ends with `/fix`, else `muon`. Without effect under "
+        "optimizers that treat all matrices alike, such as AdamW.",
+    )
+
+    def __post_init__(self) -> None:
+        require_one_of("radial_optimizer", self.radial_optimizer, RADIAL_OPTIMIZERS)
+
+    def radial_adamw(self, fixed_basis: bool) -> bool:
+        """Tell whether AdamW updates the two matrices, for a radial basis that is fixed or not."""
+        return fixed_basis if self.radial_optimizer == "auto" else self.radial_optimizer == "adamw"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from deepmd_dpa4 import __version__
 from deepmd_dpa4.checkpoint.options import SIGNATURE
 from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
-from deepmd_dpa4.config.check import check_model
-from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig
+from deepmd_dpa4.config.check import ASKED_FOR, check_model
+from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
+from deepmd_dpa4.config.newer import check_builtin
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.host import builtin
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION, trains_lora
@@ -45,7 +46,7 @@ def build_model(model_params: dict[str, Any]) -> Any:
     params.setdefault("descriptor", {})
     params.setdefault("fitting_net", {})
     if params["descriptor"].get("type") == BUILTIN and builtin.available():
-        return _builtin(model_params, "the input asks for it")
+        return _builtin(model_params, ASKED_FOR)
     try:
         check_model(params)
         model = _build_ours(params)
@@ -53,6 +54,7 @@ def build_model(model_params: dict[str, Any]) -> Any:
         if not builtin.available():
             message = f"{reason}. DeePMD-kit {VERSION} has no built-in DPA4 to hand this model to, 3.2 has"
             raise UnsupportedOption(message) from None
+        check_builtin(model_params, str(reason))
         log.warning("%s. Handing this model to the built-in DPA4.", reason)
         return _builtin(model_params, str(reason))
     model.model_def_script = json.dumps(model_params)
@@ -85,6 +87,7 @@ def stamp_version(config: dict[str, Any]) -> None:
 
 
 def _builtin(model_params: dict[str, Any], reason: str) -> Any:
+    check_builtin(model_params, reason)
     log.info("model type %s is built by DeePMD-kit's built-in DPA4: %s", model_params.get("type"), reason)
     return builtin.build(model_params)
 
@@ -102,6 +105,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
             f"`model/descriptor/add_chg_spin_ebd` is true but must be false with DeePMD-kit {VERSION}, which does not "
             "read `charge_spin` from data sets; 3.2 does"
         )
+    descriptor.training_config = parse_group(TrainingConfig, params, "model")
     if params.get("lora") is not None:
         descriptor.low_rank = LowRankPlan(_low_rank(params["lora"]))
     fitting_section = {key: value for key, value in params["fitting_net"].items() if key != "type"}

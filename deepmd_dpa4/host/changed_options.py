@@ -12,6 +12,7 @@ from typing import Any
 from deepmd_dpa4.checkpoint.options import MODEL_OTHERS, Section, read_options, runs_here, same_value
 from deepmd_dpa4.checkpoint.read import read_params
 from deepmd_dpa4.config import ConfigError
+from deepmd_dpa4.config.descriptor import basis_family
 from deepmd_dpa4.config.parse import OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.host.loading import examined, mentions_ours
 
@@ -22,7 +23,16 @@ SILENT = frozenset(
 )
 """Options without effect on a model that is there already: hints, seeds, how to run."""
 TRAINING = frozenset(
-    {"trainable", "use_amp", "data_stat_nbatch", "data_stat_protect", "data_bias_nsample", "rcond", "preset_out_bias"}
+    {
+        "trainable",
+        "use_amp",
+        "radial_optimizer",
+        "data_stat_nbatch",
+        "data_stat_protect",
+        "data_bias_nsample",
+        "rcond",
+        "preset_out_bias",
+    }
 )
 """Options that change how a model is trained and not what it predicts from its weights."""
 OWN_RULES = frozenset({"lora"})
@@ -58,7 +68,7 @@ def check_options(config: dict[str, Any], checkpoint: str | None, restart: bool)
         if not runs_here(given[place], ()) or not runs_here(stored[place], ()):
             continue
         for name, (before, after) in differences(stored[place], given[place]).items():
-            network = name.rpartition("/")[2] not in TRAINING
+            network = changes_function(name.rpartition("/")[2], before, after)
             (refused if network and restart else warned).append(f"{place}/{name} {before!r} -> {after!r}")
     if refused:
         raise ConfigError(
@@ -91,6 +101,13 @@ def differences(before: Section, after: Section) -> dict[str, tuple[Any, Any]]:
     old, new = flat(before), flat(after)
     found = {name: (old.get(name), new.get(name)) for name in sorted({*old, *new})}
     return {name: values for name, values in found.items() if not same_value(*values)}
+
+
+def changes_function(option: str, before: Any, after: Any) -> bool:
+    """Tell whether another value of an option makes another function of the same weights."""
+    if option == "basis_type":
+        return basis_family(str(before)) != basis_family(str(after))
+    return option not in TRAINING
 
 
 def flat(params: Mapping[str, Any]) -> Section:

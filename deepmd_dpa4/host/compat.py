@@ -6,6 +6,7 @@ themselves, since they run before torch is imported and this module needs it.
 """
 
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import deepmd.pt.model.model as host_models
@@ -14,7 +15,7 @@ from deepmd import __version__ as VERSION
 from deepmd.pt.model.atomic_model import DPAtomicModel
 from deepmd.pt.utils import nlist as host_nlist
 from deepmd.pt.utils.stat import compute_output_stats
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
     "BUILD_BUILTIN",
@@ -25,6 +26,7 @@ __all__ = [
     "ModelMethods",
     "every_neighbor",
     "has_builtin_type",
+    "name_parameters",
     "scheduler_counts_from_start",
     "trains_lora",
 ]
@@ -53,6 +55,14 @@ def trains_lora() -> bool:
     from deepmd.pt.train import training  # here, because the trainer imports the models
 
     return hasattr(training, "apply_lora_to_sezm")
+
+
+def name_parameters(optimizer: Any, named: Iterable[tuple[str, nn.Parameter]]) -> None:
+    """Give HybridMuon names of parameters, by which it chooses how to update them, before its first step."""
+    if hasattr(optimizer, "set_param_names"):
+        optimizer.set_param_names(named)
+    else:  # 3.1 takes them when it is made
+        optimizer._param_name_map.update((id(parameter), name) for name, parameter in named)
 
 
 def scheduler_counts_from_start() -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from deepmd_dpa4.checkpoint.tables import index_tables
 from deepmd_dpa4.config import BridgingConfig, parse_descriptor
 from deepmd_dpa4.config.descriptor import GeometryConfig
+from deepmd_dpa4.config.model import TrainingConfig
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.graph.cutoff import InnerClamp
@@ -57,6 +58,7 @@ class DescriptorDPA4(BaseDescriptor, Network):
         self.config = config
         self.bridging = bridging
         self.low_rank: LowRankPlan | None = None
+        self.training_config = TrainingConfig()
         self.ntypes, self.type_map = ntypes, list(type_map or [])
         self.rcut = config.geometry.rcut
         self.add_chg_spin_ebd = config.embedding.add_chg_spin_ebd

@@ -140,10 +140,13 @@ class Model:
         self.rows = [l * l + l + m for l, m in by_order(self.L, self.M)]
         self.row_degree = np.array([l for l, _ in by_order(self.L, self.M)])
         self.kappa = np.where(self.degrees > self.M, np.sqrt((2 * self.degrees + 1) / (2 * self.M + 1)), 1)  # (1.6.2)
-        first, second = o.get("env_exp", [7, 5])
-        self.weight = envelope(second, r, rcut)  # (2.2.2)
+        exponents = o.get("env_exp", [7, 5])
+        single = isinstance(exponents, int)
+        self.weight = envelope(exponents if single else exponents[1], r, rcut)  # (2.2.2)
         omega = self.w["radial_basis.adam_freqs"]
-        rbf = np.sin(omega * r[:, None]) / r[:, None] * envelope(first, r, rcut)[:, None]  # (2.3.1), (2.3.3)
+        rbf = np.sin(omega * r[:, None]) / r[:, None]  # (2.3.1), (2.3.4)
+        if not single:
+            rbf = rbf * envelope(exponents[0], r, rcut)[:, None]  # (2.3.3)
         hidden = rbf @ self.w["radial_embedding.net.0.matrix"]  # (2.5.1)
         if o["edge_norm"]:
             hidden = scalar_norm(hidden, self.w["radial_embedding.net.1.adam_scale"])

@@ -1,4 +1,4 @@
-"""Energies, forces and virials of five models with weights given by a formula (theory 10)."""
+"""Energies, forces and virials of six models with weights given by a formula (theory 10)."""
 
 from decimal import Decimal
 
@@ -25,6 +25,14 @@ CASES = {
         "28.6943794274 0.2645005155 -8.2328705160",
         "-4.6753092880 -5.4949001282 -3.0175167507",
         "6.569947502 -42.194562500 25.023065958",
+    ),
+    "mini, fixed basis, one envelope": (
+        MINI | {"basis_type": "bessel/fix", "env_exp": 5},
+        None,
+        "-27.52129820234",
+        "10.2621264673 26.3687519403 0.1319386838",
+        "-33.1705215799 -4.4175987268 14.0791896196",
+        "-70.893115598 -45.899967218 -5.990596000",
     ),
     "neo": (
         NEO,

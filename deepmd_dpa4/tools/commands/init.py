@@ -11,6 +11,7 @@ from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.presets.document import Branch, Plan, Section, energy_input, finetune_input, multitask_input
 from deepmd_dpa4.tools.presets.overrides import Override
 from deepmd_dpa4.tools.presets.recipe import STEPS
+from deepmd_dpa4.tools.presets.robust import COMMENT
 from deepmd_dpa4.tools.presets.sizes import SIZES
 from deepmd_dpa4.tools.presets.text import render
 
@@ -61,6 +62,13 @@ def add_parser(commands: Any) -> None:
         metavar="B",
         help="frames in a step, or auto:N, max:N, filter:N for about N atoms; default %(default)s",
     )
+    add(
+        "--robust",
+        action="store_true",
+        help="add the options against spikes and holes where no data are: a radial basis that is not trained, and a "
+        "single envelope; not those of the published networks, so a checkpoint to fine-tune must come from such a "
+        "training",
+    )
     add("--seed", type=int, default=1, help="of weights and sampling; default %(default)s")
     add(
         "--set",
@@ -104,6 +112,7 @@ def run(options: Namespace) -> None:
         batch_size=batch_size(options.batch_size),
         seed=options.seed,
         sel="auto" if options.data else None,
+        robust=options.robust,
     )
     branches = data.branches_of(folders["--data"], folders["--validation"], contents["--data"])
     document = changed(make_input(options.task, plan, branches), options.set)
@@ -172,9 +181,10 @@ def changed(document: Section, texts: Sequence[str]) -> Section:
 def headline(options: Namespace, plan: Plan, branches: int) -> str:
     """Say what the input is."""
     changes = any(Override.parse(text).changes_network() for text in options.set)
-    count = f"{plan.size.parameters(len(plan.type_map), branches):,} parameters"
+    count = f"{plan.parameters(branches):,} parameters"
     parts = [
         plan.size.title,
+        *([COMMENT] if plan.robust else []),
         f"{len(plan.type_map)} elements",
         "changed network" if changes else count,
         *([f"{branches} branches"] if options.task == "multitask" else []),

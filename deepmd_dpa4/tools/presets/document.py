@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepmd_dpa4.tools.presets import recipe
+from deepmd_dpa4.tools.presets.robust import COMMENT, robust
 from deepmd_dpa4.tools.presets.sizes import FITTING, Size
 
 Section = dict[str, Any]
@@ -22,7 +23,8 @@ class Branch:
 class Plan:
     """What the user wants: a network for some types, trained for ``steps`` on batches of ``batch_size``.
 
-    ``sel`` is the hint of the number of neighbours, none for the default.
+    ``sel`` is the hint of the number of neighbours, none for the default; ``robust`` adds the options of
+    :mod:`deepmd_dpa4.tools.presets.robust`.
     """
 
     size: Size
@@ -31,12 +33,14 @@ class Plan:
     batch_size: int | str = "auto:128"
     seed: int = 1
     sel: int | str | None = None
+    robust: bool = False
 
     def descriptor(self) -> Section:
         """Write the section of the network."""
         hint = {} if self.sel is None else {"sel": self.sel}
-        comment = {"_comment": f"published: {self.size.title}; sel is a hint, no neighbour is left out"}
-        return comment | self.size.descriptor() | hint | {"seed": self.seed}
+        changes = f"; {COMMENT}" if self.robust else ""
+        comment = {"_comment": f"published: {self.size.title}{changes}; sel is a hint, no neighbour is left out"}
+        return comment | self.size.descriptor() | robust("descriptor", self.robust) | hint | {"seed": self.seed}
 
     def fitting(self) -> Section:
         """Write the section of the fitting net."""
@@ -49,7 +53,14 @@ class Plan:
             "type_map": list(self.type_map),
             "descriptor": self.descriptor(),
             "fitting_net": self.fitting(),
+            **robust("model", self.robust),
         }
+
+    def parameters(self, branches: int) -> int:
+        """Count the trained parameters of the network."""
+        fixed = "basis_type" in robust("descriptor", self.robust)
+        frequencies: int = self.size.options["n_radial"] if fixed else 0
+        return self.size.parameters(len(self.type_map), branches) - frequencies
 
     def data(self, branch: Branch) -> Section:
         """Write the sections of training and validation data."""
@@ -97,7 +108,13 @@ def multitask_input(plan: Plan, branches: dict[str, Branch]) -> Section:
             },
         },
         "model_dict": {
-            name: {"type": "dpa4", "type_map": "type_map", "descriptor": "descriptor", "fitting_net": "fitting_net"}
+            name: {
+                "type": "dpa4",
+                "type_map": "type_map",
+                "descriptor": "descriptor",
+                "fitting_net": "fitting_net",
+                **robust("model", plan.robust),
+            }
             for name in branches
         },
     }
