@@ -74,8 +74,8 @@ def rebind_training() -> None:
 
     A loss of type ``dens`` needs a head that only the built-in model has. The input of the training is also where
     checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
-    optimizer, compares no options with those of a checkpoint, and repeats its last step. Its optimizer is told which matrices
-    AdamW updates.
+    optimizer, compares no options with those of a checkpoint, and repeats its last step. Its optimizer is told
+    which matrices AdamW updates.
 
     ``train`` looks ``normalize`` and ``get_trainer`` up in its module; the complete input passes through both, before
     and after the first look into the data.

@@ -30,8 +30,8 @@ def radial_inputs(descriptor: DescriptorDPA4) -> list[nn.Parameter]:
 def route(trainer: Any) -> None:
     """Tell the optimizer of a trainer which matrices of our models AdamW updates.
 
-    HybridMuon asks for names, which it gets for this purpose alone: those of checkpoints stay. Its state in a checkpoint
-    is kept by position.
+    HybridMuon asks for names, which it gets for this purpose alone: those of checkpoints stay, and its state is kept by
+    position.
 
     Raises
     ------
@@ -44,8 +44,8 @@ def route(trainer: Any) -> None:
         adamw = config.radial_adamw(descriptor.config.geometry.fixed_basis)
         if trainer.opt_type == BY_SHAPE and config.radial_optimizer == "adamw":
             raise ConfigError(
-                f"`{place}/radial_optimizer` is 'adamw' but `optimizer/type` is {BY_SHAPE!r}, which updates all matrices "
-                f"alike, and must be {ROUTED!r}"
+                f"`{place}/radial_optimizer` is 'adamw' but `optimizer/type` is {BY_SHAPE!r}, which updates all "
+                f"matrices alike, and must be {ROUTED!r}"
             )
         for matrix in radial_inputs(descriptor):
             if wanted.setdefault(id(matrix), adamw) != adamw:

@@ -23,7 +23,10 @@ WRONG: dict[str, dict[str, Any]] = {
     "fitting_net/default_fparam": {"fitting_net": {"numb_fparam": 1, "default_fparam": [INFINITE]}},
     "bridging_r_inner": {"bridging_r_inner": INFINITE},
     "bridging_r_outer": {"bridging_method": "zbl", "bridging_r_outer": 4.5},
+    "descriptor/env_exp": {"descriptor": {"env_exp": 0}},
+    "descriptor/basis_type": {"descriptor": {"basis_type": "gaussian/fixed"}},
     "kernels": {"kernels": "fast"},
+    "radial_optimizer": {"radial_optimizer": "adam"},
     "lora/rank": {"lora": {"rank": 0}},
     "lora/alpha": {"lora": {"alpha": -1.0}},
 }

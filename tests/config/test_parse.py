@@ -72,6 +72,8 @@ def test_unknown_name_without_near_miss() -> None:
         ("rcut", True, "float"),
         ("edge_norm", 1, "bool"),
         ("radial_mlp", 3, "a list of int"),
+        ("env_exp", 5.0, "int or a list of int"),
+        ("env_exp", True, "int or a list of int"),
         ("exclude_types", [[0, 1, 2]], "a list of"),
         ("sandwich_norm", [0, 1, 1, 0], "bool"),
         ("basis_type", None, "str"),
@@ -100,6 +102,7 @@ def test_aliases() -> None:
         models.MINI,
         models.NEO,
         models.PAPER_PRO_40,
+        {"env_exp": 5, "basis_type": "bessel/fix"},
         {"l_schedule": [3, 2], "m_schedule": [1, 1], "exclude_types": [[0, 1], [1, 1]], "grid_branch": [0, 1, 2]},
     ],
 )

@@ -12,7 +12,10 @@ DESCRIPTOR: list[tuple[str, dict[str, Any]]] = [
     ("rcut", {"rcut": -6.0}),
     ("env_exp", {"env_exp": [7]}),
     ("env_exp", {"env_exp": [7, 0]}),
+    ("env_exp", {"env_exp": 0}),
+    ("env_exp", {"env_exp": [7, 5, 3]}),
     ("basis_type", {"basis_type": "chebyshev"}),
+    ("basis_type", {"basis_type": "bessel/fixed"}),
     ("n_radial", {"n_radial": 0}),
     ("radial_mlp", {"radial_mlp": [-1]}),
     ("eps", {"eps": 0.0}),
@@ -104,6 +107,8 @@ def test_message_holds_the_value() -> None:
         {"mixing_layers": 0},
         {"radial_so2_rank": 0},
         {"default_chg_spin": [0, 1]},
+        {"env_exp": 1},
+        {"basis_type": "gaussian/fix"},
     ],
 )
 def test_allowed(section: dict[str, Any]) -> None:

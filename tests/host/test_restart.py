@@ -102,6 +102,8 @@ CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("model/descriptor/edge_norm True -> False", "model/fitting_net/activation_function 'silu' -> 'tanh'"),
     ),
     "exponents": ({"descriptor/env_exp": [5, 5]}, ("model/descriptor/env_exp [7, 5] -> [5, 5]",)),
+    "one envelope": ({"descriptor/env_exp": 5}, ("model/descriptor/env_exp [7, 5] -> 5",)),
+    "another basis": ({"descriptor/basis_type": "gaussian/fix"}, ("basis_type 'bessel' -> 'gaussian/fix'",)),
     "repulsion": ({"bridging_method": "zbl"}, ("model/bridging_method", "-> 'zbl'")),
     "excluded pair": ({"pair_exclude_types": [[0, 0]]}, ("model/pair_exclude_types [] -> [[0, 0]]",)),
     "the same in the descriptor": (
@@ -168,10 +170,21 @@ def test_the_same_options_are_no_change(
     assert caplog.records == []
 
 
-def test_options_of_training_are_a_warning(three: Run, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"descriptor/trainable": False}, "model/descriptor/trainable True -> False"),
+        ({"descriptor/basis_type": "bessel/fix"}, "model/descriptor/basis_type 'bessel' -> 'bessel/fix'"),
+        ({"radial_optimizer": "adamw"}, "model/radial_optimizer 'auto' -> 'adamw'"),
+    ],
+    ids=["trainable", "fixed basis", "optimizer"],
+)
+def test_options_of_training_are_a_warning(
+    change: dict[str, Any], told: str, three: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("WARNING", "deepmd.dpa4"):
-        check_options({"model": changed({"descriptor/trainable": False})}, str(three.checkpoint), True)
-    assert "model/descriptor/trainable True -> False" in caplog.text
+        check_options({"model": changed(change)}, str(three.checkpoint), True)
+    assert told in caplog.text
 
 
 def test_branches_are_named(multi: Run) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope
 from deepmd_dpa4.graph.radial import BesselBasis
+from deepmd_dpa4.ops.bessel import CpuEnvelopedBessel, EnvelopedBessel
 from deepmd_dpa4.ops.measure_edges import MeasureEdges
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.so3.wigner import WignerRows
@@ -130,6 +131,22 @@ def test_basis_equals_plain(n_radial: int, dtype: torch.dtype) -> None:
     plain = derivatives([module(exact[0]) * envelope(exact[0]).unsqueeze(1)], exact)
     for x, y in zip(found, plain, strict=True):
         assert relative_error(x.double(), y) < (1e-13 if dtype == torch.float64 else 2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_basis_without_envelope(dtype: torch.dtype) -> None:
+    """Also beyond the cutoff, where an envelope would vanish."""
+    r = torch.linspace(0.4, 9.0, 301, dtype=torch.float64).to(dtype)
+    module = EnvelopedBessel(RCUT, None)
+    frequencies = BesselBasis(RCUT, 10, dtype).adam_freqs.detach()
+    ours = [r.requires_grad_(True), frequencies.requires_grad_(True)]
+    exact = [x.detach().double().requires_grad_(True) for x in ours]
+    plain = derivatives([module(*exact)], exact)
+    set_native(module, True)
+    assert isinstance(module, CpuEnvelopedBessel)
+    for x, y in zip(derivatives([module(*ours)], ours), plain, strict=True):
+        assert relative_error(x.double(), y) < (1e-13 if dtype == torch.float64 else 2e-6)
+    assert torch.equal(torch.jit.script(module)(*ours), module(*ours))
 
 
 def test_basis_of_no_edges() -> None:

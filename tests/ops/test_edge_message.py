@@ -29,6 +29,8 @@ CASES: dict[str, Options] = {
     "one kernel for all channels": NEO | {"radial_so2_mode": "degree"},
     "narrow streams without norm": NEO | {"focus_dim": 20, "edge_norm": False},
     "one layer": MINI | {"mixing_layers": 1},
+    "one envelope": MINI | {"env_exp": 5},
+    "one envelope, fixed Gaussians": NANO | {"env_exp": 4, "basis_type": "gaussian/fix"},
 }
 NOT_COVERED: dict[str, Options] = {
     "grid activation": MINI | {"s2_activation": [True, True]},
@@ -53,7 +55,7 @@ def results(potential: Potential, graph: Graph) -> dict[str, Tensor]:
     loss = out["energy"].sum()
     for name in ("force", "virial"):
         loss = loss + (out[name] * torch.randn(out[name].shape, generator=generator, dtype=torch.float64)).sum()
-    parameters = dict(potential.named_parameters())
+    parameters = {name: value for name, value in potential.named_parameters() if value.requires_grad}
     gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     found = {name: out[name] for name in ("energy", "force", "virial")}
     return found | {name: g for name, g in zip(parameters, gradients, strict=True) if g is not None}

@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.frames import golden_frame
-from tests.support.official import assert_close, deviation, needs_official, pair_of_models
-from tests.support.options import MINI, Options
+from tests.support.models import build_potential
+from tests.support.official import (
+    assert_close,
+    copy_weights,
+    deviation,
+    needs_official,
+    official_model,
+    pair_of_models,
+)
+from tests.support.options import MINI, NANO, Options
 
 pytestmark = needs_official
 
@@ -64,6 +73,24 @@ FITTING: dict[str, Options] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_descriptor_options(name: str) -> None:
     assert_close(deviation(*pair_of_models(MINI | CHANGES[name]), golden_frame()))
+
+
+class One(torch.nn.Module):
+    """In place of an envelope."""
+
+    def forward(self, r: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(r)
+
+
+@pytest.mark.parametrize("basis", ["bessel", "gaussian"])
+def test_one_envelope(basis: str) -> None:
+    """The built-in DPA4 has two, of which the one of the basis is taken out."""
+    options = NANO | {"basis_type": basis}
+    official = official_model(options, {}, None)
+    official.atomic_model.descriptor.radial_basis.envelope = One()
+    potential = build_potential(options | {"env_exp": 5}, {"precision": "float64"})
+    copy_weights(official, potential)
+    assert_close(deviation(potential, official, golden_frame()))
 
 
 @pytest.mark.parametrize("name", FITTING)

@@ -12,6 +12,7 @@ from tests.support.options import MINI, NANO, NEO, S2
 RCUT = 4.0
 SMOOTH = {name: options | {"edge_norm": False, "rcut": RCUT} for name, options in (("nano", NANO), ("mini", MINI))}
 SMOOTH |= {name: options | {"edge_norm": False, "rcut": RCUT} for name, options in (("neo", NEO), ("s2", S2))}
+SMOOTH["one envelope"] = SMOOTH["nano"] | {"basis_type": "bessel/fix", "env_exp": 5}
 
 
 @pytest.fixture(scope="module", params=SMOOTH)
@@ -63,9 +64,10 @@ def test_neighbour_beyond_the_cutoff_is_not_seen(potential: Potential) -> None:
     assert relative_error(force[:-1], evaluate(potential, inside).force) < 1e-13
 
 
-def test_edge_norm_keeps_energy_and_force_continuous(kernels: str) -> None:
+@pytest.mark.parametrize("env_exp", [[7, 5], 5], ids=["two envelopes", "one envelope"])
+def test_edge_norm_keeps_energy_and_force_continuous(env_exp: object, kernels: str) -> None:
     """With norms a vanishing branch is amplified, but the attention falls off faster."""
-    potential = on_kernels(kernels, active_potential(MINI | {"edge_norm": True, "rcut": RCUT}))
+    potential = on_kernels(kernels, active_potential(MINI | {"edge_norm": True, "rcut": RCUT, "env_exp": env_exp}))
     energy_out, force_out = energy_and_force(potential, RCUT + 1e-6)
     energy_in, force_in = energy_and_force(potential, RCUT - 1e-4)
     assert relative_error(energy_in, energy_out) < 1e-10
