@@ -107,19 +107,17 @@ def test_branches_that_share_a_network(choice: str) -> None:
 
 def test_training(data: Data, tmp_path: Path) -> None:
     """Frequencies move, then stay in a training that goes on from there, whose names in checkpoints are the same."""
-    content: Any = {"model": inputs.model({"env_exp": 5})} | inputs.training(data.train, steps=1, rate=1e-2)
+    content: Any = {"model": inputs.model({"env_exp": 5})} | inputs.training(data.train, steps=2, rate=1e-2)
     content["optimizer"] = {"type": "HybridMuon", "enable_gram": False, "flash_muon": False}
     moving = train(tmp_path / "moving", content, "--skip-neighbor-stat")
     assert "AdamW updates" not in moving.log
     content["model"]["descriptor"]["basis_type"] = "bessel/fix"
-    content["training"]["numb_steps"] = 3
+    content["training"]["numb_steps"] = 4
     fixed = train(tmp_path / "fixed", content, "--restart", str(moving.checkpoint), "--skip-neighbor-stat")
     assert "basis_type 'bessel' -> 'bessel/fix'" in fixed.log
     assert "AdamW updates the matrices that read the radial basis" in fixed.log
-    initial, before, after = (
-        build_model(content["model"]).state_dict(),
-        *map(weights, (moving.checkpoint, fixed.checkpoint)),
-    )
+    initial = build_model(content["model"]).state_dict()
+    before, after = weights(moving.checkpoint), weights(fixed.checkpoint)
     assert {name for name in after if name != "_extra_state"} == {f"model.Default.{name}" for name in initial}
     key = "atomic_model.descriptor.radial_basis.adam_freqs"
     assert not torch.equal(before[f"model.Default.{key}"], initial[key])
