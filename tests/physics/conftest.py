@@ -9,10 +9,9 @@ from tests.support.options import MINI, NANO, NEO, S2
 
 MODELS = {
     "nano": (NANO, None),
-    "one envelope": (NANO | {"basis_type": "gaussian/fix", "env_exp": 5}, None),
     "mini": (MINI, None),
     "neo": (NEO, None),
-    "s2": (S2 | {"s2_activation": [True, True]}, None),
+    "s2": (S2 | {"s2_activation": [True, True], "basis_type": "gaussian/fix", "env_exp": 5}, None),
     "zbl": (MINI, (0.8, 1.1)),
 }
 

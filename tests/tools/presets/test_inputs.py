@@ -10,8 +10,10 @@ import pytest
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.config import parse_descriptor, parse_fitting
 from deepmd_dpa4.config.elements import ELEMENTS
+from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.tools.presets.check import expanded
 from deepmd_dpa4.tools.presets.recipe import STEPS
+from deepmd_dpa4.tools.presets.robust import COMMENT, ROBUST
 from deepmd_dpa4.tools.presets.sizes import FITTING, SIZES
 from deepmd_dpa4.tools.presets.text import render
 from tests.support.disks import small_disk
@@ -113,6 +115,20 @@ def test_options_of_the_user_win(tmp_path: Path) -> None:
     assert document["training"]["training_data"]["batch_size"] == 3
     assert document["training"]["numb_steps"] == 40
     assert document["training"]["save_freq"] == 20
+
+
+def test_robust(data: Data, alloy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All tasks get the options; the parameters that are told are the trained ones."""
+    document = init(tmp_path, "nano", "--robust", "--type-map", "H", "O")
+    options = {key: value for key, value in document["model"]["descriptor"].items() if key not in ("type", "_comment")}
+    assert options == SIZES["nano"].descriptor() | ROBUST["descriptor"] | {"seed": 1}
+    model = build_model({**document["model"], "descriptor": options})
+    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    assert f"{COMMENT}, 2 elements, {trained:,} parameters" in capsys.readouterr().err
+    words = ["--task", "multitask", "--data", f"toy={data.train}", f"alloy={alloy}"]
+    for section in models(init(tmp_path, "mini", "--robust", *words)):
+        assert section["descriptor"].items() >= ROBUST["descriptor"].items()
+        assert section.items() >= ROBUST["model"].items()
 
 
 @pytest.mark.parametrize(
