@@ -17,6 +17,7 @@ from deepmd_dpa4.checkpoint.canonical_options import BUILTIN
 from deepmd_dpa4.checkpoint.convert import Conversion
 from deepmd_dpa4.checkpoint.elements import trained_types
 from deepmd_dpa4.checkpoint.read import Checkpoint, read_checkpoint
+from deepmd_dpa4.config.newer import newer_values
 from deepmd_dpa4.freeze.random_structures import RandomStructure, displaced, random_structure
 from deepmd_dpa4.freeze.verify import STEP, Allowance
 from deepmd_dpa4.host import builtin
@@ -48,8 +49,8 @@ def report(source: Path, target: Path, wanted: Conversion) -> None:
     """Print the largest differences between a checkpoint and what was converted from it.
 
     The target is evaluated by the implementation it is for, the source by the other one. Where the other one cannot
-    give the numbers of the source, because averaged weights were taken or the source has a name of ours, the target
-    stands in for it, or we do.
+    give the numbers of the source, because averaged weights were taken or the source has a name or a value of ours, the
+    target stands in for it, or we do.
 
     Raises
     ------
@@ -61,12 +62,13 @@ def report(source: Path, target: Path, wanted: Conversion) -> None:
     by_builtin = wanted.to == BUILTIN
     checkpoint = read_checkpoint(target)
     original = target if wanted.averaged else source
-    neutral = any(params.get("type") == NEUTRAL for params in read_checkpoint(original).branches.values())
+    branches = read_checkpoint(original).branches.values()
+    only_here = any(params.get("type") == NEUTRAL or newer_values(params) for params in branches)
     differing = []
     for name in checkpoint.branches:
         head = name if checkpoint.multi_task else None
         other_head = head if wanted.averaged else head or wanted.branch
-        sides = (Side(original, other_head, not by_builtin and not neutral), Side(target, head, by_builtin))
+        sides = (Side(original, other_head, not by_builtin and not only_here), Side(target, head, by_builtin))
         inputs = structures(checkpoint, name)
         moved = [displaced(structure, STEP) for structure in inputs]
         original_side, target_side = sides
