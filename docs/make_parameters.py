@@ -24,11 +24,10 @@ HEAD = """# Parameters
 Written by `docs/make_parameters.py` from the classes that check inputs (`deepmd_dpa4/config`); do not edit.
 `dp doc-train-input` prints the same texts among the options of DeePMD-kit.
 
-Names, defaults and meanings are those of DPA4 in DeePMD-kit 3.2.0; a `basis_type` with `/fix` and a single number in `env_exp`
-are those of its coming version. An unknown option is an error that names the closest
-known one, and so is a value that is not allowed. Every option may be left out, and so may the sections `descriptor` and
-`fitting_net`. Where an
-option takes a value or a list, the single value stands for all entries of the list, except in `env_exp`.
+Names, defaults and meanings are those of DPA4 in DeePMD-kit 3.2.0; a `basis_type` with `/fix` and a single number in
+`env_exp` are those of its coming version. An unknown option is an error that names the closest known one, and so is a
+value that is not allowed. Every option may be left out, and so may the sections `descriptor` and `fitting_net`. Where
+an option takes a value or a list, the single value stands for all entries of the list, except in `env_exp`.
 """
 
 TAIL = """## Options of the built-in DPA4 only

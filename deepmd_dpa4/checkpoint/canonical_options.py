@@ -76,8 +76,7 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
     newer = newer_values(params) if to == BUILTIN else []
     if newer:
         raise UnsupportedOption(
-            f"{', '.join(newer)} but the built-in DPA4 of DeePMD-kit 3.2.0 does not know this value: the model runs "
-            "here only"
+            f"{', '.join(newer)} but the built-in DPA4 of DeePMD-kit 3.2.0 has no such value: the model runs here only"
         )
     written = _written(params, options, to)
     notes += _differences(params, written)

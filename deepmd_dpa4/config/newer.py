@@ -46,6 +46,6 @@ def check_builtin(model: Mapping[str, Any], reason: str, where: str = "model") -
     found = newer_values(model, where)
     if found:
         raise ConfigError(
-            f"{', '.join(found)} but DeePMD-kit's built-in DPA4 does not know this value, and the model needs that "
+            f"{', '.join(found)} but DeePMD-kit's built-in DPA4 has no such value, and the model needs that "
             f"implementation: {reason}"
         )

@@ -27,7 +27,9 @@ COMING: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("options", "told"), NEWER)
 def test_models_that_need_the_other_implementation(options: dict[str, Any], told: str) -> None:
     section = inputs.model({**options, "layer_scale": True})
-    with pytest.raises(ConfigError, match=f"^`model/{told}.*does not know.*`model/descriptor/layer_scale`") as error:
+    with pytest.raises(
+        ConfigError, match=f"^`model/{told}.*has no such value.*`model/descriptor/layer_scale`"
+    ) as error:
         build_model(section)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match=f"^`model/model_dict/water/{told}.*layer_scale"):
@@ -38,7 +40,7 @@ def test_models_that_need_the_other_implementation(options: dict[str, Any], told
 
 @pytest.mark.parametrize(("options", "told"), NEWER)
 def test_conversion(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(UnsupportedOption, match=rf"^`model/{told} but .*3\.2\.0 does not know this value"):
+    with pytest.raises(UnsupportedOption, match=rf"^`model/{told} but .*3\.2\.0 has no such value"):
         normalize(inputs.model(options), BUILTIN, {})
     assert normalize(inputs.model(options), PLUGIN, {}).params["descriptor"].items() >= options.items()
 
