@@ -27,9 +27,7 @@ COMING: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("options", "told"), NEWER)
 def test_models_that_need_the_other_implementation(options: dict[str, Any], told: str) -> None:
     section = inputs.model({**options, "layer_scale": True})
-    with pytest.raises(
-        ConfigError, match=f"^`model/{told}.*has no such value.*`model/descriptor/layer_scale`"
-    ) as error:
+    with pytest.raises(ConfigError, match=f"^`model/{told}.*has no such value.*`model/descriptor/layer_") as error:
         build_model(section)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match=f"^`model/model_dict/water/{told}.*layer_scale"):
