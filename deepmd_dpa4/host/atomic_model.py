@@ -11,6 +11,7 @@ from deepmd_dpa4.config import BridgingConfig
 from deepmd_dpa4.graph.neighbors import check_types
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
+from deepmd_dpa4.model.isolated import ground_states
 from deepmd_dpa4.model.potential import PotentialMethods, counted_types
 from deepmd_dpa4.model.zbl import ZBL
 
@@ -40,8 +41,22 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
     ) -> None:
         DPAtomicModel.__init__(self, descriptor, fitting, type_map=type_map, **kwargs)
         self.zbl = ZBL(type_map, descriptor.rcut).to(DEVICE) if bridging is not None and bridging.enabled else None
+        self.refer_energies(type_map)
         # the built-in DPA4 stores this constant of its denoising head in every checkpoint
         self.register_buffer("dens_force_rmsd", torch.tensor(1.0, dtype=torch.float64, device=DEVICE))
+
+    def refer_energies(self, type_map: list[str]) -> None:
+        """Refer energies to isolated atoms if their biases are given: one that is fitted to data is no energy of theirs.
+
+        Raises
+        ------
+        ConfigError
+            If the model depends on charge and spin and a type is not the symbol of an element.
+        """
+        referred = self.fitting_net.vacuum_ref and self.preset_out_bias is not None
+        conditioned = referred and self.descriptor.has_chg_spin_ebd()
+        states = ground_states(type_map).to(DEVICE) if conditioned else None
+        self.refer_to_isolated_atoms(referred, states)
 
     def reinit_atom_exclude(self, exclude_types: list[int] | None = None) -> None:
         """Set the types whose atoms carry no energy."""
@@ -72,5 +87,6 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
     def change_type_map(self, type_map: list[str], model_with_new_type_stat: Any = None) -> None:
         """Reorder, drop or add types."""
         DPAtomicModel.change_type_map(self, type_map, model_with_new_type_stat)
+        self.refer_energies(type_map)
         if self.zbl is not None:
             self.zbl = ZBL(type_map, self.descriptor.get_rcut()).to(DEVICE)  # type: ignore[operator]

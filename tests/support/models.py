@@ -13,6 +13,7 @@ from deepmd_dpa4.graph.cutoff import InnerClamp
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, search
 from deepmd_dpa4.model.conditions import Conditions
+from deepmd_dpa4.model.isolated import ground_states
 from deepmd_dpa4.model.potential import Potential
 from deepmd_dpa4.model.tiles import TILE_EDGES
 from deepmd_dpa4.model.zbl import ZBL
@@ -50,7 +51,9 @@ def build_potential(
     fitting_config = parse_fitting({"seed": 1, **(fitting or {})})
     fitting_net = EnergyFitting(fitting_config, len(type_map), config.embedding.channels, dtype)
     zbl = ZBL(type_map, config.geometry.rcut) if bridging else None
-    return Potential(network, fitting_net, zbl, len(type_map), excluded_types).eval()
+    conditioned = config.embedding.add_chg_spin_ebd and fitting_config.vacuum_ref
+    states = ground_states(type_map) if conditioned else None
+    return Potential(network, fitting_net, zbl, len(type_map), excluded_types, states).eval()
 
 
 def golden_potential(options: Options, bridging: tuple[float, float] | None = None) -> Potential:
