@@ -10,6 +10,7 @@ from deepmd_dpa4.checkpoint.options import (
     ModelOptions,
     Section,
     is_dpa4,
+    plugin_functions,
     read_options,
 )
 from deepmd_dpa4.config import ConfigError, UnsupportedOption
@@ -55,7 +56,7 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
     ConfigError
         If the model is not one of DPA4, or an option is unknown to both implementations.
     UnsupportedOption
-        If only the built-in DPA4 has an option, and ``to`` is ``plugin``.
+        If only the built-in DPA4 has an option, and ``to`` is ``plugin``, or it lacks one, and ``to`` is ``official``.
     """
     notes = []
     if is_bridged_composition(params):
@@ -70,6 +71,12 @@ def normalize(params: Mapping[str, Any], to: str, tensors: Mapping[str, Any]) ->
         raise UnsupportedOption(
             f"`{'`, `'.join(options.builtin_only)}`: only DeePMD-kit's built-in DPA4 has this option; the model "
             "runs there as it is"
+        )
+    functions = plugin_functions(params)
+    if functions and to == BUILTIN:
+        raise UnsupportedOption(
+            f"`{'`, `'.join(functions)}`: the built-in DPA4 of DeePMD-kit 3.2 lacks this option and would compute "
+            "another energy; the model runs in deepmd-dpa4 only"
         )
     written = _written(params, options, to)
     notes += _differences(params, written)

@@ -11,10 +11,12 @@ from deepmd_dpa4.type_names import FITTING_NAMES, MODEL_NAMES
 
 Section = dict[str, Any]
 
-PLUGIN_MODEL = ("kernels",)
+PLUGIN_MODEL = ("kernels", "bridging_unit", "bridging_smooth")
 """Options of the model that only this package has."""
-PLUGIN_FITTING = ("bias_out",)
-"""Options of the fitting net that the constructor of the built-in DPA4 takes and its input checks do not know."""
+PLUGIN_FITTING = ("bias_out", "vacuum_ref")
+"""Options of the fitting net that the input checks of the built-in DPA4 do not know; its network has the first."""
+PLUGIN_FUNCTIONS = ("model/bridging_unit", "model/bridging_smooth", "fitting_net/vacuum_ref")
+"""Those of them that make another function of the same weights."""
 
 SIGNATURE = "deepmd_dpa4"
 """Key in ``info`` of a model: version of this package under which it was trained."""
@@ -121,6 +123,12 @@ def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> Mode
         tuple(_builtin_only(params, full, energy, tensors)),
         tuple(unknown),
     )
+
+
+def plugin_functions(params: Mapping[str, Any]) -> list[str]:
+    """List the options, as ``section/option = value``, by which a model computes what the built-in DPA4 cannot."""
+    changed = read_options(params).changed
+    return [f"{name} = {changed[name]}" for name in PLUGIN_FUNCTIONS if name in changed]
 
 
 _STRUCTURE = ("type", "type_map", "descriptor", "fitting_net", "spin")

@@ -1,5 +1,7 @@
 """Symbols, covalent radii and ground states of the chemical elements."""
 
+from deepmd_dpa4.config.option import ConfigError
+
 ELEMENTS = (  # noqa: SIM905  (a list of 118 strings would fill a page)
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
     "Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt "
@@ -19,8 +21,13 @@ COVALENT_RADII = {symbol: float(radius) for symbol, radius in zip(ELEMENTS, _RAD
 """In Angstrom, of H to Cm; Cordero et al., Dalton Trans. 2832 (2008), low spin for Mn, Fe and Co."""
 
 _UNPAIRED = (
-    "10" "10123210" "10123210" "101236543210123210" "101256543010123210"
-    "10123456785432101234543210123210" "10123456785432101234543210123210"
+    "10"
+    "10123210"
+    "10123210"
+    "101236543210123210"
+    "101256543010123210"
+    "10123456785432101234543210123210"
+    "10123456785432101234543210123210"
 )
 
 
@@ -30,6 +37,23 @@ def multiplicity(symbol: str) -> int | None:
     It is the number of unpaired electrons after Hund's rule, plus one.
     """
     return int(_UNPAIRED[ELEMENTS.index(symbol)]) + 1 if symbol in ELEMENTS else None
+
+
+def covalent_radii(type_map: list[str], where: str = "model") -> list[float]:
+    """Look up the covalent radii of types in Angstrom.
+
+    Raises
+    ------
+    ConfigError
+        If a type is not the symbol of an element that has one.
+    """
+    for symbol in type_map:
+        if symbol not in COVALENT_RADII:
+            raise ConfigError(
+                f"`{where}/type_map` holds {symbol!r} but `{where}/bridging_unit` = 'contact' needs symbols of "
+                "elements with a covalent radius, H to Cm"
+            )
+    return [COVALENT_RADII[symbol] for symbol in type_map]
 
 
 def contact(first: str, second: str) -> float | None:

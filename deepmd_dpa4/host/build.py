@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from deepmd_dpa4 import __version__
-from deepmd_dpa4.checkpoint.options import SIGNATURE
+from deepmd_dpa4.checkpoint.options import SIGNATURE, plugin_functions
 from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
 from deepmd_dpa4.config.check import check_model
@@ -85,6 +85,12 @@ def stamp_version(config: dict[str, Any]) -> None:
 
 
 def _builtin(model_params: dict[str, Any], reason: str) -> Any:
+    unknown = plugin_functions(model_params)
+    if unknown:
+        raise UnsupportedOption(
+            f"`{'`, `'.join(unknown)}`: the built-in DPA4 of DeePMD-kit, which this model is for, lacks this option "
+            f"({reason})"
+        )
     log.info("model type %s is built by DeePMD-kit's built-in DPA4: %s", model_params.get("type"), reason)
     return builtin.build(model_params)
 
@@ -108,12 +114,16 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     fitting = FittingDPA4(
         ntypes=len(type_map), dim_descrpt=descriptor.get_dim_out(), type_map=type_map, **fitting_section
     )
+    if fitting.vacuum_ref and params.get("preset_out_bias") is None:
+        log.warning(
+            "`fitting_net/vacuum_ref` is true without effect: there is no `preset_out_bias`, the energies of isolated "
+            "atoms that it refers to"
+        )
     backend = backend_for(execution.kernels, descriptor.config.common.precision, descriptor.has_native_precision())
     return ModelDPA4(
         descriptor=descriptor,
         fitting=fitting,
         type_map=type_map,
-        bridging=bridging,
         atom_exclude_types=_excluded_atoms(params, len(type_map)),
         pair_exclude_types=excluded,
         rcond=fitting.config.rcond,

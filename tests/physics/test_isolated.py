@@ -13,21 +13,21 @@ from deepmd_dpa4.model.conditions import Conditions
 from deepmd_dpa4.model.isolated import ground_states
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import cluster_frame, frame, golden_frame
-from tests.support.models import NONE, active_potential, evaluate_atoms, graph_of, relative_error, scatter_of
-from tests.support.options import MINI, NANO, S2, Options
+from tests.support.models import active_potential, evaluate_atoms, graph_of, relative_error, scatter_of
+from tests.support.options import CONTACTS, MINI, S2, TINY, Options
 
-SMALL: Options = NANO | {"channels": 16, "n_radial": 4}
 PARAMETERS: Options = {"numb_fparam": 1, "numb_aparam": 2}
 CASES: dict[str, dict[str, Any]] = {
-    "plain": {"options": SMALL},
+    "plain": {"options": TINY},
     "mini": {"options": MINI},
     "grid activation": {"options": S2},
-    "bridged": {"options": MINI, "bridging": (0.8, 1.1)},
-    "bias of the last layer": {"options": SMALL, "fitting": {"neuron": [], "bias_out": True}},
-    "parameters": {"options": SMALL, "fitting": PARAMETERS},
-    "charge and spin": {"options": SMALL | {"add_chg_spin_ebd": True}},
-    "tasks": {"options": SMALL, "fitting": {"dim_case_embd": 2}},
-    "tasks by scale and shift": {"options": SMALL, "fitting": {"dim_case_embd": 2, "case_film_embd": True}},
+    "bridged": {"options": TINY, "bridging": CONTACTS},
+    "one block": {"options": TINY | {"n_blocks": 1}, "bridging": CONTACTS},
+    "bias of the last layer": {"options": TINY, "fitting": {"neuron": [], "bias_out": True}},
+    "parameters": {"options": TINY, "fitting": PARAMETERS},
+    "charge and spin": {"options": TINY | {"add_chg_spin_ebd": True}},
+    "tasks": {"options": TINY, "fitting": {"dim_case_embd": 2}},
+    "tasks by scale and shift": {"options": TINY, "fitting": {"dim_case_embd": 2, "case_film_embd": True}},
 }
 GROUND = [[0.0, 3.0], [0.0, 2.0]]
 
@@ -108,12 +108,10 @@ def test_tiles(case: str) -> None:
         assert relative_error(found[name], expected[name]) < 1e-12, name
 
 
-@pytest.mark.parametrize("folded", [False, True], ids=["evaluated", "folded"])
-def test_script(folded: bool) -> None:
-    potential, graph = build("parameters", True), graph_of(golden_frame())
+@pytest.mark.slow
+def test_script() -> None:
+    potential, graph = build("one block", True), graph_of(golden_frame())
     expected = atoms(potential, graph)
-    if folded:
-        potential.fold_isolated_atoms()
     scripted = torch.jit.script(potential)
     given = conditions(potential, graph)
     for tile_edges in (40, 100000):
