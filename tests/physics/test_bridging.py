@@ -28,7 +28,7 @@ def pair(potential: ZBL, distance: float) -> tuple[float, float]:
     vector = graph.vector.clone().requires_grad_(True)
     energy = potential(graph.node_type, graph.ends, vector).sum()
     (gradient,) = torch.autograd.grad(energy, vector)
-    return float(energy.detach()), float((gradient * vector / distance).sum())
+    return float(energy.detach()), float((gradient * graph.vector / distance).sum())
 
 
 @pytest.mark.parametrize("config", [SMOOTH, CONTACTS], ids=["angstrom", "contact"])
