@@ -211,7 +211,7 @@ class TestTensors:
     [
         (
             "fitting_net/vacuum_ref = True",
-            {"fitting": {"vacuum_ref": True}, "preset_out_bias": {"energy": [-1.0, -2.0]}},
+            {"fitting": {"vacuum_ref": True}, "preset_out_bias": {"energy": [1.0, 2.0]}},
         ),
         ("model/bridging_unit = contact", {"bridging_method": "zbl", "bridging_unit": "contact"}),
         ("model/bridging_smooth = True", {"bridging_method": "zbl", "bridging_smooth": True}),

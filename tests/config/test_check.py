@@ -98,12 +98,10 @@ def test_windows_fit_into_the_cutoff() -> None:
     """In the largest contact of the types; a smooth end needs room."""
     params = inputs.model(bridging_method="zbl", bridging_unit="contact", bridging_r_outer=2.6)
     check_model(params)
-    with pytest.raises(
-        ConfigError, match=r"`model/bridging_r_outer` is 2.7 but must not exceed .* up to 3.56 Angstrom"
-    ):
+    with pytest.raises(ConfigError, match=r"`model/bridging_r_outer` is 2.7 but must not exceed .* up to 3.56 A"):
         check_model(params | {"bridging_r_outer": 2.7})
     smooth = inputs.model(bridging_method="zbl", bridging_smooth=True, bridging_r_outer=3.5)
-    with pytest.raises(ConfigError, match="`model/bridging_r_outer` is 3.5 but must be below"):
+    with pytest.raises(ConfigError, match=r"`model/bridging_r_outer` is 3\.5 but must be below"):
         check_model(smooth)
     with pytest.raises(ConfigError, match="`model/type_map` holds 'OW' but `model/bridging_unit` = 'contact' needs"):
         check_model(params | {"type_map": ["OW", "H"]})
@@ -112,11 +110,11 @@ def test_windows_fit_into_the_cutoff() -> None:
 def test_reference_atoms_need_energies() -> None:
     referred = inputs.model(fitting={"vacuum_ref": True})
     given = referred | {"preset_out_bias": {"energy": [-3.0, None]}}
-    with pytest.raises(ConfigError, match="^`model/fitting_net/vacuum_ref` is True but needs `model/preset_out_bias`"):
+    with pytest.raises(ConfigError, match=r"^`model/fitting_net/vacuum_ref` is True but needs `model/preset_out_bias`"):
         check_models(referred)
     check_models(given)
     check_models({"model_dict": {"one": referred, "two": given}})
-    with pytest.raises(ConfigError, match="^`model/model_dict/one/fitting_net/vacuum_ref` is True but needs"):
+    with pytest.raises(ConfigError, match=r"^`model/model_dict/one/fitting_net/vacuum_ref` is True but needs"):
         check_models({"model_dict": {"one": referred, "two": inputs.model()}})
 
 
