@@ -32,7 +32,7 @@ def noisy(params: inputs.Section) -> Any:
 
 def alone(potential: Any, kind: int, **conditions: Any) -> float:
     """Energy of a single atom."""
-    return float(potential.eval(np.zeros((1, 3)), None, [kind], **conditions)[0])
+    return potential.eval(np.zeros((1, 3)), None, [kind], **conditions)[0].item()
 
 
 def test_without_given_energies_nothing_is_referred(caplog: pytest.LogCaptureFixture) -> None:
@@ -63,7 +63,7 @@ def test_frozen_files(parameters: bool, data: Data, tmp_path: Path) -> None:
     given = {"fparam": np.array([[0.7]])} if parameters else {}
     potential = deep_pot(frozen)
     script = potential.deep_eval.dp.model["Default"]
-    assert script.get_out_bias().flatten().tolist() == BIAS
+    assert script.state_dict()["atomic_model.out_bias"].flatten().tolist() == BIAS
     for kind in (0, 1):
         assert abs(alone(potential, kind, **given) - BIAS[kind]) < SINGLE
     frames = data.frames
