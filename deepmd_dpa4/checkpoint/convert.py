@@ -72,7 +72,8 @@ def convert(checkpoint: Checkpoint, wanted: Conversion) -> Converted:
     ConfigError
         If an option is unknown or wrong, the branch does not exist, or there are no averaged weights.
     UnsupportedOption
-        If only the built-in DPA4 has an option, and ``plugin`` is wanted.
+        If only the built-in DPA4 has an option, and ``plugin`` is wanted; or it lacks one that the energy depends on,
+        and ``official`` is wanted.
     FileError
         If tensors are missing, or of another shape than the options say.
     """

@@ -13,7 +13,7 @@ from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, pa
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.fitting.energy import EnergyFitting
-from deepmd_dpa4.graph.cutoff import InnerClamp
+from deepmd_dpa4.graph.cutoff import inner_clamp
 from deepmd_dpa4.model.zbl import atomic_numbers
 
 DESCRIPTOR, FITTING = "atomic_model.descriptor.", "atomic_model.fitting_net."
@@ -68,8 +68,7 @@ def layout(params: Mapping[str, Any], numbers: int, dtype: torch.dtype = torch.f
     type_map = params["type_map"]
     config = parse_descriptor(named(params.get("descriptor")))
     bridging = parse_group(BridgingConfig, params, "model")
-    clamp = InnerClamp(bridging.bridging_r_inner, bridging.bridging_r_outer) if bridging.enabled else None
-    network = Network(config, len(type_map), dtype, clamp)
+    network = Network(config, len(type_map), dtype, inner_clamp(bridging, type_map))
     fitting_config = parse_fitting(named(params.get("fitting_net")))
     fitting = EnergyFitting(fitting_config, len(type_map), config.embedding.channels, dtype)
     parts = ((DESCRIPTOR, network), (FITTING, fitting))

@@ -11,10 +11,10 @@ from deepmd_dpa4.type_names import FITTING_NAMES, MODEL_NAMES
 
 Section = dict[str, Any]
 
-PLUGIN_MODEL = ("kernels", "radial_optimizer")
+PLUGIN_MODEL = ("kernels", "radial_optimizer", "bridging_unit", "bridging_smooth")
 """Options of the model that only this package has."""
-PLUGIN_FITTING = ("bias_out",)
-"""Options of the fitting net that the constructor of the built-in DPA4 takes and its input checks do not know."""
+PLUGIN_FITTING = ("bias_out", "vacuum_ref")
+"""Options of the fitting net that the input checks of the built-in DPA4 do not know; its network has the first."""
 
 SIGNATURE = "deepmd_dpa4"
 """Key in ``info`` of a model: version of this package under which it was trained."""
@@ -121,10 +121,6 @@ def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> Mode
         tuple(_builtin_only(params, full, energy, tensors)),
         tuple(unknown),
     )
-
-
-_STRUCTURE = ("type", "type_map", "descriptor", "fitting_net", "spin")
-_FREE = ("info", "model_branch_alias")
 
 
 def _builtin_only(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deepmd_dpa4.config.descriptor import DescriptorConfig
+from deepmd_dpa4.config.elements import covalent_radii
 from deepmd_dpa4.config.model import BridgingConfig, ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.newer import check_builtin
 from deepmd_dpa4.config.option import ConfigError, UnsupportedOption, require
@@ -11,6 +11,8 @@ from deepmd_dpa4.config.parse import parse_descriptor, parse_fitting, parse_grou
 from deepmd_dpa4.type_names import BUILTIN, FITTING, FITTING_NAMES, NEUTRAL, SHARED_NAMES
 
 ASKED_FOR = "the input asks for it"
+OTHER_BRIDGING = ("bridging_fraction_inner", "bridging_fraction_outer")
+"""Options of zone bridging in versions of DeePMD-kit that this package does not follow."""
 
 
 def check_models(model: Mapping[str, Any], fresh: bool = False) -> None:
@@ -55,6 +57,18 @@ def check_models(model: Mapping[str, Any], fresh: bool = False) -> None:
                 f"`{where}/fitting_net/dim_case_embd` is {codes} but must be 0 or at least {len(branches)}, the number "
                 "of branches"
             )
+    check_references(branches, start)
+
+
+def check_references(branches: Mapping[str, Any], start: str) -> None:
+    """Check that some branch has the energies of isolated atoms that the network refers to; raises ConfigError."""
+    referred = [name for name, section in branches.items() if _mapping(section.get("fitting_net")).get("vacuum_ref")]
+    if referred and all(branches[name].get("preset_out_bias") is None for name in referred):
+        where = start + referred[0]
+        raise ConfigError(
+            f"`{where}/fitting_net/vacuum_ref` is True but needs `{where}/preset_out_bias`: the energies of isolated "
+            "atoms, in eV; a bias that is fitted to data is none"
+        )
 
 
 def check_model(section: Mapping[str, Any], where: str = "model") -> None:
@@ -84,17 +98,30 @@ def check_model(section: Mapping[str, Any], where: str = "model") -> None:
     parse_group(TrainingConfig, section, where)
     if section.get("lora") is not None:
         parse_group(LowRankConfig, section["lora"], f"{where}/lora")
-    check_together(descriptor, bridging, where)
+    if bridging.enabled:
+        check_bridging(section, descriptor.geometry.rcut, bridging, where)
 
 
-def check_together(descriptor: DescriptorConfig, bridging: BridgingConfig, where: str = "model") -> None:
-    """Check what descriptor and zone bridging say about distances; raises :class:`ConfigError`."""
-    rcut = descriptor.geometry.rcut
+def check_bridging(section: Mapping[str, Any], rcut: float, bridging: BridgingConfig, where: str = "model") -> None:
+    """Check the distances of zone bridging of a model; raises :class:`ConfigError`."""
+    for key in OTHER_BRIDGING:
+        require(
+            section.get(key) is None,
+            f"{where}/{key}",
+            section.get(key),
+            "must be left out: it belongs to the zone bridging of a DPA4 after DeePMD-kit 3.2, which is another "
+            "function than that of 3.2 and of deepmd-dpa4",
+        )
+    largest = 1.0
+    if bridging.in_contacts:
+        largest = 2 * max(covalent_radii(section["type_map"], where), default=0.5)
+    outer = bridging.bridging_r_outer * largest
     require(
-        not bridging.enabled or bridging.bridging_r_outer <= rcut,
+        outer < rcut if bridging.bridging_smooth else outer <= rcut,
         f"{where}/bridging_r_outer",
         bridging.bridging_r_outer,
-        f"must not exceed `descriptor/rcut` = {rcut:g}",
+        f"must {'be below' if bridging.bridging_smooth else 'not exceed'} `descriptor/rcut` = {rcut:g}"
+        + (f": it stands for up to {outer:.2f} Angstrom" if bridging.in_contacts else ""),
     )
 
 

@@ -1,4 +1,6 @@
-"""Symbols and covalent radii of the chemical elements."""
+"""Symbols, covalent radii and ground states of the chemical elements."""
+
+from deepmd_dpa4.config.option import ConfigError
 
 ELEMENTS = (  # noqa: SIM905  (a list of 118 strings would fill a page)
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
@@ -17,6 +19,41 @@ _RADII = (  # noqa: SIM905
 ).split()
 COVALENT_RADII = {symbol: float(radius) for symbol, radius in zip(ELEMENTS, _RADII, strict=False)}
 """In Angstrom, of H to Cm; Cordero et al., Dalton Trans. 2832 (2008), low spin for Mn, Fe and Co."""
+
+_UNPAIRED = (
+    "10"
+    "10123210"
+    "10123210"
+    "101236543210123210"
+    "101256543010123210"
+    "10123456785432101234543210123210"
+    "10123456785432101234543210123210"
+)
+
+
+def multiplicity(symbol: str) -> int | None:
+    """Spin multiplicity of the neutral atom in the configuration of its ground state; None for other names.
+
+    It is the number of unpaired electrons after Hund's rule, plus one.
+    """
+    return int(_UNPAIRED[ELEMENTS.index(symbol)]) + 1 if symbol in ELEMENTS else None
+
+
+def covalent_radii(type_map: list[str], where: str = "model") -> list[float]:
+    """Look up the covalent radii of types in Angstrom.
+
+    Raises
+    ------
+    ConfigError
+        If a type is not the symbol of an element that has one.
+    """
+    for symbol in type_map:
+        if symbol not in COVALENT_RADII:
+            raise ConfigError(
+                f"`{where}/type_map` holds {symbol!r} but `{where}/bridging_unit` = 'contact' needs symbols of "
+                "elements with a covalent radius, H to Cm"
+            )
+    return [COVALENT_RADII[symbol] for symbol in type_map]
 
 
 def contact(first: str, second: str) -> float | None:

@@ -23,6 +23,11 @@ class FittingConfig:
     case_film_embd: bool = option(
         False, "Scale and shift the features with the task code instead of appending the code to the input."
     )
+    vacuum_ref: bool = option(
+        False,
+        "Refer energies to isolated atoms: an atom without neighbours gets its entry of `model/preset_out_bias`, which "
+        "has to be given. Forces of the same weights do not change.",
+    )
     resnet_dt: bool = option(False, "Accepted for compatibility; without effect.")
     rcond: float | None = option(None, "Condition number of the least-squares fit of the energy bias.")
     trainable: bool | tuple[bool, ...] = option(True, "Train the fitting network.")

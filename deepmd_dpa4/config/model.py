@@ -13,11 +13,22 @@ class BridgingConfig:
     """Zone bridging to a screened nuclear repulsion at short range (theory 7)."""
 
     bridging_method: str = option("none", "Short-range potential: `none` or `zbl`.")
-    bridging_r_inner: float = option(0.5, "Distance in Angstrom below which the network sees a frozen distance.")
-    bridging_r_outer: float = option(0.8, "Distance in Angstrom above which the network sees the true distance.")
+    bridging_r_inner: float = option(0.5, "Distance, in `bridging_unit`, below which the network sees a frozen one.")
+    bridging_r_outer: float = option(0.8, "Distance, in `bridging_unit`, above which the network sees the true one.")
+    bridging_unit: str = option(
+        "angstrom",
+        "Unit of `bridging_r_inner` and `bridging_r_outer`: `angstrom`, or `contact`, the sum of the covalent radii of "
+        "each pair of elements, H to Cm.",
+    )
+    bridging_smooth: bool = option(
+        False,
+        "Switch the short-range potential off smoothly between `bridging_r_outer` and the cutoff, where it ends with a "
+        "step otherwise.",
+    )
 
     def __post_init__(self) -> None:
         require_one_of("bridging_method", self.bridging_method.lower(), ("none", "zbl"))
+        require_one_of("bridging_unit", self.bridging_unit, ("angstrom", "contact"))
         require(
             0 < self.bridging_r_inner < self.bridging_r_outer,
             "bridging_r_inner",
@@ -29,6 +40,11 @@ class BridgingConfig:
     def enabled(self) -> bool:
         """Whether a short-range potential is added."""
         return self.bridging_method.lower() != "none"
+
+    @property
+    def in_contacts(self) -> bool:
+        """Whether distances are fractions of the sum of the covalent radii of a pair."""
+        return self.bridging_unit == "contact"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Values of options that the built-in DPA4 of DeePMD-kit 3.2 does not know, although it has the options."""
+"""Options and values that make another function of the same weights, and that the built-in DPA4 does not know."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,16 +11,18 @@ NEWER: dict[str, dict[str, Callable[[Any], bool]]] = {
         "basis_type": lambda value: isinstance(value, str) and value.endswith(FIXED),
         "env_exp": lambda value: isinstance(value, int),
     },
+    "fitting_net": {"vacuum_ref": bool},
+    "": {"bridging_unit": lambda value: value != "angstrom", "bridging_smooth": bool},
 }
-"""By section of a model and option, a test of its value."""
+"""By section of a model and option, a test of its value; the model itself has no name."""
 
 
 def newer_values(model: Mapping[str, Any], where: str = "model") -> list[str]:
     """List the options of a ``model`` section with such a value, each as path and value."""
     return [
-        f"`{where}/{part}/{key}` is {section[key]!r}"
+        f"`{'/'.join(filter(None, (where, part, key)))}` is {section[key]!r}"
         for part, tests in NEWER.items()
-        if isinstance(section := model.get(part), Mapping)
+        if isinstance(section := model.get(part) if part else model, Mapping)
         for key, is_newer in tests.items()
         if key in section and is_newer(section[key])
     ]

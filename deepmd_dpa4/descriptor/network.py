@@ -169,7 +169,9 @@ class Network(nn.Module):
         if stage.name == "types":
             made["types"] = self.type_features(graph, values.get("charge_spin"))
         elif stage.name == "gate":
-            made["gate"] = source_gate(self.measure_edges.clamp_gate(self.in_precision(values["vector"])), graph)
+            contact = self.measure_edges.contact(graph.node_type, graph.ends)
+            factor = self.measure_edges.clamp_gate(self.in_precision(values["vector"]), contact)
+            made["gate"] = source_gate(factor, graph)
         elif stage.name == "edges":
             made = self.edge_stage(graph, values)
         elif stage.name == "rotation":
@@ -226,7 +228,9 @@ class Network(nn.Module):
 
     def edge_stage(self, graph: Graph, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute geometry, radial features and first sums of all edges; needs no node feature but the types."""
-        geometry = self.measure_edges(self.in_precision(values["vector"]), self.weighted_radial, values.get("roll"))
+        contact = self.measure_edges.contact(graph.node_type, graph.ends)
+        vector, roll = self.in_precision(values["vector"]), values.get("roll")
+        geometry = self.measure_edges(vector, self.weighted_radial, roll, contact)
         basis, ends = self.enveloped_basis(geometry.distance), graph.ends
         hidden = self.radial_embedding(basis)
         matrix, zonal, gate = geometry.environment, geometry.zonal, values.get("gate")

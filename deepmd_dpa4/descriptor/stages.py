@@ -56,6 +56,7 @@ def axes_of() -> dict[str, str]:
         "senders": "m--",
         "summed": "n--",
         "features": "n-",
+        "isolated": "--",
         "last_hidden": "n-",
         "energy": "n",
     }
@@ -106,10 +107,14 @@ def block_stages(block: int, served: bool, shared_rotation: bool) -> list[Stage]
     return stages
 
 
-def potential_stages(network: list[Stage], repulsive: bool) -> list[Stage]:
-    """Continue the stages of the network to energies."""
+def potential_stages(network: list[Stage], repulsive: bool, referred: bool) -> list[Stage]:
+    """Continue the stages of the network to energies; ``referred`` to those of atoms without neighbours."""
     read = ["features", "fparam", "aparam"]
-    stages = network + [Stage("energies", 0, "nodes", "energies", read, ["energy", "last_hidden"])]
+    stages: list[Stage] = []
+    if referred:
+        stages.append(Stage("isolated", 0, "whole", "eager", [], ["isolated"]))
+        read.append("isolated")
+    stages = stages + network + [Stage("energies", 0, "nodes", "energies", read, ["energy", "last_hidden"])]
     if repulsive:
         stages.append(Stage("repulsion", 0, "edges", "eager", ["vector", "energy"], ["energy"]))
     return stages

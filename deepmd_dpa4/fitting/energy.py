@@ -85,6 +85,7 @@ class EnergyFitting(nn.Module):
         init = Initializer(dtype, config.seed)
         self.dtype = dtype
         self.cases, self.case_film = config.dim_case_embd, config.case_film_embd
+        self.vacuum_ref = config.vacuum_ref
         self.n_frame, self.n_atomic = config.numb_fparam, config.numb_aparam
         appended = 0 if self.case_film else self.cases
         width_in = width + self.n_frame + self.n_atomic + appended

@@ -143,6 +143,7 @@ def freeze_script(tester: Any, path: Path, native: bool) -> None:
 def save_script(tester: Any, path: Path, native: bool) -> None:
     """Write the TorchScript form of a loaded checkpoint, with the data modifier if there is one."""
     use_backend(tester.model, "cpu" if native else "plain")
+    tester.model.fold_isolated_atoms()
     untrained = tester.model.untrained_elements()
     tester.model.untrained = [name if name in untrained else "" for name in tester.model.get_type_map()]
     tester.model.elements_unchecked = len(untrained) > 0

@@ -7,12 +7,12 @@ import torch
 from deepmd.pt.model.atomic_model import DPAtomicModel
 from deepmd.pt.utils.env import DEVICE
 
-from deepmd_dpa4.config import BridgingConfig
 from deepmd_dpa4.graph.neighbors import check_types
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
+from deepmd_dpa4.model.isolated import ground_states
 from deepmd_dpa4.model.potential import PotentialMethods, counted_types
-from deepmd_dpa4.model.zbl import ZBL
+from deepmd_dpa4.model.zbl import ZBL, repulsion
 
 
 class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
@@ -24,8 +24,6 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
         The networks.
     type_map : list[str]
         Names of the types.
-    bridging : BridgingConfig, optional
-        Zone bridging.
     **kwargs
         Of DeePMD-kit's atomic models: exclusions, preset biases and so on.
     """
@@ -35,13 +33,33 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
         descriptor: DescriptorDPA4,
         fitting: FittingDPA4,
         type_map: list[str],
-        bridging: BridgingConfig | None = None,
         **kwargs: Any,
     ) -> None:
         DPAtomicModel.__init__(self, descriptor, fitting, type_map=type_map, **kwargs)
-        self.zbl = ZBL(type_map, descriptor.rcut).to(DEVICE) if bridging is not None and bridging.enabled else None
+        self.zbl = self.repulsion_of(type_map)
+        self.refer_energies(type_map)
         # the built-in DPA4 stores this constant of its denoising head in every checkpoint
         self.register_buffer("dens_force_rmsd", torch.tensor(1.0, dtype=torch.float64, device=DEVICE))
+
+    def repulsion_of(self, type_map: list[str]) -> ZBL | None:
+        """Build the repulsion of nuclei of these types; None without zone bridging."""
+        assert isinstance(self.descriptor, DescriptorDPA4)
+        zbl = repulsion(self.descriptor.bridging, type_map, self.descriptor.rcut)
+        return None if zbl is None else zbl.to(DEVICE)
+
+    def refer_energies(self, type_map: list[str]) -> None:
+        """Refer energies to isolated atoms if their biases are given; those fitted to data are no energies of theirs.
+
+        Raises
+        ------
+        ConfigError
+            If the model depends on charge and spin and a type is not the symbol of an element.
+        """
+        assert isinstance(self.descriptor, DescriptorDPA4)
+        referred = self.fitting_net.vacuum_ref and self.preset_out_bias is not None
+        conditioned = referred and self.descriptor.has_chg_spin_ebd()
+        states = ground_states(type_map).to(DEVICE) if conditioned else None
+        self.refer_to_isolated_atoms(referred, states)
 
     def reinit_atom_exclude(self, exclude_types: list[int] | None = None) -> None:
         """Set the types whose atoms carry no energy."""
@@ -72,5 +90,5 @@ class AtomicModelDPA4(PotentialMethods, DPAtomicModel):
     def change_type_map(self, type_map: list[str], model_with_new_type_stat: Any = None) -> None:
         """Reorder, drop or add types."""
         DPAtomicModel.change_type_map(self, type_map, model_with_new_type_stat)
-        if self.zbl is not None:
-            self.zbl = ZBL(type_map, self.descriptor.get_rcut()).to(DEVICE)  # type: ignore[operator]
+        self.refer_energies(type_map)
+        self.zbl = self.repulsion_of(type_map)

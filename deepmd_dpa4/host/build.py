@@ -112,12 +112,16 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     fitting = FittingDPA4(
         ntypes=len(type_map), dim_descrpt=descriptor.get_dim_out(), type_map=type_map, **fitting_section
     )
+    if fitting.vacuum_ref and params.get("preset_out_bias") is None:
+        log.warning(
+            "`fitting_net/vacuum_ref` is true without effect: there is no `preset_out_bias`, the energies of isolated "
+            "atoms that it refers to"
+        )
     backend = backend_for(execution.kernels, descriptor.config.common.precision, descriptor.has_native_precision())
     return ModelDPA4(
         descriptor=descriptor,
         fitting=fitting,
         type_map=type_map,
-        bridging=bridging,
         atom_exclude_types=_excluded_atoms(params, len(type_map)),
         pair_exclude_types=excluded,
         rcond=fitting.config.rcond,

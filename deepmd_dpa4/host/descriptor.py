@@ -15,7 +15,7 @@ from deepmd_dpa4.config.descriptor import GeometryConfig
 from deepmd_dpa4.config.model import TrainingConfig
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.descriptor.network import Network
-from deepmd_dpa4.graph.cutoff import InnerClamp
+from deepmd_dpa4.graph.cutoff import inner_clamp
 from deepmd_dpa4.graph.neighbors import from_table
 from deepmd_dpa4.host.lora import LowRankPlan, adapt_descriptor
 from deepmd_dpa4.host.state import lenient_tables
@@ -50,11 +50,8 @@ class DescriptorDPA4(BaseDescriptor, Network):
     ) -> None:
         options.pop("type", None)
         config = parse_descriptor(options)
-        clamp = None
-        if bridging is not None and bridging.enabled:
-            clamp = InnerClamp(bridging.bridging_r_inner, bridging.bridging_r_outer)
         dtype = PRECISION_DICT[config.common.precision]
-        Network.__init__(self, config, ntypes, dtype, clamp)
+        Network.__init__(self, config, ntypes, dtype, inner_clamp(bridging, list(type_map or [])))
         self.config = config
         self.bridging = bridging
         self.low_rank: LowRankPlan | None = None
@@ -200,6 +197,8 @@ class DescriptorDPA4(BaseDescriptor, Network):
             owner = self.get_submodule(name.rsplit(".", 1)[0])
             owner.adam_type_embedding = torch.nn.Parameter(table, requires_grad=parameter.requires_grad)
         self.type_map, self.ntypes = list(type_map), len(type_map)
+        clamp = inner_clamp(self.bridging, self.type_map)
+        self.measure_edges.clamp = None if clamp is None else clamp.to(DEVICE)
         self.set_excluded([list(pair) for pair in map_pair_exclude_types(self.exclude_types, remap)])
 
     def set_stat_mean_and_stddev(self, mean: Any, stddev: Any) -> None:

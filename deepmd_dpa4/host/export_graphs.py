@@ -5,7 +5,7 @@ describes.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ def trace(function: Callable[..., Any], inputs: tuple[Any, ...]) -> torch.fx.Gra
 
 class ExportMethods:
     """What the exporter asks for; mixed into the model."""
+
+    # TorchScript reads the annotations of a class, so this exists for the type checker alone.
+    if TYPE_CHECKING:
+        atomic_model: Any
 
     def export_lower_input_kind(self) -> str:
         """Ask for edges as vectors."""
@@ -53,6 +57,7 @@ class ExportMethods:
                 coord, atype, edge_index, edge_vec, edge_scatter_index, edge_mask, fparam, aparam, charge_spin
             )
 
+        self.atomic_model.fold_isolated_atoms()
         return trace(lower, inputs)
 
     def forward_common_lower_exportable_with_comm(self, *inputs: Any) -> torch.fx.GraphModule:
@@ -85,4 +90,5 @@ class ExportMethods:
             conditions = self.conditions(fparam, aparam, charge_spin, atype.shape[0], graph.vector)  # type: ignore[attr-defined]
             return self.derive_common(graph, scatter, atype, conditions)  # type: ignore[attr-defined]
 
+        self.atomic_model.fold_isolated_atoms()
         return trace(lower, inputs)

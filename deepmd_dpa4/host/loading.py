@@ -82,6 +82,8 @@ def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
             kwargs["no_jit"] = True
         construct(self, model_file, *args, **kwargs)
         model = self.dp.model["Default"]
+        if hasattr(model, "fold_isolated_atoms"):
+            model.fold_isolated_atoms()
         if hasattr(model, "forward_systems"):
             self.untrained = untrained_of(str(model_file), self)
             # a frozen model would say it a second time

@@ -92,6 +92,11 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         zbl = self.atomic_model.zbl
         return None if zbl is None else zbl.charge[:-1]
 
+    @torch.jit.unused
+    def fold_isolated_atoms(self) -> None:
+        """Evaluate once what energies are referred to, if they are; see theory 6.4."""
+        self.atomic_model.fold_isolated_atoms()
+
     def set_active_mode_from_loss(self, loss_type: str) -> None:
         """Refuse losses that need another head.
 

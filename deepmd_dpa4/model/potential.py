@@ -13,26 +13,26 @@ from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import Scatter
 from deepmd_dpa4.model.conditions import Conditions
 from deepmd_dpa4.model.derivatives import edge_gradient, edge_virial, frame_virial
+from deepmd_dpa4.model.isolated import IsolatedMethods
 from deepmd_dpa4.model.memory import enough_memory
-from deepmd_dpa4.model.tiles import TILE_EDGES, TiledMethods
+from deepmd_dpa4.model.tiles import TILE_EDGES
 from deepmd_dpa4.model.zbl import ZBL
 from deepmd_dpa4.ops.segment import segment_sum
 
 
-class PotentialMethods(TiledMethods):
+class PotentialMethods(IsolatedMethods):
     """Evaluation shared by :class:`Potential` and the model that DeePMD-kit holds.
 
-    The class it is mixed into provides ``descriptor``, ``fitting_net``, ``zbl``, ``out_bias`` (1, ntypes, 1) and
-    ``counted`` (ntypes + 1,), which is 1 for types whose atoms carry energy.
+    The class it is mixed into provides ``descriptor``, ``fitting_net``, ``zbl``, ``out_bias`` (1, ntypes, 1),
+    ``counted`` (ntypes + 1,), which is 1 for types whose atoms carry energy, and what
+    :meth:`~deepmd_dpa4.model.isolated.IsolatedMethods.refer_to_isolated_atoms` sets.
     """
 
     # TorchScript reads the annotations of a class, so these exist for the type checker alone.
     if TYPE_CHECKING:
         compiled: Callable[..., Tensor | None] | None
-        fitting_net: EnergyFitting
         zbl: ZBL | None
         training: bool
-        out_bias: Tensor
         counted: Tensor
     else:
         # evaluates energies by compiled code: deepmd_dpa4.compiled.energies.CompiledEnergies
@@ -40,7 +40,8 @@ class PotentialMethods(TiledMethods):
 
     def stages(self, vector: Tensor, shared_rotation: bool) -> list[Stage]:
         """List the stages for the device of the edge vectors; see :mod:`deepmd_dpa4.descriptor.stages`."""
-        return potential_stages(self.descriptor.stages(vector, shared_rotation), self.zbl is not None)
+        network = self.descriptor.stages(vector, shared_rotation)
+        return potential_stages(network, self.zbl is not None, self.evaluates_isolated_atoms())
 
     def inputs(self, graph: Graph, conditions: Conditions) -> dict[str, Tensor]:
         """Collect the tensors that the first stages read; parameters of frames become parameters of atoms."""
@@ -55,10 +56,13 @@ class PotentialMethods(TiledMethods):
     def run_stage(self, stage: Stage, graph: Graph, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run one stage; arguments as of :meth:`deepmd_dpa4.descriptor.network.Network.run_stage`."""
         made: dict[str, Tensor] = {}
-        if stage.name == "energies":
+        if stage.name == "isolated":
+            made["isolated"] = self.isolated_features()
+        elif stage.name == "energies":
             node_type = graph.node_type[: graph.ends.n_receivers]
             features, fparam, aparam = values["features"], values.get("fparam"), values.get("aparam")
-            made["energy"], made["last_hidden"] = self.energies(features, node_type, fparam, aparam)
+            isolated = values.get("isolated")
+            made["energy"], made["last_hidden"] = self.energies(features, node_type, fparam, aparam, isolated)
         elif stage.name == "repulsion":
             made["energy"] = values["energy"] + self.repulsion(graph, values["vector"])
         else:
@@ -100,10 +104,20 @@ class PotentialMethods(TiledMethods):
             return None if self.compiled is None else self.compiled(self, graph, self.inputs(graph, conditions))
 
     def energies(
-        self, features: Tensor, node_type: Tensor, fparam: Tensor | None, aparam: Tensor | None
+        self,
+        features: Tensor,
+        node_type: Tensor,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        isolated: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Compute energies of atoms from features (N, C), types and conditions (N, .), and the last hidden features."""
+        """Compute energies of atoms from features (N, C), types and conditions (N, .), and the last hidden features.
+
+        ``isolated`` (ntypes, C) are the features of the atoms that energies are referred to.
+        """
         energy, hidden = self.fitting_net.evaluate(features, fparam, aparam)
+        if self.refers_to_isolated_atoms:
+            energy = energy - self.isolated_energies(isolated, node_type, fparam, aparam)
         ntypes = self.out_bias.shape[1]
         energy = energy + self.out_bias[0, :, 0].index_select(0, node_type.clamp(max=ntypes - 1))
         return energy * self.counted.index_select(0, node_type), hidden
@@ -206,6 +220,8 @@ class Potential(PotentialMethods, nn.Module):
         Number of atom types.
     excluded_types : list[int], optional
         Types whose atoms carry no energy.
+    ground_states : Tensor, optional
+        Charge and spin multiplicity of the atoms that ``vacuum_ref`` refers to, (ntypes, 2).
     """
 
     def __init__(
@@ -215,11 +231,13 @@ class Potential(PotentialMethods, nn.Module):
         zbl: ZBL | None,
         ntypes: int,
         excluded_types: list[int] | None = None,
+        ground_states: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.descriptor, self.fitting_net, self.zbl = descriptor, fitting_net, zbl
         self.register_buffer("out_bias", torch.zeros([1, ntypes, 1], dtype=torch.float64))
         self.register_buffer("counted", counted_types(ntypes, excluded_types or []), persistent=False)
+        self.refer_to_isolated_atoms(fitting_net.vacuum_ref, ground_states)
 
     def forward(self, graph: Graph, frames: int, conditions: Conditions | None = None) -> dict[str, Tensor]:
         """Evaluate as :meth:`PotentialMethods.derive`, derivatives going to the nodes of the graph."""

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.config.elements import ELEMENTS
+from deepmd_dpa4.config.model import BridgingConfig
 from deepmd_dpa4.config.option import ConfigError
+from deepmd_dpa4.graph.cutoff import contact_radii
 from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.ops.segment import segment_sum
 
@@ -32,15 +34,31 @@ class ZBL(nn.Module):
     .. math:: V(r) = \frac{14.3996\,Z_i Z_j}{r} \sum_k A_k e^{-B_k r/a}, \quad
               a = \frac{0.88534 \cdot 0.5291772109}{Z_i^{0.23} + Z_j^{0.23}}
 
-    in eV and Angstrom. There is no switching function: V acts at every distance below ``rcut``, as in the reference,
-    so the energy has a step of up to 1 meV per pair at 6 Angstrom.
+    in eV and Angstrom. Without ``start`` there is no switching function: V acts at every distance below ``rcut``, as in
+    the reference, so the energy has a step of up to 1 meV per pair at 6 Angstrom.
+
+    Parameters
+    ----------
+    type_map : list[str]
+        Symbols of the elements.
+    rcut : float
+        Cutoff in Angstrom.
+    start : float, optional
+        Distance from which on a switch with three continuous derivatives takes V to 0 at ``rcut`` (theory 7.4), in
+        Angstrom or in sums of covalent radii.
+    radius : Tensor, optional
+        Covalent radius of each type, (ntypes,), if ``start`` is in their sums.
     """
 
     charge: Tensor
+    radius: Tensor | None
 
-    def __init__(self, type_map: list[str], rcut: float) -> None:
+    def __init__(
+        self, type_map: list[str], rcut: float, start: float | None = None, radius: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.rcut = rcut
+        self.rcut, self.start = rcut, start
+        self.register_buffer("radius", radius, persistent=False)
         self.coulomb, self.screening_length = COULOMB, 0.88534 * BOHR
         charges = torch.tensor([*atomic_numbers(type_map), 0], dtype=torch.float64)
         self.register_buffer("charge", charges, persistent=False)
@@ -59,4 +77,26 @@ class ZBL(nn.Module):
         for amplitude, decay in zip(self.amplitude, self.decay):
             screening = screening + amplitude * torch.exp(-decay * reduced)
         pair = 0.5 * self.coulomb * z_i * z_j / distance * screening
+        if self.start is not None:
+            pair = pair * self.switch(distance, node_type, ends)
         return segment_sum(torch.where(inside, pair, torch.zeros_like(pair)), ends.receiver, ends.n_receivers)
+
+    def switch(self, distance: Tensor, node_type: Tensor, ends: Ends) -> Tensor:
+        """Compute the factor of V, from 1 at ``start`` to 0 at ``rcut``, (E,)."""
+        start, radius = self.start, self.radius
+        assert start is not None
+        first = torch.full_like(distance, start)
+        if radius is not None:
+            of_node = radius.index_select(0, node_type.clamp(max=radius.shape[0] - 1))
+            first = first * (of_node.index_select(0, ends.sender) + of_node.index_select(0, ends.receiver))
+        t = ((distance - first) / (self.rcut - first)).clamp(0.0, 1.0)
+        t4 = t * t * t * t
+        return 1.0 - t4 * (35.0 + t * (-84.0 + t * (70.0 - 20.0 * t)))
+
+
+def repulsion(config: BridgingConfig | None, type_map: list[str], rcut: float) -> ZBL | None:
+    """Build the short-range potential of a model; None without zone bridging."""
+    if config is None or not config.enabled:
+        return None
+    start = config.bridging_r_outer if config.bridging_smooth else None
+    return ZBL(type_map, rcut, start, contact_radii(config, type_map))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope, InnerClamp
+from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.ops.operation import OnCpu, Operation
 from deepmd_dpa4.so3.frame import edge_frame, roll_frame
 from deepmd_dpa4.so3.wigner import WignerRows
@@ -51,7 +52,9 @@ class MeasureEdges(Operation):
         self.wigner = wigner
         self.clamp = clamp
 
-    def forward(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
+    def forward(
+        self, vector: Tensor, weighted: bool, roll: Tensor | None, contact: Tensor | None = None
+    ) -> EdgeGeometry:
         """Measure edge vectors.
 
         Parameters
@@ -62,14 +65,18 @@ class MeasureEdges(Operation):
             Whether the radial features carry the edge weight.
         roll : Tensor, optional
             Angle by which each frame is turned about its edge, (E, 1).
+        contact : Tensor, optional
+            Unit of the radii of the clamp for each edge, (E,).
         """
-        return self.measure(vector, weighted, roll)
+        return self.measure(vector, weighted, roll, contact)
 
-    def measure(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
+    def measure(
+        self, vector: Tensor, weighted: bool, roll: Tensor | None, contact: Tensor | None = None
+    ) -> EdgeGeometry:
         """Define the operation in plain torch."""
         distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
         if self.clamp is not None:
-            clamped = self.clamp(distance)
+            clamped = self.clamp(distance, contact)
             vector = vector * (clamped / distance).unsqueeze(1)
             distance = clamped
         direction = vector / torch.sqrt((vector * vector).sum(dim=1, keepdim=True) + self.eps2)
@@ -85,11 +92,15 @@ class MeasureEdges(Operation):
             zonal = zonal * weight.unsqueeze(1)
         return EdgeGeometry(distance, weight, environment, zonal, compact)
 
-    def clamp_gate(self, vector: Tensor) -> Tensor:
+    def clamp_gate(self, vector: Tensor, contact: Tensor | None = None) -> Tensor:
         """Factor of each edge vector (E, 3) in the source gate of zone bridging, (E,)."""
         assert self.clamp is not None
         distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
-        return self.clamp.gate(self.clamp(distance))
+        return self.clamp.gate(self.clamp(distance, contact), contact)
+
+    def contact(self, node_type: Tensor, ends: Ends) -> Tensor | None:
+        """Compute the unit of the radii of the clamp for each edge, (E,); None for Angstrom, or without a clamp."""
+        return None if self.clamp is None else self.clamp.contact(node_type, ends)
 
     def dense(self, compact: Tensor) -> Tensor:
         """Put the entries (E, nnz) of the rows of D between their zeros, edge order: (E, rows, D)."""
@@ -99,9 +110,11 @@ class MeasureEdges(Operation):
 class CpuMeasureEdges(OnCpu, MeasureEdges):
     """By ``dpa4::edge_geometry``; frames that are turned and distances that are clamped are left to torch."""
 
-    def forward(self, vector: Tensor, weighted: bool, roll: Tensor | None) -> EdgeGeometry:
+    def forward(
+        self, vector: Tensor, weighted: bool, roll: Tensor | None, contact: Tensor | None = None
+    ) -> EdgeGeometry:
         if self.clamp is not None or roll is not None or vector.is_cuda:
-            return self.measure(vector, weighted, roll)
+            return self.measure(vector, weighted, roll, contact)
         distance, weight, environment, zonal, compact = torch.ops.dpa4.edge_geometry(
             vector,
             self.wigner.coupling,

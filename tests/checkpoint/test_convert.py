@@ -206,6 +206,30 @@ class TestTensors:
             convert(read_checkpoint(path), Conversion(PLUGIN))
 
 
+@pytest.mark.parametrize(
+    ("named", "change"),
+    [
+        (
+            "fitting_net/vacuum_ref = True",
+            {"fitting": {"vacuum_ref": True}, "preset_out_bias": {"energy": [1.0, 2.0]}},
+        ),
+        ("model/bridging_unit = contact", {"bridging_method": "zbl", "bridging_unit": "contact"}),
+        ("model/bridging_smooth = True", {"bridging_method": "zbl", "bridging_smooth": True}),
+    ],
+)
+def test_other_functions_do_not_go_to_official(named: str, change: dict[str, Any], tmp_path: Path) -> None:
+    params = inputs.model(**change)
+    source = read_checkpoint(untrained(tmp_path, params))
+    name, value = named.split("/")[1].split(" = ")
+    (branch,) = summarize(tmp_path / "untrained.pt")["branches"].values()
+    assert str(branch["changed"][named.split(" = ")[0]]) == value and not branch["unknown"]
+    with pytest.raises(UnsupportedOption, match=f"`{named}`: the built-in DPA4 of DeePMD-kit 3.2 lacks this option"):
+        convert(source, Conversion(BUILTIN))
+    assert convert(source, Conversion(PLUGIN)).checkpoint.tensors.keys() == source.tensors.keys()
+    with pytest.raises(UnsupportedOption, match=f"{name} = {value}`: the built-in DPA4"):
+        build_model(params | {"spin": {"use_spin": [True, False]}})
+
+
 class TestBranches:
     def test_one_branch(self, tasks: Run) -> None:
         source = read_checkpoint(tasks.checkpoint)

@@ -15,12 +15,11 @@ from deepmd_dpa4.descriptor.low_rank import adapt
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import Frame, axis_frame, close_pair_frame, cluster_frame, frame, triclinic_frame
 from tests.support.models import active_potential, graph_of, relative_error
-from tests.support.options import MINI, Options
+from tests.support.options import CONTACTS, MINI, TINY, Options
 
 STAGES, GRAPHS = 4, 4
 """Edges, nodes, blocks, energies; value, pullback for forces, pullback with weights, second derivative."""
 
-TINY: Options = MINI | {"channels": 4, "n_radial": 4, "lmax": 1, "mixing_layers": 2, "so3_readout": "none"}
 CASES: dict[str, tuple[Options, dict[str, object]]] = {
     "products of fields": (MINI | {"channels": 8, "n_radial": 4, "mixing_layers": 2}, {}),
     "streams, heads, biases, bridging": (
@@ -82,6 +81,18 @@ def test_energies_forces_and_gradients(compiled: tuple[Potential, Counting, list
     for system, reference in zip(FRAMES, expected, strict=True):
         assert_same(train_step(potential, system), reference)
     assert len(lowering.graphs) == count, "something was compiled again for another size"
+
+
+@pytest.mark.slow
+def test_energies_of_isolated_atoms() -> None:
+    """They are trained too, and compiled code reads what plain torch makes of them."""
+    options = TINY | {"n_blocks": 1, "use_env_seed": False}
+    potential = active_potential(options, fitting={"vacuum_ref": True}, bridging=CONTACTS).train()
+    expected = train_step(potential, FRAMES[1])
+    lowering = Counting()
+    potential.compiled = CompiledEnergies(lowering)
+    assert_same(train_step(potential, FRAMES[1]), expected)
+    assert not potential.compiled.failed and lowering.graphs
 
 
 def test_blocks_share_their_code(compiled: tuple[Potential, Counting, list[dict[str, Tensor]]]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from deepmd_dpa4.config import ConfigError, UnsupportedOption, parse_descriptor
 from deepmd_dpa4.config.check import check_model, check_models
+from deepmd_dpa4.config.elements import ELEMENTS, multiplicity
 from tests.support import inputs
 
 INFINITE: Any = json.loads("Infinity")
@@ -25,6 +26,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "bridging_r_outer": {"bridging_method": "zbl", "bridging_r_outer": 4.5},
     "descriptor/env_exp": {"descriptor": {"env_exp": 0}},
     "descriptor/basis_type": {"descriptor": {"basis_type": "gaussian/fixed"}},
+    "bridging_unit": {"bridging_unit": "bohr"},
+    "bridging_fraction_inner": {"bridging_method": "zbl", "bridging_fraction_inner": 0.26},
+    "bridging_method": {"bridging_method": "nlh"},
     "kernels": {"kernels": "fast"},
     "radial_optimizer": {"radial_optimizer": "adam"},
     "lora/rank": {"lora": {"rank": 0}},
@@ -91,3 +95,36 @@ def test_what_the_built_in_model_has_is_left_to_it() -> None:
 def test_a_cutoff_that_zone_bridging_needs() -> None:
     check_models(section({"bridging_r_outer": 4.5}))
     check_models(section({"bridging_method": "zbl", "bridging_r_outer": 3.5}))
+
+
+def test_windows_fit_into_the_cutoff() -> None:
+    """In the largest contact of the types; a smooth end needs room."""
+    params = inputs.model(bridging_method="zbl", bridging_unit="contact", bridging_r_outer=2.6)
+    check_model(params)
+    with pytest.raises(ConfigError, match=r"`model/bridging_r_outer` is 2.7 but must not exceed .* up to 3.56 A"):
+        check_model(params | {"bridging_r_outer": 2.7})
+    smooth = inputs.model(bridging_method="zbl", bridging_smooth=True, bridging_r_outer=3.5)
+    with pytest.raises(ConfigError, match=r"`model/bridging_r_outer` is 3\.5 but must be below"):
+        check_model(smooth)
+    with pytest.raises(ConfigError, match="`model/type_map` holds 'OW' but `model/bridging_unit` = 'contact' needs"):
+        check_model(params | {"type_map": ["OW", "H"]})
+
+
+def test_reference_atoms_need_energies() -> None:
+    referred = inputs.model(fitting={"vacuum_ref": True})
+    given = referred | {"preset_out_bias": {"energy": [-3.0, None]}}
+    with pytest.raises(ConfigError, match=r"^`model/fitting_net/vacuum_ref` is True but needs `model/preset_out_bias`"):
+        check_models(referred)
+    check_models(given)
+    check_models({"model_dict": {"one": referred, "two": given}})
+    with pytest.raises(ConfigError, match=r"^`model/model_dict/one/fitting_net/vacuum_ref` is True but needs"):
+        check_models({"model_dict": {"one": referred, "two": inputs.model()}})
+
+
+def test_ground_states_are_those_of_the_host() -> None:
+    """One unpaired electron for each orbital that holds one, in the table of DeePMD-kit."""
+    from deepmd.utils.econf_embd import electronic_configuration_embedding as orbitals
+
+    for symbol in ELEMENTS:
+        pairs = orbitals[symbol].reshape(-1, 2)
+        assert multiplicity(symbol) == int((pairs.sum(axis=1) == 0).sum()) + 1, symbol

@@ -5,7 +5,7 @@ import torch
 
 from deepmd_dpa4.model.potential import Potential
 from tests.support.models import KERNELS, active_potential, on_kernels
-from tests.support.options import MINI, NANO, NEO, S2
+from tests.support.options import CONTACTS, MINI, NANO, NEO, S2, TINY
 
 MODELS = {
     "nano": (NANO, None),
@@ -13,6 +13,7 @@ MODELS = {
     "neo": (NEO, None),
     "s2": (S2 | {"s2_activation": [True, True], "basis_type": "gaussian/fix", "env_exp": 5}, None),
     "zbl": (MINI, (0.8, 1.1)),
+    "zbl in contacts": (TINY, CONTACTS),
 }
 
 

@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.config import parse_descriptor, parse_fitting
+from deepmd_dpa4.config import BridgingConfig, parse_descriptor, parse_fitting
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.fitting.energy import EnergyFitting
-from deepmd_dpa4.graph.cutoff import InnerClamp
+from deepmd_dpa4.graph.cutoff import inner_clamp
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import Scatter, search
 from deepmd_dpa4.model.conditions import Conditions
+from deepmd_dpa4.model.isolated import ground_states
 from deepmd_dpa4.model.potential import Potential
 from deepmd_dpa4.model.tiles import TILE_EDGES
-from deepmd_dpa4.model.zbl import ZBL
+from deepmd_dpa4.model.zbl import repulsion
 from deepmd_dpa4.ops.native.load import load
 from tests.support.backends import set_native
 from tests.support.frames import TYPE_MAP, Frame
@@ -38,19 +39,24 @@ class Result(NamedTuple):
 def build_potential(
     options: Options,
     fitting: Options | None = None,
-    bridging: tuple[float, float] | None = None,
+    bridging: tuple[float, float] | BridgingConfig | None = None,
     dtype: torch.dtype = torch.float64,
     type_map: list[str] | None = None,
     excluded_types: list[int] | None = None,
 ) -> Potential:
-    """Potential with initial weights; ``bridging`` holds the inner and outer radius of zone bridging."""
+    """Potential with initial weights; ``bridging`` holds the radii of zone bridging in Angstrom, or all options."""
+    if isinstance(bridging, tuple):
+        inner, outer = bridging
+        bridging = BridgingConfig(bridging_method="zbl", bridging_r_inner=inner, bridging_r_outer=outer)
     type_map = type_map or TYPE_MAP
     config = parse_descriptor(options)
-    network = Network(config, len(type_map), dtype, InnerClamp(*bridging) if bridging else None)
+    network = Network(config, len(type_map), dtype, inner_clamp(bridging, type_map))
     fitting_config = parse_fitting({"seed": 1, **(fitting or {})})
     fitting_net = EnergyFitting(fitting_config, len(type_map), config.embedding.channels, dtype)
-    zbl = ZBL(type_map, config.geometry.rcut) if bridging else None
-    return Potential(network, fitting_net, zbl, len(type_map), excluded_types).eval()
+    zbl = repulsion(bridging, type_map, config.geometry.rcut)
+    conditioned = config.embedding.add_chg_spin_ebd and fitting_config.vacuum_ref
+    states = ground_states(type_map) if conditioned else None
+    return Potential(network, fitting_net, zbl, len(type_map), excluded_types, states).eval()
 
 
 def golden_potential(options: Options, bridging: tuple[float, float] | None = None) -> Potential:

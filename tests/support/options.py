@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from deepmd_dpa4.config import BridgingConfig
 from deepmd_dpa4.tools.presets import sizes
 
 Options = dict[str, Any]
@@ -27,3 +28,9 @@ PAPER_AIR = published("paper-air")
 PAPER_PLUS = published("paper-plus")
 PAPER_PRO_401 = published("pro-4.0.1")
 PAPER_PRO_40 = published("pro-4.0")
+
+TINY: Options = MINI | {"channels": 4, "n_radial": 4, "lmax": 1, "mixing_layers": 2, "so3_readout": "none"}
+"""For what does not depend on the network."""
+
+CONTACTS = BridgingConfig(bridging_method="zbl", bridging_unit="contact", bridging_smooth=True)
+"""Zone bridging between fractions of the sum of the covalent radii, with a smooth end."""

@@ -55,8 +55,9 @@ def run(options: Namespace) -> None:
     from deepmd_dpa4.tools.plots.dimer import clamp_zone, draw, model_curve, zbl_curve
 
     distance = np.linspace(options.start, end, options.points)
-    curve = model_curve(evaluator, (options.A, options.B), distance, options.charge_spin)
-    draw(curve, zbl_curve((options.A, options.B), distance), clamp_zone(evaluator), evaluator.rcut, options.output)
+    pair = options.A, options.B
+    curve = model_curve(evaluator, pair, distance, options.charge_spin)
+    draw(curve, zbl_curve(pair, distance), clamp_zone(evaluator, pair), evaluator.rcut, options.output)
     if curve.minimum is None:
         print("no bound minimum in this range")
     else:

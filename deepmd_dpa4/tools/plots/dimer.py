@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -118,16 +117,17 @@ def zbl_curve(pair: tuple[str, str], distance: np.ndarray) -> PairCurve | None:
     return PairCurve(pair, distance, energy.detach().numpy(), -slope.numpy())
 
 
-def clamp_zone(evaluator: Evaluator) -> tuple[float, float] | None:
+def clamp_zone(evaluator: Evaluator, pair: tuple[str, str]) -> tuple[float, float] | None:
     """Return the distances between which the network goes over to a frozen distance; ``None`` without zone bridging."""
-    section: dict[str, Any] = evaluator.potential.get_model_def_script()
-    if str(section.get("bridging_method", "none")).lower() == "none":
-        return None
-    from deepmd_dpa4.config.model import BridgingConfig
+    from deepmd_dpa4.config import BridgingConfig
+    from deepmd_dpa4.config.parse import parse_group
 
-    default = BridgingConfig()
-    inner = float(section.get("bridging_r_inner", default.bridging_r_inner))
-    return inner, float(section.get("bridging_r_outer", default.bridging_r_outer))
+    config: BridgingConfig = parse_group(BridgingConfig, evaluator.potential.get_model_def_script(), "model")
+    if not config.enabled:
+        return None
+    unit = contact(*pair) if config.in_contacts else 1.0
+    assert unit is not None
+    return unit * config.bridging_r_inner, unit * config.bridging_r_outer
 
 
 def draw(curve: PairCurve, zbl: PairCurve | None, zone: tuple[float, float] | None, rcut: float, output: Path) -> None:

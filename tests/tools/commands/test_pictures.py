@@ -102,7 +102,7 @@ class TestDimer:
         assert zbl is not None
         np.testing.assert_allclose(model.force, zbl.force, rtol=1e-6)
         np.testing.assert_allclose(np.diff(model.energy), np.diff(zbl.energy), rtol=1e-4)
-        assert clamp_zone(evaluator) == (0.6, 0.9)
+        assert clamp_zone(evaluator, ("O", "H")) == (0.6, 0.9)
 
     def test_zbl_needs_elements(self) -> None:
         assert zbl_curve(("O", "water"), np.ones(1)) is None
