@@ -116,8 +116,21 @@ def _without_official_only(section: Mapping[str, Any], neutral: Mapping[str, tup
     return rest
 
 
+class _Mismatch(Exception):
+    """A value, or an entry of a list, has another type."""
+
+
 def _coerce(value: Any, hint: Any, key: str) -> Any:
     """Check ``value`` against a type hint; lists become tuples, integers are accepted for floats, which are finite."""
+    try:
+        return _converted(value, hint)
+    except _Mismatch:
+        raise ConfigError(f"`{key}` is {value!r} but must be {_describe(hint)}") from None
+    except OverflowError:
+        raise ConfigError(f"`{key}` is {value!r} but must be finite") from None
+
+
+def _converted(value: Any, hint: Any) -> Any:
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for choice in choices:
         if choice is NoneType and value is None:
@@ -126,17 +139,17 @@ def _coerce(value: Any, hint: Any, key: str) -> Any:
             inner = get_args(choice)
             kinds = (inner[0],) * len(value) if len(inner) == 2 and inner[1] is Ellipsis else inner
             if len(kinds) == len(value):
-                return tuple(_coerce(item, kind, key) for item, kind in zip(value, kinds, strict=True))
+                return tuple(_converted(item, kind) for item, kind in zip(value, kinds, strict=True))
         if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
             # JSON as Python reads it knows NaN and Infinity
             if not math.isfinite(value):
-                raise ConfigError(f"`{key}` is {value!r} but must be finite")
+                raise OverflowError
             return float(value)
         if choice is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if choice in (bool, str) and isinstance(value, choice):
             return value
-    raise ConfigError(f"`{key}` is {value!r} but must be {_describe(hint)}")
+    raise _Mismatch
 
 
 def _describe(hint: Any) -> str:

@@ -15,7 +15,7 @@ from deepmd_dpa4.graph.extent import check_extent
 from deepmd_dpa4.graph.neighbors import check_geometry
 from deepmd_dpa4.host.untrained import untrained_of
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
+from deepmd_dpa4.type_names import mentions_ours
 
 UNKNOWN = "Unknown builtin op: dpa4::"
 
@@ -146,10 +146,3 @@ def is_frozen_by_us(path: Path) -> bool:
             return any(name.endswith(f"/{ABOUT}") for name in entries.namelist())
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
-
-
-def mentions_ours(section: Any) -> bool:
-    """Tell whether a ``model`` section, or a model or descriptor inside it, is of one of our types."""
-    if isinstance(section, dict):
-        return section.get("type") in (*SHARED_NAMES, NEUTRAL) or any(map(mentions_ours, section.values()))
-    return isinstance(section, list) and any(map(mentions_ours, section))
