@@ -76,7 +76,9 @@ def check_shared(model: Mapping[str, Any]) -> None:
     shared = _mapping(model.get("shared_dict"))
     if not mentions_ours(model):
         return
-    require("RANDOM" not in model["model_dict"], "model/model_dict", list(model["model_dict"]), "must not hold 'RANDOM'")
+    require(
+        "RANDOM" not in model["model_dict"], "model/model_dict", list(model["model_dict"]), "must not hold 'RANDOM'"
+    )
     for where, section in sections(model).items():
         for part in ("type_map", "descriptor", "fitting_net"):
             name = _mapping(section).get(part)
@@ -85,7 +87,7 @@ def check_shared(model: Mapping[str, Any]) -> None:
                 not isinstance(name, str) or name.partition(":")[0] in shared,
                 f"{where}/{part}",
                 name,
-                f"must be the name of a section of `model/shared_dict`, {allowed}, or be written out",
+                f"must be one of {allowed} in `model/shared_dict`, or be written out",
             )
 
 

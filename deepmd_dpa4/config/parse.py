@@ -33,6 +33,14 @@ OFFICIAL_ONLY_FITTING: dict[str, tuple[Any, ...]] = {
     "layer_name": (None, []),
     "use_aparam_as_mask": (False,),
 }
+WORDS: dict[Any, tuple[str, str]] = {
+    bool: ("true or false", "true and false"),
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("a string", "strings"),
+    NoneType: ("null", "null"),
+}
+"""Names of types in JSON."""
 ALIASES = {"so2_layers": "mixing_layers", "n_neuron": "neuron"}
 
 
@@ -152,12 +160,13 @@ def _converted(value: Any, hint: Any) -> Any:
     raise _Mismatch
 
 
-def _describe(hint: Any) -> str:
+def _describe(hint: Any, several: bool = False) -> str:
+    """A type in the words of JSON, in the singular with its article or in the plural."""
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_describe(choice) for choice in get_args(hint))
+        return " or ".join(_describe(choice, several) for choice in get_args(hint))
     if get_origin(hint) is tuple:
-        return f"a list of {_describe(get_args(hint)[0])}"
-    return "null" if hint is NoneType else hint.__name__
+        return f"{'lists' if several else 'a list'} of {_describe(get_args(hint)[0], several=True)}"
+    return WORDS[hint][several]
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:

@@ -12,7 +12,18 @@ CHOICE = re.compile(
 )
 RULE = re.compile(r"key `(?P<key>[^`]*)` gets bad value that fails to pass its extra checking\.\s*(?P<rule>.*)")
 PLACE = re.compile(r"^\[at [^\]]*\]\s*")
-KINDS = {"list": "a list", "dict": "a section of options, {...}", "NoneType": "null", "None": "null"}
+KINDS = {
+    "list": "a list",
+    "list[int]": "a list of integers",
+    "list[str]": "a list of strings",
+    "dict": "a section of options, {...}",
+    "bool": "true or false",
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "NoneType": "null",
+    "None": "null",
+}
 
 
 def retell(error: Exception, document: Mapping[str, Any]) -> str:
@@ -41,8 +52,10 @@ def retell(error: Exception, document: Mapping[str, Any]) -> str:
     found = KIND.search(text)
     if found:
         path = _join(section, found["key"])
-        kinds = " or ".join(KINDS.get(kind, kind) for kind in re.split(r"\|(?![^\[]*\])", found["kind"]))
-        return f"`{path}` is {_look_up(document, path)!r} but must be {kinds}"
+        kinds = re.split(r"\|(?![^\[]*\])", found["kind"])
+        kinds = [kind for kind in kinds if kind != "int" or "float" not in kinds]
+        allowed = " or ".join(KINDS.get(kind, kind) for kind in kinds)
+        return f"`{path}` is {_look_up(document, path)!r} but must be {allowed}"
     found = RULE.search(text)
     if found:
         path = _join(section, found["key"])

@@ -100,7 +100,9 @@ def check_branches(config: Mapping[str, Any]) -> None:
         needed = place == "training/data_dict" or len(given) > 0
         require(not (lacking and needed), place, given, f"must have {', '.join(lacking)} too, as `model/model_dict`")
     shares = [value for value in places["training/model_prob"].values() if _number(value)]
-    require(not shares or sum(shares) > 0, "training/model_prob", dict(places["training/model_prob"]), "must not be 0")
+    require(
+        not shares or sum(shares) > 0, "training/model_prob", dict(places["training/model_prob"]), "must not sum to 0"
+    )
 
 
 def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Rule]]:

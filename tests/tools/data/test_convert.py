@@ -351,7 +351,7 @@ def test_output_must_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str
     write(tmp_path / "a.xyz", crystals(1))
     (tmp_path / "out").mkdir()
     assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(tmp_path / "out")]) == 1
-    assert "exists; remove it or give another name" in capsys.readouterr().err
+    assert "exists already: remove it or give another name" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
