@@ -11,6 +11,7 @@ import torch
 
 from deepmd_dpa4.checkpoint.archive import ABOUT, FileError, open_archive
 from deepmd_dpa4.checkpoint.read import UnreadableError, is_legacy, read_params, verify_checkpoint
+from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.graph.extent import check_extent
 from deepmd_dpa4.graph.neighbors import check_geometry
 from deepmd_dpa4.host.untrained import untrained_of
@@ -18,6 +19,10 @@ from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.type_names import mentions_ours
 
 UNKNOWN = "Unknown builtin op: dpa4::"
+
+
+class KernelError(UserError, RuntimeError):
+    """A file needs native kernels on a machine that cannot have them."""
 
 
 def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,8 +38,8 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     callable
-        With the same arguments. It raises RuntimeError for a file that uses native kernels on a machine that cannot
-        have them, and says what to do.
+        With the same arguments. It raises :class:`KernelError` for a file that uses native kernels on a machine that
+        cannot have them, and says what to do.
     """
 
     @functools.wraps(read)
@@ -49,7 +54,7 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
             if UNKNOWN not in str(error):
                 raise
             if not load():
-                raise RuntimeError(
+                raise KernelError(
                     f"{file} uses native kernels, which this machine does not have, for the reason in the warning "
                     "above: mend it and run `dpa4 build`, or freeze the checkpoint with `dp --pt freeze -o NAME.pth`"
                 ) from error

@@ -10,6 +10,10 @@ from typing import Any
 
 from deepmd_dpa4.errors import UserError, is_told
 from tests.catalogue.desk import Desk
+from tests.support.commands import BIN
+
+LONGEST = 300
+"""Letters of a line of a message."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,20 @@ class Case:
         What the message has to contain: option or file, value, and what is allowed.
     remedy : str
         What to do, one sentence.
+    program : str
+        What it needs besides Python, such as ``lmp``.
     """
 
     given: str
     call: Callable[[Desk], object]
     says: tuple[str, ...]
     remedy: str
+    program: str = ""
+
+    @property
+    def possible(self) -> bool:
+        """Whether the program is there."""
+        return not self.program or (BIN / self.program).exists()
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,15 @@ def quiet() -> Iterator[None]:
 def neutral(text: str, folder: Path) -> str:
     """Replace paths of this machine and versions."""
     text = text.replace(f"{folder}/", "").replace(str(folder), "FOLDER")
-    return re.sub(r"(DeePMD-kit|deepmd-dpa4|torch) \d+\.\d+\.\d+\S*", r"\1 VERSION", text).strip()
+    text = re.sub(r"(DeePMD-kit|deepmd-dpa4|torch) \d+\.\d+\.\d+\S*", r"\1 VERSION", text)
+    text = re.sub(r"the checksum of \S+", "the checksum of ENTRY", text)
+    text = re.sub(r"\(choose from .*\)", lambda found: found[0].replace("'", ""), text)
+    return "\n".join(map(shortened, text.strip().splitlines()))
+
+
+def shortened(line: str) -> str:
+    """A line that is not too long for a page, such as a list of all formats."""
+    return line if len(line) <= LONGEST else line[:LONGEST].rpartition(" ")[0] + " ..."
 
 
 def command(words: str, remedy: str, *says: str, prepare: Callable[[Desk], Any] | None = None, where: str = "") -> Case:
@@ -88,4 +108,5 @@ def command(words: str, remedy: str, *says: str, prepare: Callable[[Desk], Any] 
             prepare(desk)
         return desk.dpa4(words)
 
-    return Case(f"`dpa4 {words}`" + (f", where {where}" if where else ""), call, says, remedy)
+    line = f"dpa4 {words}".strip()
+    return Case(f"`{line}`" + (f", where {where}" if where else ""), call, says, remedy)

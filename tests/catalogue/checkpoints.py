@@ -44,11 +44,6 @@ def cut(content: bytearray) -> None:
     del content[-1000:]
 
 
-def flip(content: bytearray) -> None:
-    """Change one bit in the middle, which is a weight."""
-    content[len(content) // 2] ^= 4
-
-
 def flip_weight(desk: Desk) -> None:
     """Change one bit of the largest tensor."""
     path = desk.checkpoint()
@@ -149,7 +144,12 @@ def future(content: dict[str, Any]) -> None:
 FITS = "Repeat the options that `dpa4 info model.pt` shows, or use `--use-pretrain-script`."
 WEIGHTS = (
     load("A missing tensor", drop("filter_layers"), FITS, "missing keys: atomic_model.fitting_net.filter_layers"),
-    load("A foreign tensor", lambda c: c.update({"model.Default.other.w": torch.ones(1)}), FITS, "other.w"),
+    load(
+        "A foreign tensor",
+        lambda c: c.update({"model.Default.other.w": torch.ones(1)}),
+        FITS,
+        "unexpected keys: other.matrix",
+    ),
     load("More blocks in the input", lambda c: None, FITS, "missing keys:", "blocks.2", n_blocks=3),
     load("Rules of a newer DPA4", future, "Update deepmd-dpa4.", "`version_tensor`", "is 9.9", "at most"),
 )
@@ -174,7 +174,7 @@ def resume(desk: Desk) -> None:
 
 REPEAT = "Repeat the option of the checkpoint, or begin a new training by `--init-model`."
 RESTART = (
-    Case("`--restart` from a checkpoint cut short", resume, ("model.pt", "cut short or damaged"), AGAIN),
+    Case("`--restart` from a checkpoint cut short", resume, ("model.pt", "cut short"), AGAIN),
     go_on(
         "`--restart` with elements in another order", "type_map", ["H", "O"], "Repeat the order.", "`model/type_map`"
     ),
@@ -235,9 +235,9 @@ CONVERT = (
         *("`--branch` is 'snow'", "water, ice"),
         prepare=multi,
     ),
-    command("convert model.pt -o new.pt --to host", "Take one of the words.", "'host'", "'official'", prepare=sound),
+    command("convert model.pt -o new.pt --to host", "Take one of the words.", "'host'", "official", prepare=sound),
     command(
-        "convert model.pt -o new.pt", "Use `dp` for it.", "model.pt holds DPA3", prepare=foreign, where="it is DPA3"
+        "convert model.pt -o new.pt", "Use `dp` for it.", "model.pt holds dpa3", prepare=foreign, where="it is DPA3"
     ),
     command(
         "convert model.pt -o new.pt",
@@ -259,7 +259,7 @@ CONVERT = (
         "info model.pth",
         AGAIN,
         *("model.pth is damaged", "checksum"),
-        prepare=lambda desk: desk.frozen(harm=flip),
+        prepare=lambda desk: desk.frozen(flipped=True),
         where="a bit was flipped",
     ),
 )

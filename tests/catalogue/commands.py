@@ -91,9 +91,7 @@ INIT = (
     command("init mini --task multitask --data data", "Name the branch.", "`--data` is 'data'", "NAME=DIR"),
     command("init mini --task multitask --data RANDOM=data", "Choose another name.", "other than RANDOM"),
     command("init mini --data nowhere", PATH, "`--data` is nowhere", "a folder"),
-    command(
-        "init mini --type-map H -o input.yaml", "Name a `.json` file.", "`--output` is input.yaml", "end with .json"
-    ),
+    command("init mini --type-map H -o input.yaml", "Name a `.json` file.", "`--output` is input.yaml", "end in .json"),
     command(
         "init mini --type-map H -o old.json",
         "Add `--force`, or choose another name.",
@@ -128,7 +126,7 @@ FREEZE = (
     command("freeze model.pt --head water", "Leave `--head` out.", "`--head` is 'water'", "one model", prepare=model),
     command("freeze multi.pt", "Name a branch.", "`--head` is None", "water, ice", prepare=multi),
     command("freeze multi.pt --head snow", NAME, "`--head` is 'snow'", "water, ice", prepare=multi),
-    command("freeze model.pt --kernels fast", NAME, "'fast'", "'plain', 'native'", prepare=model),
+    command("freeze model.pt --kernels fast", NAME, "'fast'", "plain, native", prepare=model),
     command(
         "freeze model.pt -o model.pt2 --kernels native",
         "Freeze to `.pth`, or leave `--kernels` out.",
@@ -144,7 +142,7 @@ PICTURES = (
         "plot text.out", "Give a file `lcurve.out`.", "`LCURVE` is text.out", "0 different headers", prepare=curves
     ),
     command("plot empty.out", "Wait for the first step.", "`LCURVE` is empty.out", "no finished step", prepare=curves),
-    command("plot broken.out", "Remove the row.", "broken.out: row 1", "must have 5 numbers", prepare=curves),
+    command("plot broken.out", "Remove the row.", "broken.out: row 0", "must have 5 numbers", prepare=curves),
     command("plot good.out -o a.jpg", PICTURE, "`--output` is a.jpg", ".png, .svg", prepare=curves),
     command("plot good.out -o no/a.png", FOLDER, "`--output` is no/a.png", "no folder no", prepare=curves),
     command("parity model.pt nowhere", NODATA, "`DATA` is nowhere", "type.raw", prepare=model),

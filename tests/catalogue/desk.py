@@ -119,19 +119,14 @@ class Desk:
         self.settle()
         return Path(name)
 
-    @cached_property
-    def _frozen(self) -> Path:
-        self.checkpoint(str(self.store / "whole.pt"))
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            assert main(["freeze", str(self.store / "whole.pt"), "-o", str(self.store / "whole.pth")]) == 0
-        return self.store / "whole.pth"
-
-    def frozen(self, name: str = "model.pth", harm: Callable[[bytearray], Any] | None = None) -> Path:
-        """Copy a frozen file, and change its bytes."""
-        content = bytearray(self._frozen.read_bytes())
-        if harm is not None:
-            harm(content)
-        Path(name).write_bytes(content)
+    def frozen(self, name: str = "model.pth", flipped: bool = False) -> Path:
+        """Write a file of TorchScript, with a flipped bit if wanted; what it computes is never asked for."""
+        layer = torch.nn.Linear(2, 2)
+        torch.jit.save(torch.jit.script(layer), name)
+        if flipped:
+            content = bytearray(Path(name).read_bytes())
+            content[content.index(layer.weight.detach().numpy().tobytes())] ^= 4
+            Path(name).write_bytes(content)
         self.settle()
         return Path(name)
 

@@ -136,7 +136,7 @@ def test_options_of_the_user_win(tmp_path: Path) -> None:
         (["--task", "multitask", "--data", "data"], "`--data` is 'data' but `--task multitask` needs NAME=DIR"),
         (["--task", "multitask", "--data", "RANDOM=data"], "other than RANDOM"),
         (["--data", "nowhere"], "`--data` is nowhere but must be a folder"),
-        (["--type-map", "H", "-o", "input.yaml"], "`--output` is input.yaml but must end with .json"),
+        (["--type-map", "H", "-o", "input.yaml"], "`--output` is input.yaml but must end in .json"),
     ],
 )
 def test_errors(
