@@ -167,7 +167,11 @@ PICTURES = (
     command("eos model.pt text.dat", "Give a file that ASE reads.", "`STRUCTURE` is text.dat", prepare=structures),
     command("eos model.pt molecule.xyz", "Give a crystal.", "`STRUCTURE` is not periodic", prepare=structures),
     command(
-        "eos model.pt ice.vasp --strain 2", "0.1 is usual.", "`--strain` is 2.0", "between 0 and 1", prepare=structures
+        "eos model.pt ice.vasp --strain 2",
+        "Give a fraction; 0.1 is usual.",
+        "`--strain` is 2.0",
+        "between 0 and 1",
+        prepare=structures,
     ),
     command("eos model.pt ice.vasp --points 3", "Give 5 or more.", "`--points` is 3", "at least 5", prepare=structures),
     command(

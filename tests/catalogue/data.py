@@ -208,7 +208,12 @@ def checked(where: str, harm: Harm, remedy: str, *says: str) -> Case:
 
 CHECK = (
     command("data check nothing", "Correct the path.", "`DATA` is nothing", "a folder of DeePMD data"),
-    command("data check data --cutoff 0", "4 is usual.", "`--cutoff` is 0 but must be positive", prepare=data),
+    command(
+        "data check data --cutoff 0",
+        "Give a length in Å; 4 is usual.",
+        "`--cutoff` is 0 but must be positive",
+        prepare=data,
+    ),
     command("data check data --max-force -1", "Give a limit in eV/Å.", "`--max-force` is -1", "positive", prepare=data),
     command("data check data -o page.pdf", "Name a page.", "`--output` is page.pdf", "end in .html", prepare=data),
     command("data check data -o no/page.html", "Make the folder.", "no/page.html", "no folder no", prepare=data),
