@@ -91,7 +91,7 @@ def check_shared(model: Mapping[str, Any]) -> None:
             )
 
 
-def sections(model: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def sections(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``model`` section of each branch by its path in the input."""
     if "model_dict" not in model:
         return {"model": model}

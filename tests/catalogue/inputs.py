@@ -40,6 +40,7 @@ def wrong(path: str, value: Any, remedy: str, *says: str, **others: Any) -> Case
 NUMBER = "Give a number without quotes."
 WHOLE = "Give a whole number."
 LIST = "Give as many entries as the message says."
+RATE = "Give a positive rate; 0.001 is usual."
 ONE_OF = "Take one of the names in the message."
 SPELLING = "Correct the name; [parameters](parameters.md) lists all."
 LARGER = "Raise the value to what the message says, or leave the option out."
@@ -161,11 +162,11 @@ REST = (
     wrong("training/training_data/systems", LEFT_OUT, "Name the folders of the data.", "is missing"),
     wrong("training/training_data/systems", [], "Name the folders of the data.", "is []", "must name folders"),
     wrong("learning_rate/type", "expo", "Correct the name.", "is 'expo'", "did you mean 'exp'?"),
-    wrong("learning_rate/start_lr", -1, "Give a positive rate; 0.001 is usual.", "is -1", "must be a positive number"),
+    wrong("learning_rate/start_lr", -1, RATE, "is -1", "must be a positive number"),
     wrong(
         "learning_rate/start_lr",
         float("nan"),
-        "Give a positive rate; 0.001 is usual.",
+        RATE,
         "is nan",
         "must be a positive number",
     ),
