@@ -77,12 +77,12 @@ def rebind_training() -> None:
     optimizer, compares no options with those of a checkpoint, and repeats its last step. Its optimizer is told
     which matrices AdamW updates.
 
-    ``train`` looks ``normalize`` and ``get_trainer`` up in its module; the complete input passes through both, before
-    and after the first look into the data.
+    ``train`` looks ``preprocess_shared_params``, ``normalize`` and ``get_trainer`` up in its module; the complete input
+    passes through the latter two, before and after the first look into the data.
     """
     import deepmd.pt.entrypoints.main as host_main
 
-    from deepmd_dpa4.config.check import check_models
+    from deepmd_dpa4.config.check import check_input, check_models, check_shared
     from deepmd_dpa4.host import build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.loading import examining
@@ -90,15 +90,27 @@ def rebind_training() -> None:
     from deepmd_dpa4.host.routing import route
     from deepmd_dpa4.host.trainer import advance, guard, trains_ours
     from deepmd_dpa4.host.training_data import check_training
+    from deepmd_dpa4.schema import retelling
 
     host_normalize = host_main.normalize
 
-    def normalize(*args: Any, **more: Any) -> dict[str, Any]:
-        config: dict[str, Any] = host_normalize(*args, **more)
+    def normalize(config: dict[str, Any], *args: Any, **more: Any) -> dict[str, Any]:
+        # before DeePMD-kit's check of types, which does not tell values
+        check_input(config)
+        with retelling(config):
+            config = host_normalize(config, *args, **more)
         check_training(config)
         return config
 
     host_main.normalize = normalize
+
+    host_shared_params = host_main.preprocess_shared_params
+
+    def preprocess_shared_params(model: dict[str, Any], *args: Any, **more: Any) -> Any:
+        check_shared(model)
+        return host_shared_params(model, *args, **more)
+
+    host_main.preprocess_shared_params = preprocess_shared_params
 
     host_get_trainer = host_main.get_trainer
     # reads the checkpoint of ``--finetune`` before there is a trainer

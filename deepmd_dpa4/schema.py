@@ -8,7 +8,8 @@ in order to refuse them.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from types import NoneType, UnionType
@@ -20,9 +21,11 @@ from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, Fi
 from deepmd_dpa4.config.check import check_models
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
+from deepmd_dpa4.config.retell import retell
 from deepmd_dpa4.detection import claim_checkpoints
-from deepmd_dpa4.errors import shorten_errors
+from deepmd_dpa4.errors import UserError, shorten_errors
 from deepmd_dpa4.switch import plugin_enabled
+from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -164,14 +167,38 @@ def refusal(document: dict[str, Any], multi_task: bool = False) -> str | None:
 
     ``document`` is changed: defaults are filled in. In a multi-task input every branch spells what it shares.
     """
-    from dargs.dargs import ArgumentError
     from deepmd.utils.argcheck import normalize
 
     try:
-        normalize(document, multi_task=multi_task)
-    except (ArgumentError, ValueError) as error:
-        return " ".join(str(error).split())
+        with retelling(document):
+            normalize(document, multi_task=multi_task)
+    except ConfigError as error:
+        return str(error)
     return None
+
+
+@contextmanager
+def retelling(document: Mapping[str, Any]) -> Iterator[None]:
+    """Tell what DeePMD-kit finds in an input with a model of ours in one line, with path and value.
+
+    Parameters
+    ----------
+    document : mapping
+        The input that the block checks.
+
+    Raises
+    ------
+    ConfigError
+        In place of errors of DeePMD-kit's check.
+    """
+    from dargs.dargs import ArgumentError
+
+    try:
+        yield
+    except (ArgumentError, ValueError) as error:
+        if isinstance(error, UserError) or not mentions_ours(document.get("model")):
+            raise
+        raise ConfigError(retell(error, document)) from None
 
 
 def _put(plugin: Any, name: str, alias: list[str] | None, doc: str, ours: Callable[[], Any]) -> None:

@@ -1,5 +1,7 @@
 """Names of types in inputs and checkpoints, under which the classes are registered."""
 
+from typing import Any
+
 SHARED_NAMES = ("dpa4", "DPA4")
 """Names taken over from DeePMD-kit."""
 NEUTRAL = "emfa"
@@ -14,3 +16,10 @@ FITTING_NAMES = (FITTING, BUILTIN_FITTING, NEUTRAL_FITTING)
 """All names of its fitting net."""
 EDGE_SCHEMA_TYPES = (SHARED_NAMES[0], BUILTIN)
 """Model types, in lower case, to which DeePMD-kit's Python inference hands edges instead of a neighbour table."""
+
+
+def mentions_ours(section: Any) -> bool:
+    """Tell whether a ``model`` section, or a model or descriptor inside it, is of one of our types."""
+    if isinstance(section, dict):
+        return section.get("type") in (*SHARED_NAMES, NEUTRAL) or any(map(mentions_ours, section.values()))
+    return isinstance(section, list) and any(map(mentions_ours, section))

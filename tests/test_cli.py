@@ -34,22 +34,6 @@ def test_wrong_command_line(words: list[str], named: str, capsys: pytest.Capture
     assert named in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (["freeze", "missing.pt"], "`checkpoint` is missing.pt but there is no such file"),
-        (["run"], "`COMMAND` is missing"),
-        (["run", "--", "no-such-program"], "`COMMAND` is 'no-such-program' but must be a program on PATH"),
-    ],
-)
-def test_errors(
-    words: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(words) == 1
-    assert f"dpa4: error: {named}" in capsys.readouterr().err
-
-
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])

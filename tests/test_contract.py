@@ -29,6 +29,7 @@ DEEPMD = {
     "deepmd.pt.entrypoints.main.get_finetune_rules": "rebound: `--finetune` with a damaged file",
     "deepmd.pt.entrypoints.main.get_trainer": "rebound: `dp --pt train`, before the model is built",
     "deepmd.pt.entrypoints.main.normalize": "rebound: `dp --pt train`, before data are read",
+    "deepmd.pt.entrypoints.main.preprocess_shared_params": "rebound: names of shared sections of a multi-task input",
     "deepmd.pt.infer.deep_eval.DeepEval.__init__": "rebound: checkpoints in Python and `dp test`",
     "deepmd.pt.infer.deep_eval.DeepEval.eval": "rebound: untrained elements, and frames that cannot be searched",
     "deepmd.pt.infer.inference.Tester": "reads the checkpoint that is frozen",

@@ -123,6 +123,10 @@ def read_options(params: Mapping[str, Any], tensors: Iterable[str] = ()) -> Mode
     )
 
 
+_STRUCTURE = ("type", "type_map", "descriptor", "fitting_net", "spin")
+_FREE = ("info", "model_branch_alias")
+
+
 def _builtin_only(
     params: Mapping[str, Any], full: Mapping[str, Section], energy: bool, tensors: Iterable[str]
 ) -> list[str]:

@@ -184,7 +184,8 @@ def interpret(path: Path, content: Any) -> Checkpoint:
 def _check_tensor(path: Path, key: Any, value: Any) -> None:
     """A tensor that holds all its numbers; a view with repeated memory could ask for any size."""
     if not isinstance(key, str) or not isinstance(value, Tensor):
-        raise FileError(f"{path} is not a checkpoint of DeePMD-kit: {key!r} is a {type(value).__name__}")
+        kind = type(value).__name__
+        raise FileError(f"{path} is not a checkpoint of DeePMD-kit: {key!r} is of type {kind} but must be a tensor")
     if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise FileError(f"{path} is damaged: {key} has {value.numel()} numbers but not the memory for them")
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deepmd_dpa4.config.elements import covalent_radii
+from deepmd_dpa4.config.elements import ELEMENTS, covalent_radii
 from deepmd_dpa4.config.model import BridgingConfig, ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.newer import check_builtin
 from deepmd_dpa4.config.option import ConfigError, UnsupportedOption, require
 from deepmd_dpa4.config.parse import parse_descriptor, parse_fitting, parse_group
-from deepmd_dpa4.type_names import BUILTIN, FITTING, FITTING_NAMES, NEUTRAL, SHARED_NAMES
+from deepmd_dpa4.config.training import check_branches, check_numbers
+from deepmd_dpa4.type_names import BUILTIN, FITTING, FITTING_NAMES, NEUTRAL, SHARED_NAMES, mentions_ours
 
 ASKED_FOR = "the input asks for it"
 OTHER_BRIDGING = ("bridging_fraction_inner", "bridging_fraction_outer")
@@ -32,15 +33,10 @@ def check_models(model: Mapping[str, Any], fresh: bool = False) -> None:
     ConfigError
         If an option is unknown or has a value that is not allowed.
     """
-    branches = model.get("model_dict")
-    if branches is None:
-        branches, start = {"": model}, "model"
-    else:
-        start = "model/model_dict/"
-    for name, section in branches.items():
+    branches, lengths = sections(model), dict[str, int]()
+    for where, section in branches.items():
         if section.get("type") not in (*SHARED_NAMES, NEUTRAL):
             continue
-        where = start + name
         if _type(section, "descriptor") == BUILTIN:
             check_builtin(section, ASKED_FOR, where)
             continue
@@ -57,18 +53,69 @@ def check_models(model: Mapping[str, Any], fresh: bool = False) -> None:
                 f"`{where}/fitting_net/dim_case_embd` is {codes} but must be 0 or at least {len(branches)}, the number "
                 "of branches"
             )
-    check_references(branches, start)
-
-
-def check_references(branches: Mapping[str, Any], start: str) -> None:
-    """Check that some branch has the energies of isolated atoms that the network refers to; raises ConfigError."""
-    referred = [name for name, section in branches.items() if _mapping(section.get("fitting_net")).get("vacuum_ref")]
-    if referred and all(branches[name].get("preset_out_bias") is None for name in referred):
-        where = start + referred[0]
-        raise ConfigError(
-            f"`{where}/fitting_net/vacuum_ref` is True but needs `{where}/preset_out_bias`: the energies of isolated "
-            "atoms, in eV; a bias that is fitted to data is none"
+        lengths[where] = codes
+    for where, codes in lengths.items():
+        first = next(iter(lengths))
+        require(
+            codes == lengths[first],
+            f"{where}/fitting_net/dim_case_embd",
+            codes,
+            f"must be {lengths[first]}, as in `{first}`",
         )
+
+    check_references(branches)
+
+
+def check_references(branches: Mapping[str, Any]) -> None:
+    """Check that some branch has the energies of isolated atoms that the network refers to; raises ConfigError."""
+    referred = [where for where, section in branches.items() if _mapping(section.get("fitting_net")).get("vacuum_ref")]
+    if referred and all(branches[where].get("preset_out_bias") is None for where in referred):
+        raise ConfigError(
+            f"`{referred[0]}/fitting_net/vacuum_ref` is True but needs `{referred[0]}/preset_out_bias`: the energies "
+            "of isolated atoms, in eV; a bias that is fitted to data is none"
+        )
+
+
+def check_input(config: Mapping[str, Any]) -> None:
+    """Check models and numbers of a training input as a user wrote it, if it has a model of ours.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`check_models`, :func:`check_branches` and :func:`check_numbers`.
+    """
+    model = config.get("model")
+    if isinstance(model, Mapping) and mentions_ours(model):
+        check_models(model)
+        check_branches(config)
+        check_numbers(config)
+
+
+def check_shared(model: Mapping[str, Any]) -> None:
+    """Check that the sections that branches take from ``shared_dict`` are there; raises :class:`ConfigError`."""
+    shared = _mapping(model.get("shared_dict"))
+    if not mentions_ours(model):
+        return
+    require(
+        "RANDOM" not in model["model_dict"], "model/model_dict", list(model["model_dict"]), "must not hold 'RANDOM'"
+    )
+    for where, section in sections(model).items():
+        for part in ("type_map", "descriptor", "fitting_net"):
+            name = _mapping(section).get(part)
+            allowed = ", ".join(key for key in shared if not key.startswith("_"))
+            require(
+                not isinstance(name, str) or name.partition(":")[0] in shared,
+                f"{where}/{part}",
+                name,
+                f"must be one of {allowed} in `model/shared_dict`, or be written out",
+            )
+
+
+def sections(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``model`` section of each branch by its path in the input."""
+    if "model_dict" not in model:
+        return {"model": model}
+    return {f"model/model_dict/{name}": section for name, section in model["model_dict"].items()}
 
 
 def check_model(section: Mapping[str, Any], where: str = "model") -> None:
@@ -91,6 +138,10 @@ def check_model(section: Mapping[str, Any], where: str = "model") -> None:
     kind = _type(section, "fitting_net") or FITTING
     if kind not in FITTING_NAMES:
         raise UnsupportedOption(f"`{where}/fitting_net/type` is {kind!r}: deepmd-dpa4 fits energies, {FITTING!r}")
+    for part in ("descriptor", "fitting_net", "lora"):
+        given = section.get(part)
+        require(isinstance(given, Mapping | None), f"{where}/{part}", given, "must be a section of options, {...}")
+    check_type_map(section, where)
     descriptor = parse_descriptor(_options(section.get("descriptor")), f"{where}/descriptor")
     parse_fitting(_options(section.get("fitting_net")), f"{where}/fitting_net")
     bridging = parse_group(BridgingConfig, section, where)
@@ -99,7 +150,41 @@ def check_model(section: Mapping[str, Any], where: str = "model") -> None:
     if section.get("lora") is not None:
         parse_group(LowRankConfig, section["lora"], f"{where}/lora")
     if bridging.enabled:
+        for name in section["type_map"]:
+            require(
+                name in ELEMENTS,
+                f"{where}/type_map",
+                section["type_map"],
+                f"must hold symbols of chemical elements with `bridging_method`, unlike {name!r}",
+            )
         check_bridging(section, descriptor.geometry.rcut, bridging, where)
+    check_exclusions(section, where)
+
+
+def check_type_map(section: Mapping[str, Any], where: str) -> None:
+    """Check that types have names, and as many types as names; raises :class:`ConfigError`."""
+    names = section.get("type_map")
+    named = isinstance(names, list) and len(names) > 0 and all(isinstance(name, str) for name in names)
+    require(named, f"{where}/type_map", names, 'must be the list of elements, such as ["O", "H"]')
+
+
+def check_exclusions(section: Mapping[str, Any], where: str) -> None:
+    """Check that excluded pairs and atoms are types that there are; raises :class:`ConfigError`."""
+    ntypes = len(section["type_map"])
+    places = {
+        f"{where}/descriptor/exclude_types": _mapping(section.get("descriptor")).get("exclude_types"),
+        f"{where}/pair_exclude_types": section.get("pair_exclude_types"),
+    }
+    for place, pairs in places.items():
+        require(isinstance(pairs, list | tuple | None), place, pairs, "must be a list of pairs of type indices")
+        for pair in pairs or []:
+            if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(_is_type(t, ntypes) for t in pair):
+                raise ConfigError(f"`{place}` holds {pair} but each entry must be two type indices below {ntypes}")
+    atoms, place = section.get("atom_exclude_types"), f"{where}/atom_exclude_types"
+    require(isinstance(atoms, list | tuple | None), place, atoms, "must be a list of type indices")
+    for index in atoms or []:
+        if not _is_type(index, ntypes):
+            raise ConfigError(f"`{place}` holds {index!r} but must hold type indices below {ntypes}")
 
 
 def check_bridging(section: Mapping[str, Any], rcut: float, bridging: BridgingConfig, where: str = "model") -> None:
@@ -134,6 +219,10 @@ def check_sel(section: Mapping[str, Any], where: str = "model") -> None:
         sel,
         f"must hold one number, or one for each of the {types} types",
     )
+
+
+def _is_type(index: Any, ntypes: int) -> bool:
+    return isinstance(index, int) and not isinstance(index, bool) and 0 <= index < ntypes
 
 
 def _type(section: Mapping[str, Any], part: str) -> str | None:

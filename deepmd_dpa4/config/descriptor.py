@@ -60,7 +60,7 @@ class GeometryConfig:
         else:
             numbers = (given,) if isinstance(given, int) else given
             positive = min(numbers, default=0) >= 0 and sum(numbers) > 0
-            require(positive, "sel", list(numbers), "must hold positive numbers of neighbours")
+            require(positive, "sel", _plain(given), "must hold positive numbers of neighbours")
 
     @property
     def basis_exponent(self) -> int | None:
@@ -101,7 +101,9 @@ class EmbeddingConfig:
     def __post_init__(self) -> None:
         require(self.channels >= 1, "channels", self.channels, "must be at least 1")
         given = self.default_chg_spin
-        require(given is None or len(given) == 2, "default_chg_spin", given, "must hold a charge and a multiplicity")
+        require(
+            given is None or len(given) == 2, "default_chg_spin", _plain(given), "must hold a charge and a multiplicity"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +199,12 @@ class GridConfig:
             value = getattr(self, name)
             if isinstance(value, tuple):
                 require(len(value) == length, name, list(value), f"must hold {length} entries")
-        require(all(self.branches(i) >= 0 for i in range(3)), "grid_branch", self.grid_branch, "must not be negative")
+        require(
+            all(self.branches(i) >= 0 for i in range(3)),
+            "grid_branch",
+            _plain(self.grid_branch),
+            "must not be negative",
+        )
 
     def branches(self, path: int) -> int:
         """Branches of one path: 0 node-wise, 1 message-node, 2 feed-forward."""

@@ -43,7 +43,7 @@ class FittingConfig:
         require(
             given is None or len(given) == self.numb_fparam,
             "default_fparam",
-            given,
+            list(given or ()),
             f"must hold `numb_fparam` = {self.numb_fparam} values",
         )
         require(

@@ -33,6 +33,14 @@ OFFICIAL_ONLY_FITTING: dict[str, tuple[Any, ...]] = {
     "layer_name": (None, []),
     "use_aparam_as_mask": (False,),
 }
+WORDS: dict[Any, tuple[str, str]] = {
+    bool: ("true or false", "true and false"),
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("a string", "strings"),
+    NoneType: ("null", "null"),
+}
+"""Names of types in JSON."""
 ALIASES = {"so2_layers": "mixing_layers", "n_neuron": "neuron"}
 
 
@@ -116,8 +124,21 @@ def _without_official_only(section: Mapping[str, Any], neutral: Mapping[str, tup
     return rest
 
 
+class _Mismatch(Exception):
+    """A value, or an entry of a list, has another type."""
+
+
 def _coerce(value: Any, hint: Any, key: str) -> Any:
     """Check ``value`` against a type hint; lists become tuples, integers are accepted for floats, which are finite."""
+    try:
+        return _converted(value, hint)
+    except _Mismatch:
+        raise ConfigError(f"`{key}` is {value!r} but must be {_describe(hint)}") from None
+    except OverflowError:
+        raise ConfigError(f"`{key}` is {value!r} but must be finite") from None
+
+
+def _converted(value: Any, hint: Any) -> Any:
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for choice in choices:
         if choice is NoneType and value is None:
@@ -126,25 +147,26 @@ def _coerce(value: Any, hint: Any, key: str) -> Any:
             inner = get_args(choice)
             kinds = (inner[0],) * len(value) if len(inner) == 2 and inner[1] is Ellipsis else inner
             if len(kinds) == len(value):
-                return tuple(_coerce(item, kind, key) for item, kind in zip(value, kinds, strict=True))
+                return tuple(_converted(item, kind) for item, kind in zip(value, kinds, strict=True))
         if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
             # JSON as Python reads it knows NaN and Infinity
             if not math.isfinite(value):
-                raise ConfigError(f"`{key}` is {value!r} but must be finite")
+                raise OverflowError
             return float(value)
         if choice is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if choice in (bool, str) and isinstance(value, choice):
             return value
-    raise ConfigError(f"`{key}` is {value!r} but must be {_describe(hint)}")
+    raise _Mismatch
 
 
-def _describe(hint: Any) -> str:
+def _describe(hint: Any, several: bool = False) -> str:
+    """A type in the words of JSON, in the singular with its article or in the plural."""
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_describe(choice) for choice in get_args(hint))
+        return " or ".join(_describe(choice, several) for choice in get_args(hint))
     if get_origin(hint) is tuple:
-        return f"a list of {_describe(get_args(hint)[0])}"
-    return "null" if hint is NoneType else hint.__name__
+        return f"{'lists' if several else 'a list'} of {_describe(get_args(hint)[0], several=True)}"
+    return WORDS[hint][several]
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:

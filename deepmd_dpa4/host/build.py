@@ -97,7 +97,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
     bridging = parse_group(BridgingConfig, params, "model")
     execution = parse_group(ExecutionConfig, params, "model")
     section = {key: value for key, value in params["descriptor"].items() if key != "type"}
-    excluded = _excluded_pairs(params, section, len(type_map))
+    excluded = _excluded_pairs(params, section)
     section["exclude_types"] = excluded
     descriptor = DescriptorDPA4(ntypes=len(type_map), type_map=type_map, bridging=bridging, **section)
     if descriptor.add_chg_spin_ebd and not READS_CHARGE_SPIN:
@@ -122,7 +122,7 @@ def _build_ours(params: dict[str, Any]) -> ModelDPA4:
         descriptor=descriptor,
         fitting=fitting,
         type_map=type_map,
-        atom_exclude_types=_excluded_atoms(params, len(type_map)),
+        atom_exclude_types=list(params.get("atom_exclude_types") or []),
         pair_exclude_types=excluded,
         rcond=fitting.config.rcond,
         preset_out_bias=preset_bias(params.get("preset_out_bias"), type_map),
@@ -150,7 +150,7 @@ def _low_rank(section: dict[str, Any]) -> LowRankConfig:
     return config
 
 
-def _excluded_pairs(params: dict[str, Any], section: dict[str, Any], ntypes: int) -> list[list[int]]:
+def _excluded_pairs(params: dict[str, Any], section: dict[str, Any]) -> list[list[int]]:
     """Exclusions of the model or of the descriptor, which have to agree if both are given."""
     of_descriptor = [list(pair) for pair in section.get("exclude_types") or []]
     of_model = [list(pair) for pair in params.get("pair_exclude_types") or []]
@@ -159,18 +159,4 @@ def _excluded_pairs(params: dict[str, Any], section: dict[str, Any], ntypes: int
             f"`model/descriptor/exclude_types` is {of_descriptor} but `model/pair_exclude_types` is {of_model}; "
             "give one of them or the same twice"
         )
-    pairs = of_descriptor or of_model
-    for pair in pairs:
-        if len(pair) != 2 or not all(isinstance(t, int) and 0 <= t < ntypes for t in pair):
-            raise ConfigError(
-                f"`model/descriptor/exclude_types` holds {pair} but each entry must be two type indices below {ntypes}"
-            )
-    return pairs
-
-
-def _excluded_atoms(params: dict[str, Any], ntypes: int) -> list[int]:
-    types = list(params.get("atom_exclude_types") or [])
-    for index in types:
-        if not isinstance(index, int) or not 0 <= index < ntypes:
-            raise ConfigError(f"`model/atom_exclude_types` holds {index!r} but must hold type indices below {ntypes}")
-    return types
+    return of_descriptor or of_model

@@ -12,9 +12,11 @@ from typing import Any
 from deepmd_dpa4.checkpoint.options import MODEL_OTHERS, Section, read_options, runs_here, same_value
 from deepmd_dpa4.checkpoint.read import read_params
 from deepmd_dpa4.config import ConfigError
+from deepmd_dpa4.config.check import sections
 from deepmd_dpa4.config.descriptor import basis_family
 from deepmd_dpa4.config.parse import OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
-from deepmd_dpa4.host.loading import examined, mentions_ours
+from deepmd_dpa4.host.loading import examined
+from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -77,13 +79,6 @@ def check_options(config: dict[str, Any], checkpoint: str | None, restart: bool)
         )
     if warned:
         log.warning("options differ from the checkpoint: %s", ", ".join(warned))
-
-
-def sections(model: Section) -> dict[str, Section]:
-    """Return the ``model`` section of each branch by its path in the input."""
-    if "model_dict" not in model:
-        return {"model": model}
-    return {f"model/model_dict/{name}": section for name, section in model["model_dict"].items()}
 
 
 def check_type_map(place: str, given: Section, stored: Section, checkpoint: str) -> None:

@@ -11,13 +11,18 @@ import torch
 
 from deepmd_dpa4.checkpoint.archive import ABOUT, FileError, open_archive
 from deepmd_dpa4.checkpoint.read import UnreadableError, is_legacy, read_params, verify_checkpoint
+from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.graph.extent import check_extent
 from deepmd_dpa4.graph.neighbors import check_geometry
 from deepmd_dpa4.host.untrained import untrained_of
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
+from deepmd_dpa4.type_names import mentions_ours
 
 UNKNOWN = "Unknown builtin op: dpa4::"
+
+
+class KernelError(UserError, RuntimeError):
+    """A file needs native kernels on a machine that cannot have them."""
 
 
 def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,8 +38,8 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     callable
-        With the same arguments. It raises RuntimeError for a file that uses native kernels on a machine that cannot
-        have them, and says what to do.
+        With the same arguments. It raises :class:`KernelError` for a file that uses native kernels on a machine that
+        cannot have them, and says what to do.
     """
 
     @functools.wraps(read)
@@ -49,7 +54,7 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
             if UNKNOWN not in str(error):
                 raise
             if not load():
-                raise RuntimeError(
+                raise KernelError(
                     f"{file} uses native kernels, which this machine does not have, for the reason in the warning "
                     "above: mend it and run `dpa4 build`, or freeze the checkpoint with `dp --pt freeze -o NAME.pth`"
                 ) from error
@@ -148,10 +153,3 @@ def is_frozen_by_us(path: Path) -> bool:
             return any(name.endswith(f"/{ABOUT}") for name in entries.namelist())
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
-
-
-def mentions_ours(section: Any) -> bool:
-    """Tell whether a ``model`` section, or a model or descriptor inside it, is of one of our types."""
-    if isinstance(section, dict):
-        return section.get("type") in (*SHARED_NAMES, NEUTRAL) or any(map(mentions_ours, section.values()))
-    return isinstance(section, list) and any(map(mentions_ours, section))

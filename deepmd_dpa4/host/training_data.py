@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from deepmd.utils.data_system import process_systems
 
 from deepmd_dpa4.host.arrays import Array, DataError, first_bad_frame, read_header
-from deepmd_dpa4.host.loading import mentions_ours
+from deepmd_dpa4.host.data_folders import check_names, folders_of
+from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -43,7 +43,7 @@ class Inspection:
         Files whose values were not read.
     """
 
-    labels: dict[tuple[str, int], dict[str, bool]] = field(default_factory=dict)
+    labels: dict[tuple[str, ...], dict[str, bool]] = field(default_factory=dict)
     budget: int = BUDGET
     skipped: int = 0
 
@@ -68,9 +68,11 @@ def check_training(config: dict[str, Any]) -> None:
         if repeated:
             raise DataError(f"`{place}/type_map` repeats {', '.join(map(repr, repeated))}: name each element once")
         for kind in ("training_data", "validation_data"):
-            given = (data.get(kind) or {}).get("systems")
-            folders = folders_of(given, (data.get(kind) or {}).get("rglob_patterns"))
-            found = [check_folder(folder, len(names), inspection) for folder in folders]
+            part = data.get(kind) or {}
+            if not part.get("systems") and kind == "validation_data":
+                continue
+            folders = folders_of(part, f"{data_place(place)}/{kind}")
+            found = [check_folder(folder, names, place, inspection) for folder in folders]
             if kind == "training_data" and found:
                 check_presence(folders, found, *loss)
     if inspection.skipped:
@@ -93,23 +95,19 @@ def branches(
             yield f"model/model_dict/{name}", section, data, (f"loss_dict/{name}", loss)
 
 
-def folders_of(systems: Any, patterns: list[str] | None) -> list[Path]:
-    """Find the folders that DeePMD-kit will read; files, such as HDF5 and LMDB, are left to it."""
-    if not systems:
-        return []
-    found = (Path(system) for system in process_systems(systems, patterns))
-    return [folder for folder in found if (folder / "type.raw").is_file()]
+def data_place(place: str) -> str:
+    """Return the path of the data of a model, given that of its section."""
+    return "training" if place == "model" else f"training/data_dict/{place.rpartition('/')[2]}"
 
 
-def check_folder(folder: Path, ntypes: int, inspection: Inspection) -> dict[str, bool]:
+def check_folder(folder: Path, type_map: list[str], place: str, inspection: Inspection) -> dict[str, bool]:
     """Check one folder, unless it was, and tell for each label whether all sets have it; absent ones are left out."""
-    key = (str(folder), ntypes)
+    key = (str(folder), *type_map)
     if key in inspection.labels:
         return inspection.labels[key]
     sets = sorted(path for path in folder.glob("set.*") if path.is_dir())
     mixed = any((part / "real_atom_types.npy").is_file() for part in sets)
-    named = _count_names(folder)
-    limit = ntypes if named is None else named
+    limit = check_names(folder, type_map, place)
     atoms = check_types(folder / "type.raw", limit, mixed)
     present: list[set[str]] = []
     for part in sets:
@@ -125,12 +123,6 @@ def check_folder(folder: Path, ntypes: int, inspection: Inspection) -> dict[str,
     labels = {name: all(name in names for names in present) for name in anywhere}
     inspection.labels[key] = labels
     return labels
-
-
-def _count_names(folder: Path) -> int | None:
-    """The number of names in ``type_map.raw``, or None without that file."""
-    file = folder / "type_map.raw"
-    return len(file.read_text(encoding="utf-8").split()) if file.is_file() else None
 
 
 def check_types(file: Path, limit: int, mixed: bool) -> int:

@@ -1,6 +1,5 @@
-"""Errors about options name the whole path, and the branch of a multi-task input."""
+"""Options of a model together; single ones are in the catalogue of errors (``tests/catalogue``)."""
 
-import json
 from typing import Any
 
 import pytest
@@ -10,49 +9,12 @@ from deepmd_dpa4.config.check import check_model, check_models
 from deepmd_dpa4.config.elements import ELEMENTS, multiplicity
 from tests.support import inputs
 
-INFINITE: Any = json.loads("Infinity")
-
-# path below the model, and the section that is wrong there
-WRONG: dict[str, dict[str, Any]] = {
-    "descriptor/channels": {"descriptor": {"channels": 0}},
-    "descriptor/rcut": {"descriptor": {"rcut": INFINITE}},
-    "descriptor/eps": {"descriptor": {"eps": json.loads("NaN")}},
-    "descriptor/sel": {"descriptor": {"sel": -5}},
-    "descriptor/n_blocks": {"descriptor": {"n_blocks": "three"}},
-    "descriptor/kmax": {"descriptor": {"kmax": 4, "ffn_so3_grid": True}},
-    "fitting_net/dim_case_embd": {"fitting_net": {"dim_case_embd": -1}},
-    "fitting_net/default_fparam": {"fitting_net": {"numb_fparam": 1, "default_fparam": [INFINITE]}},
-    "bridging_r_inner": {"bridging_r_inner": INFINITE},
-    "bridging_r_outer": {"bridging_method": "zbl", "bridging_r_outer": 4.5},
-    "descriptor/env_exp": {"descriptor": {"env_exp": 0}},
-    "descriptor/basis_type": {"descriptor": {"basis_type": "gaussian/fixed"}},
-    "bridging_unit": {"bridging_unit": "bohr"},
-    "bridging_fraction_inner": {"bridging_method": "zbl", "bridging_fraction_inner": 0.26},
-    "bridging_method": {"bridging_method": "nlh"},
-    "kernels": {"kernels": "fast"},
-    "radial_optimizer": {"radial_optimizer": "adam"},
-    "lora/rank": {"lora": {"rank": 0}},
-    "lora/alpha": {"lora": {"alpha": -1.0}},
-}
-
 
 def section(change: dict[str, Any]) -> dict[str, Any]:
     params = inputs.model()
     for key, value in change.items():
         params[key] = {**params[key], **value} if isinstance(params.get(key), dict) else value
     return params
-
-
-@pytest.mark.parametrize("path", WRONG)
-def test_the_path_of_a_single_model(path: str) -> None:
-    with pytest.raises(ConfigError, match=f"^`model/{path}` is .*(must|but)"):
-        check_models(section(WRONG[path]))
-
-
-@pytest.mark.parametrize("path", WRONG)
-def test_the_branch_of_several(path: str) -> None:
-    with pytest.raises(ConfigError, match=f"^`model/model_dict/water/{path}` is .*(must|but)"):
-        check_models({"model_dict": {"other": inputs.model(), "water": section(WRONG[path])}})
 
 
 @pytest.mark.parametrize(

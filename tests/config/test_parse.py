@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deepmd_dpa4.config import ConfigError, UnsupportedOption, parse_descriptor, parse_fitting
+from deepmd_dpa4.config import UnsupportedOption, parse_descriptor, parse_fitting
 from tests.support import options as models
 
 OFFICIAL_ONLY = {
@@ -47,41 +47,6 @@ def test_a_network_without_blocks_is_unsupported(section: dict[str, Any]) -> Non
 def test_official_options_of_the_fitting_net(name: str, value: Any) -> None:
     with pytest.raises(UnsupportedOption, match=f"`model/fitting_net/{name}`"):
         parse_fitting({name: value})
-
-
-@pytest.mark.parametrize(
-    ("misspelt", "meant"), [("chanels", "channels"), ("n_bloks", "n_blocks"), ("rcutt", "rcut"), ("lmaxx", "lmax")]
-)
-def test_unknown_name_suggests_the_near_miss(misspelt: str, meant: str) -> None:
-    with pytest.raises(ConfigError, match=f"`model/descriptor/{misspelt}` is not an option.*did you mean `{meant}`"):
-        parse_descriptor({misspelt: 1})
-
-
-def test_unknown_name_without_near_miss() -> None:
-    with pytest.raises(ConfigError, match=r"`model/fitting_net/zzz` is not an option of DPA4$"):
-        parse_fitting({"zzz": 1})
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "kind"),
-    [
-        ("channels", "64", "int"),
-        ("channels", 64.5, "int"),
-        ("channels", True, "int"),
-        ("rcut", "6", "float"),
-        ("rcut", True, "float"),
-        ("edge_norm", 1, "bool"),
-        ("radial_mlp", 3, "a list of int"),
-        ("env_exp", 5.0, "int or a list of int"),
-        ("env_exp", True, "int or a list of int"),
-        ("exclude_types", [[0, 1, 2]], "a list of"),
-        ("sandwich_norm", [0, 1, 1, 0], "bool"),
-        ("basis_type", None, "str"),
-    ],
-)
-def test_wrong_type_names_the_key_the_value_and_the_type(name: str, value: Any, kind: str) -> None:
-    with pytest.raises(ConfigError, match=f"`model/descriptor/{name}` is .* but must be {kind}"):
-        parse_descriptor({name: value})
 
 
 def test_integers_are_accepted_for_floats() -> None:

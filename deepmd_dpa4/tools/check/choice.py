@@ -51,9 +51,13 @@ def read_references(path: Path) -> dict[Pair, Reference]:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     DataError
-        If the file is no such JSON.
+        If it is no such JSON.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"`--reference` is {path} but there is no such file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {pair_of(name): reference_of(curve) for name, curve in content.items()}

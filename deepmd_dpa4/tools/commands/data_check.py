@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.data_limits import add_limits, limits
-from deepmd_dpa4.tools.data.errors import DataError, require, require_positive
+from deepmd_dpa4.tools.data.errors import DataError, require, require_name, require_positive
 
 
 def add_parser(commands: Any) -> None:
@@ -86,10 +86,7 @@ def check_page(path: Path) -> None:
         If matplotlib is missing, the suffix is not .html, or the folder does not exist.
     """
     require("matplotlib", "plot", f"drawing {path}")
-    if path.suffix != ".html":
-        raise DataError(f"`--output` is {path} but must end in .html")
-    if not path.parent.is_dir():
-        raise DataError(f"`--output` is {path} but there is no folder {path.parent}")
+    require_name(path, ".html")
 
 
 def show(summary: Any) -> None:

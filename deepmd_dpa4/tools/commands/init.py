@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.files import write_text
+from deepmd_dpa4.tools.data.errors import require_name
 from deepmd_dpa4.tools.presets.document import Branch, Plan, Section, energy_input, finetune_input, multitask_input
 from deepmd_dpa4.tools.presets.overrides import Override
 from deepmd_dpa4.tools.presets.recipe import STEPS
@@ -129,8 +130,7 @@ def run(options: Namespace) -> None:
 
 def check_output(path: Path, force: bool) -> None:
     """Refuse a name that ``dp`` would not read as JSON, and to replace a file unasked."""
-    if path.suffix != ".json":
-        raise ValueError(f"`--output` is {path} but must end with .json")
+    require_name(path, ".json")
     if path.exists() and not force:
         raise FileExistsError(f"`--output` is {path} but there is such a file already; `--force` replaces it")
 

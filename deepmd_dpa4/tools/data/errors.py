@@ -1,6 +1,7 @@
 """What a user of data files can have done wrong."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from deepmd_dpa4.errors import UserError
 
@@ -13,6 +14,21 @@ def require_positive(option: str, value: float) -> None:
     """Refuse a number that is not positive, or none at all; raises :class:`DataError`."""
     if not value > 0:
         raise DataError(f"`{option}` is {value:g} but must be positive")
+
+
+def require_name(path: Path, *suffixes: str) -> None:
+    """Refuse a name for ``--output`` with another suffix, or in a folder that is not there.
+
+    Raises
+    ------
+    DataError
+        Names the option.
+    """
+    if path.suffix not in suffixes:
+        allowed = suffixes[0] if len(suffixes) == 1 else f"one of {', '.join(suffixes)}"
+        raise DataError(f"`--output` is {path} but must end in {allowed}")
+    if not path.parent.is_dir():
+        raise DataError(f"`--output` is {path} but there is no folder {path.parent}")
 
 
 def require(package: str, extra: str, purpose: str) -> None:

@@ -89,13 +89,24 @@ def sets(system: Path) -> Iterator[Set]:
     DataError
         If there is none, or a file in it has the wrong size.
     """
-    types = np.loadtxt(system / "type.raw", dtype=np.int64, ndmin=1)
-    names = type_names(system, types)
     folders = sorted(path for path in system.glob("set.*") if path.is_dir())
     if not folders:
         raise DataError(f"{system} has no folder set.*")
+    types = read_types(system / "type.raw", mixed=any((part / "real_atom_types.npy").is_file() for part in folders))
+    names = type_names(system, types)
     for folder in folders:
         yield one_set(folder, types, names, periodic=not (system / "nopbc").exists())
+
+
+def read_types(file: Path, mixed: bool) -> np.ndarray:
+    """Read the types of the atoms of a system; those of the mixed format stand in another file."""
+    try:
+        types = np.loadtxt(file, dtype=np.int64, ndmin=1)
+    except ValueError as error:
+        raise DataError(f"{file} is not a list of integers: {error}") from None
+    if types.size and types.min() < 0 and not mixed:
+        raise DataError(f"{file} has type {types.min()} but types count from 0; -1 is for real_atom_types.npy only")
+    return types
 
 
 def type_names(system: Path, types: np.ndarray) -> tuple[str, ...]:

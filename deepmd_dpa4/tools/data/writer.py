@@ -61,7 +61,7 @@ class Writer:
     def __init__(self, output: Path, layout: Layout) -> None:
         self.output, self.layout = output, layout
         if output.exists():
-            raise DataError(f"`--output` is {output} but {output} exists; remove it or give another name")
+            raise DataError(f"`--output` is {output} but it exists already: remove it or give another name")
         self.appearing = ExitStack()
         self.folders: dict[str, Folder] = {}
         self.types: list[str] = list(layout.type_map or ())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deepmd_dpa4.files import replacing
-from deepmd_dpa4.tools.data.errors import DataError, require
+from deepmd_dpa4.tools.data.errors import require, require_name
 
 # Colours of Okabe and Ito, which people with any kind of colour vision can tell apart; black is left for references.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
@@ -29,10 +29,7 @@ def check_output(path: Path) -> None:
         If matplotlib is missing, the suffix is neither .png nor .svg, or the folder does not exist.
     """
     require("matplotlib", "plot", f"drawing {path}")
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"`--output` is {path} but must end in one of {', '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise DataError(f"`--output` is {path} but there is no folder {path.parent}")
+    require_name(path, *SUFFIXES)
 
 
 @contextmanager

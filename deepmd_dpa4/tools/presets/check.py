@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from deepmd_dpa4.config.check import check_models
+from deepmd_dpa4.config.check import check_input, check_models
 from deepmd_dpa4.schema import refusal
 
 SHARED = ("type_map", "descriptor", "fitting_net")
@@ -22,6 +22,7 @@ def check(document: dict[str, Any]) -> None:
     if branches:
         document["model"] = expanded(document["model"])
         _check_branches(document)
+    check_input(document)
     reason = refusal(document, branches)
     if reason is not None:
         raise ValueError(f"DeePMD-kit refuses the input: {reason}")

@@ -133,21 +133,6 @@ def test_errors_on_data(stand: Stand, tmp_path: Path) -> None:
     assert stand("--data", system, "--only", "errors", "--frames", 2) == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--frames", "0"], "`--frames` is 0 but must be at least 1"),
-        (["--temperatures", "0"], "`--temperatures` holds 0"),
-        (["-o", "check.png"], "`--output` is check.png but must end in .html"),
-        (["--data", "nowhere"], "`DATA` is nowhere but must be a folder of DeePMD data"),
-        (["--reference", "nowhere.json"], "nowhere.json"),
-    ],
-)
-def test_wrong_input(words: list[str], message: str, stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
-    assert stand(*words) == 2
-    assert message in capsys.readouterr().err
-
-
 def test_no_such_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "none.pt"), "-o", str(tmp_path / "o.html")]) == 2
     assert "there is no such file" in capsys.readouterr().err

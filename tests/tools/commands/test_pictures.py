@@ -67,24 +67,6 @@ class TestParity:
         assert main(words) == 0
         assert (tmp_path / "p.png").exists()
 
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (["--frames", "0"], "`--frames` is 0 but must be at least 1"),
-            (["-o", "p.gif"], "`--output` is p.gif but must end in one of .png, .svg"),
-            (["--head", "three"], "`head` is 'three'"),
-        ],
-    )
-    def test_errors(
-        self, words: list[str], message: str, trained: Run, data: Data, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert main(["parity", str(trained.checkpoint), str(data.valid), *words]) == 1
-        assert f"dpa4: error: {message}" in capsys.readouterr().err
-
-    def test_no_data(self, trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["parity", str(trained.checkpoint), str(tmp_path), "-o", str(tmp_path / "p.png")]) == 1
-        assert f"`DATA` is {tmp_path} but must be a folder of DeePMD data" in capsys.readouterr().err
-
 
 class TestDimer:
     def test_force_is_the_slope(self, trained: Run) -> None:
@@ -115,16 +97,3 @@ class TestDimer:
         words_in_picture = words_of(picture)
         for word in ("O-O energy (eV)", "O-O force (eV/Å)", "ZBL repulsion", "bridging zone", "cutoff", "distance (Å)"):
             assert word in words_in_picture
-
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (["O", "X"], "`B` is 'X' but must be one of O, H"),
-            (["O", "H", "--from", "0"], "`--from` is 0 but must be positive"),
-            (["O", "H", "--to", "0.1"], "`--to` is 0.1 but must be above `--from`, which is 0.3"),
-            (["O", "H", "--points", "1"], "`--points` is 1 but must be at least 2"),
-        ],
-    )
-    def test_errors(self, words: list[str], message: str, trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["dimer", str(trained.checkpoint), *words]) == 1
-        assert f"dpa4: error: {message}" in capsys.readouterr().err

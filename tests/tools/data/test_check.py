@@ -162,24 +162,6 @@ class TestCommand:
         assert b"absolute force component" in base64.b64decode(picture)
         assert not re.search(r'(src|href)="(?!data:)', page)
 
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (["data", "--cutoff", "0"], "`--cutoff` is 0 but must be positive"),
-            (["data", "--max-force", "-1"], "`--max-force` is -1 but must be positive"),
-            (["data", "-o", "page.pdf"], "`--output` is page.pdf but must end in .html"),
-            (["nothing"], "`DATA` is nothing but must be a folder of DeePMD data"),
-        ],
-    )
-    def test_errors(self, words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["data", "check", *words]) == 1
-        assert f"dpa4: error: {message}" in capsys.readouterr().err
-
-    def test_file_of_a_wrong_size(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        np.save(folder / "Al2Cu2" / "set.000" / "energy.npy", np.zeros(3))
-        assert main(["data", "check", "data"]) == 1
-        assert "energy.npy has 3 values but must have 13 frames of 1" in capsys.readouterr().err
-
     def test_a_full_disk(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with small_disk(tmp_path / "disk", 16) as disk:
             assert main(["data", "check", str(folder), "-o", str(disk / "page.html")]) == 1

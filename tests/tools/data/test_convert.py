@@ -22,7 +22,7 @@ from deepmd_dpa4.tools.data.sources import format_of, records
 from tests.support import inputs
 from tests.support.commands import dp
 from tests.support.disks import small_disk
-from tests.support.structures import crystals, renamed, virial, water
+from tests.support.structures import crystals, virial, water
 
 FRAMES = [*crystals(5), water(), *crystals(2, seed=1)]
 
@@ -305,53 +305,6 @@ def scaled(atoms: Atoms, factor: float) -> Atoms:
     results = atoms.calc.results
     other.calc = SinglePointCalculator(other, **{**results, "stress": results["stress"] * factor})
     return other
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["missing.xyz"], "`SRC` is missing.xyz but there is no such file"),
-        (["a.dat"], "`SRC` is a.dat, whose name does not tell its format: give `--format`, one of 3dmol, abacus"),
-        (["a.dat", "--format", "vesp"], "`--format` is 'vesp' but must be one of 3dmol, abacus"),
-        (["a.dat", "--format", "extxyz"], "a.dat, frame 0, begins with 'nothing' but must with a number of atoms"),
-        (["a.dat", "--format", "vasp/xml"], "a.dat cannot be read as vasp/xml: ParseError"),
-        (["cut.xyz"], "cut.xyz ends inside frame 1, which has 4 atoms"),
-        (["wrong.xyz"], "wrong.xyz, frame 1, cannot be read"),
-        (["a.xyz", "--type-map", "Cu"], "`--type-map` is Cu but must hold Al, which is in a.xyz, frame 0"),
-        (["a.xyz", "--type-map", "Cu", "Cu"], "`--type-map` is Cu Cu but must not repeat a name"),
-        (["a.xyz", "--set-size", "0"], "`--set-size` is 0 but must be positive"),
-        (["a.xyz", "--energy-key", "E"], "`--energy-key` is 'E' but must be one of the names in the files"),
-        (["bare.xyz"], "none of 1 frames can be written: 1 with neither energy nor forces"),
-        (["two.xyz"], "two.xyz, frame 0 has several values for energy"),
-    ],
-)
-def test_errors(
-    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One line, and no trace of a failed conversion."""
-    monkeypatch.chdir(tmp_path)
-    (atoms,) = crystals(1)
-    write("a.xyz", atoms)
-    write("bare.xyz", renamed(atoms))
-    atoms.info["REF_energy"] = 1.0
-    write("two.xyz", atoms)
-    Path("a.dat").write_text("nothing\n")
-    text = Path("a.xyz").read_text()
-    Path("cut.xyz").write_text(text + "\n" + "\n".join(text.splitlines()[:-1]))
-    Path("wrong.xyz").write_text(text + text.replace("Cu", "Qq"))
-    before = listing(tmp_path)
-    assert main(["data", "convert", *words, "-o", "out"]) == 1
-    error = capsys.readouterr().err
-    assert f"dpa4: error: {message}" in error
-    assert error.count("\n") == 1
-    assert listing(tmp_path) == before
-
-
-def test_output_must_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "a.xyz", crystals(1))
-    (tmp_path / "out").mkdir()
-    assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(tmp_path / "out")]) == 1
-    assert "exists; remove it or give another name" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

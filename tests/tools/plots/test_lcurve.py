@@ -75,26 +75,6 @@ def test_png_and_the_same_again(files: Path) -> None:
     assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["none.out"], "`LCURVE` is none.out but there is no such file"),
-        (["single/lcurve.out", "-o", "a.jpg"], "`--output` is a.jpg but must end in one of .png, .svg"),
-        (["single/lcurve.out", "-o", "no/a.png"], "`--output` is no/a.png but there is no folder no"),
-        (["text.out"], "`LCURVE` is text.out but must be one lcurve.out: it has 0 different headers"),
-        (["empty.out"], "`LCURVE` is empty.out, which has no finished step"),
-        (["broken.out"], "broken.out: row 1 under the header must have 8 numbers"),
-    ],
-)
-def test_errors(words: list[str], message: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("text.out").write_text("hello\n")
-    Path("empty.out").write_text("".join(SINGLE.splitlines(keepends=True)[:2]))
-    Path("broken.out").write_text("\n".join([*SINGLE.splitlines()[:3], "5 6", *SINGLE.splitlines()[3:], ""]))
-    assert main(["plot", *words]) == 1
-    assert f"dpa4: error: {message}" in capsys.readouterr().err
-    assert not list(Path().glob("*.png"))
-
-
 def test_names_in_the_legend() -> None:
     paths = [Path("a/run1/x/lcurve.out"), Path("a/run2/x/lcurve.out")]
     assert labels_of(paths) == ["run1", "run2"]
