@@ -86,7 +86,7 @@ def rebind_training() -> None:
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.loading import examining
     from deepmd_dpa4.host.resume import resumable
-    from deepmd_dpa4.host.trainer import advance, guard, trains_ours
+    from deepmd_dpa4.host.trainer import advance, guard, trains_ours, watch_forces
     from deepmd_dpa4.host.training_data import check_training
 
     host_normalize = host_main.normalize
@@ -116,6 +116,7 @@ def rebind_training() -> None:
         lora.check_branches(trainer, config)
         if trains_ours(trainer):
             guard(trainer)
+            watch_forces(trainer)
             if restart_model is not None:
                 advance(trainer)
         return trainer
