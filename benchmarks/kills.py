@@ -2,9 +2,9 @@
 
 A tiny training is killed (SIGKILL) at random moments, some of them while a checkpoint is being written, and restarted
 from its newest checkpoint until it has made all steps. Every checkpoint under a final name has to load, and the weights
-and the state of the optimizer at the end have to equal, bit for bit, those of a training that nobody killed. One frame
-and several: DeePMD-kit draws the frames of a restarted training anew, so with several frames only a batch of all of them
-gives the same numbers, up to the order of the sum. About a quarter of a minute for each kill.
+and the state of the optimizer at the end have to equal, bit for bit, those of a training that nobody killed. That holds
+for one frame. DeePMD-kit shuffles the frames of a restarted training from the beginning, so with several frames in one
+batch the sums have another order, and the difference is that of rounding. About a quarter of a minute for each kill.
 """
 
 import argparse
@@ -26,8 +26,6 @@ from compare import HERE, BenchmarkError
 from worker import machine
 
 STEPS, SAVE = 400, 4
-TRIES = 200
-"""Restarts after which a training is given up."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,15 +52,24 @@ def killed(folder: Path, frames: int, options: argparse.Namespace, chance: rando
     data = systems.write_data(folder / "data", systems.CELL_ATOMS, frames)
     whole, broken = (prepare(folder / name, data, frames, options.steps) for name in ("whole", "broken"))
     start = time.perf_counter()
-    finish(launch(whole), whole)
+    process = launch(whole)
+    while newest(whole) is None and process.poll() is None:
+        time.sleep(0.05)
+    startup = time.perf_counter() - start
+    finish(process, whole)
     length = time.perf_counter() - start
+    # kills leave the last ones something to interrupt
+    latest = startup + 1.5 * (length - startup) / options.kills
     done: list[dict[str, Any]] = []
     damaged: list[str] = []
-    while len(done) < options.kills and len(done) < TRIES:
+    while len(done) < options.kills:
         writing = len(done) >= options.kills - options.writing
         process = launch(broken)
-        # some end in the imports, the later ones in training
-        how = kill_while_writing(process, broken) if writing else kill_after(process, chance.uniform(1.0, length))
+        how = (
+            kill_while_writing(process, broken)
+            if writing
+            else kill_after(process, chance.uniform(0.5 * startup, latest))
+        )
         done.append({"kill": how, "newest": newest(broken)})
         damaged += [path.name for path in broken.glob("*.pt") if not loads(path)]
         if how == "ended":
@@ -90,7 +97,7 @@ def prepare(folder: Path, data: Path, frames: int, steps: int) -> Path:
 def newest(folder: Path) -> str | None:
     """The checkpoint that a user restarts from."""
     link = folder / "model.ckpt.pt"
-    return os.readlink(link) if link.is_symlink() else None
+    return str(link.readlink()) if link.is_symlink() else None
 
 
 def launch(folder: Path) -> subprocess.Popen[bytes]:
