@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from deepmd.utils.data_system import process_systems
 
+from deepmd_dpa4.host import hdf5
 from deepmd_dpa4.host.arrays import Array, DataError, first_bad_frame, read_header
 from deepmd_dpa4.host.loading import mentions_ours
 
@@ -69,9 +70,15 @@ def check_training(config: dict[str, Any]) -> None:
             raise DataError(f"`{place}/type_map` repeats {', '.join(map(repr, repeated))}: name each element once")
         for kind in ("training_data", "validation_data"):
             given = (data.get(kind) or {}).get("systems")
-            folders = folders_of(given, (data.get(kind) or {}).get("rglob_patterns"))
+            systems = systems_of(given, (data.get(kind) or {}).get("rglob_patterns"))
+            for system in filter(hdf5.is_hdf5, systems):
+                read, skipped = hdf5.check_system(system, inspection.budget)
+                inspection.budget -= read
+                inspection.skipped += skipped
+            folders = [Path(system) for system in systems if (Path(system) / "type.raw").is_file()]
             found = [check_folder(folder, len(names), inspection) for folder in folders]
-            if kind == "training_data" and found:
+            # labels of other files are not known, so none is said to be missing
+            if kind == "training_data" and found and len(found) == len(systems):
                 check_presence(folders, found, *loss)
     if inspection.skipped:
         log.info("the labels of %d large files of the data were not checked for NaN", inspection.skipped)
@@ -93,12 +100,9 @@ def branches(
             yield f"model/model_dict/{name}", section, data, (f"loss_dict/{name}", loss)
 
 
-def folders_of(systems: Any, patterns: list[str] | None) -> list[Path]:
-    """Find the folders that DeePMD-kit will read; files, such as HDF5 and LMDB, are left to it."""
-    if not systems:
-        return []
-    found = (Path(system) for system in process_systems(systems, patterns))
-    return [folder for folder in found if (folder / "type.raw").is_file()]
+def systems_of(systems: Any, patterns: list[str] | None) -> list[str]:
+    """Find the systems that DeePMD-kit will read; LMDB is left to it."""
+    return [str(system) for system in process_systems(systems, patterns)] if systems else []
 
 
 def check_folder(folder: Path, ntypes: int, inspection: Inspection) -> dict[str, bool]:

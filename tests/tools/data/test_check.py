@@ -167,6 +167,7 @@ class TestCommand:
         [
             (["data", "--cutoff", "0"], "`--cutoff` is 0 but must be positive"),
             (["data", "--max-force", "-1"], "`--max-force` is -1 but must be positive"),
+            (["data", "--max-force", "nan"], "`--max-force` is nan but must be positive"),
             (["data", "-o", "page.pdf"], "`--output` is page.pdf but must end in .html"),
             (["nothing"], "`DATA` is nothing but must be a folder of DeePMD data"),
         ],
