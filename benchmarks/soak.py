@@ -22,7 +22,7 @@ from worker import machine
 
 TIMESTEP = 0.0005
 """ps."""
-NETWORK = {"channels": 16, "lmax": 1, "n_blocks": 1, "mixing_layers": 2, "rcut": 4.5, "sel": 120, "seed": 1}
+NETWORK = {"channels": 8, "lmax": 1, "n_blocks": 1, "mixing_layers": 1, "rcut": 3.5, "sel": 60, "seed": 1}
 SCRIPT = """
 units metal
 atom_style atomic
