@@ -72,6 +72,21 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         partial.write_bytes(content)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add whole lines in UTF-8 to a table that grows while a program runs.
+
+    Raises
+    ------
+    WriteError
+        If there is no space, or no permission.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def is_full(folder: Path) -> bool:
     """Tell whether the disk of a folder has no space left."""
     return shutil.disk_usage(folder).free < LEAST_SPACE

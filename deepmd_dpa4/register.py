@@ -88,7 +88,7 @@ def rebind_training() -> None:
     from deepmd_dpa4.host.loading import examining
     from deepmd_dpa4.host.resume import resumable
     from deepmd_dpa4.host.routing import route
-    from deepmd_dpa4.host.trainer import advance, guard, trains_ours
+    from deepmd_dpa4.host.trainer import advance, guard, trains_ours, watch_forces
     from deepmd_dpa4.host.training_data import check_training
     from deepmd_dpa4.schema import retelling
 
@@ -131,6 +131,7 @@ def rebind_training() -> None:
         if trains_ours(trainer):
             guard(trainer)
             route(trainer)
+            watch_forces(trainer)
             if restart_model is not None:
                 advance(trainer)
         return trainer

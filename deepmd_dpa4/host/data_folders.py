@@ -9,8 +9,8 @@ from deepmd.utils.data_system import process_systems
 from deepmd_dpa4.host.arrays import DataError
 
 
-def folders_of(part: Mapping[str, Any], where: str) -> list[Path]:
-    """Find the folders that DeePMD-kit will read; files, such as HDF5 and LMDB, are left to it.
+def systems_of(part: Mapping[str, Any], where: str) -> list[str]:
+    """Find the systems that DeePMD-kit will read: folders, or files such as HDF5 and LMDB.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def folders_of(part: Mapping[str, Any], where: str) -> list[Path]:
         raise DataError(
             f"`{where}/batch_size` is {sizes} but must hold one number for each of the {len(found)} folders of data"
         )
-    return [folder for folder in map(Path, found) if (folder / "type.raw").is_file()]
+    return found
 
 
 def check_names(folder: Path, type_map: Sequence[str], place: str) -> int:

@@ -1,4 +1,4 @@
-"""The trainer of DeePMD-kit with models of ours: where it goes on, how it writes files, what it averages."""
+"""The trainer of DeePMD-kit with models of ours: where it goes on, how it writes files, what it averages and logs."""
 
 import logging
 import math
@@ -11,6 +11,7 @@ from typing import Any
 from deepmd_dpa4.files import sync, write_text
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
+from deepmd_dpa4.host.force_errors import ForceErrors, file_beside
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -30,10 +31,38 @@ def guard(trainer: Any) -> None:
             store.publish = Publisher(store)
 
 
+def watch_forces(trainer: Any) -> None:
+    """Let a guarded trainer log the largest force errors, those of the batches of the process that writes the log."""
+    if trainer.rank != 0 or not trainer.display_in_training:
+        return
+    wrapper = getattr(trainer.wrapper, "module", trainer.wrapper)  # inside of the parallel one
+    append = getattr(trainer, "restart_training", False)
+    errors = ForceErrors(file_beside(trainer.disp_file), lambda branch: wrapper.model[branch].get_type_map(), append)
+    trainer.force_errors = errors
+    wrapper.register_forward_hook(errors.observe, with_kwargs=True)
+
+
 class Guards:
     """Methods that come before those of DeePMD-kit's trainer."""
 
     rank: int
+    multi_task: bool
+    force_errors: ForceErrors | None = None
+
+    def get_data(self, is_train: bool = True, task_key: str = "Default") -> tuple[dict[str, Any], ...]:
+        """Fetch a batch, and remember where it came from for the largest force error."""
+        batch: tuple[dict[str, Any], ...] = super().get_data(is_train, task_key)  # type: ignore[misc]
+        if self.force_errors is not None and batch[0]:
+            loader = getattr(self, "training_dataloader" if is_train else "validation_dataloader")
+            loader = loader[task_key] if self.multi_task else loader
+            self.force_errors.expect("trn" if is_train else "val", loader.dataset, batch[2])
+        return batch
+
+    def print_on_training(self, fout: Any, step_id: int, *args: Any) -> None:
+        """Write a line of the learning curve, and one of the largest force errors."""
+        super().print_on_training(fout, step_id, *args)  # type: ignore[misc]
+        if self.force_errors is not None:
+            self.force_errors.report(step_id)
 
     @property
     def step_count_per_task(self) -> "Counts":

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.host import hdf5
 from deepmd_dpa4.host.arrays import Array, DataError, first_bad_frame, read_header
-from deepmd_dpa4.host.data_folders import check_names, folders_of
+from deepmd_dpa4.host.data_folders import check_names, systems_of
 from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
@@ -71,9 +72,15 @@ def check_training(config: dict[str, Any]) -> None:
             part = data.get(kind) or {}
             if not part.get("systems") and kind == "validation_data":
                 continue
-            folders = folders_of(part, f"{data_place(place)}/{kind}")
+            systems = systems_of(part, f"{data_place(place)}/{kind}")
+            for system in filter(hdf5.is_hdf5, systems):
+                read, skipped = hdf5.check_system(system, inspection.budget)
+                inspection.budget -= read
+                inspection.skipped += skipped
+            folders = [Path(system) for system in systems if (Path(system) / "type.raw").is_file()]
             found = [check_folder(folder, names, place, inspection) for folder in folders]
-            if kind == "training_data" and found:
+            # labels of other files are not known, so none is said to be missing
+            if kind == "training_data" and found and len(found) == len(systems):
                 check_presence(folders, found, *loss)
     if inspection.skipped:
         log.info("the labels of %d large files of the data were not checked for NaN", inspection.skipped)

@@ -140,9 +140,7 @@ MODEL = (
     wrong("model/bridging_method", "nlh", ONE_OF, "is 'nlh'", "'none', 'zbl'"),
     wrong("model/bridging_unit", "bohr", ONE_OF, "is 'bohr'", "'angstrom', 'contact'"),
     wrong("model/radial_optimizer", "adam", ONE_OF, "is 'adam'", "'auto', 'muon', 'adamw'"),
-    wrong(
-        F + "vacuum_ref", True, "Give the energies of isolated atoms in `model/preset_out_bias`.", "preset_out_bias"
-    ),
+    wrong(F + "vacuum_ref", True, "Give the energies of isolated atoms in `model/preset_out_bias`.", "preset_out_bias"),
     wrong("model/bridging_method", "lj", ONE_OF, "is 'lj'", "'none', 'zbl'"),
     wrong("model/bridging_r_inner", 0.0, "Give a distance in Å.", "is 0.0", "must be positive"),
     wrong("model/bridging_r_inner", 0.9, "Keep it below `bridging_r_outer`.", "is 0.9", "`bridging_r_outer` = 0.8"),

@@ -16,7 +16,7 @@ from deepmd_dpa4.ops.native.compiler import find_compiler
 from tests.support.commands import BIN, ROOT, call, dp
 
 FOLDER = ROOT / "benchmarks"
-HELPERS = ("commands", "compare", "crystals", "systems", "worker")
+HELPERS = ("commands", "compare", "crystals", "systems", "watch", "worker")
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
 ROUNDING = 1e-4
 

@@ -161,3 +161,8 @@ def test_a_file_says_what_it_is(trained: Run) -> None:
     assert about["type_map"] == ["O", "H"]
     assert about["model"]["descriptor"]["channels"] == inputs.DESCRIPTOR["channels"]
     assert {"kernels", "torch", "deepmd_kit", "deepmd_dpa4"} < set(about)
+
+
+def test_a_head_of_a_single_model_is_refused(trained: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`--head` is 'one' but must be left out: .* holds one model"):
+        freeze(str(trained.checkpoint), str(tmp_path / "model.pth"), head="one")

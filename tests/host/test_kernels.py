@@ -232,3 +232,10 @@ def test_a_damaged_library_does_not_reach_lammps(
     assert os.environ["DP_PLUGIN_PATH"] == "/other/library.so"
     told = f"deepmd-dpa4: native kernels are left out: {library} is damaged: it has {length} bytes but must have 2000"
     assert capsys.readouterr().err == f"{told}; run `dpa4 build`\n"
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_native_kernels_in_half_precision_are_refused(precision: str) -> None:
+    with pytest.raises(ConfigError, match=f"`model/kernels` is 'native' .*{precision}"):
+        kernels.backend_for("native", precision, False)
+    assert kernels.backend_for("auto", precision, False) == "plain"

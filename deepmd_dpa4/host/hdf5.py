@@ -1,0 +1,71 @@
+"""Data systems in HDF5 files (``data.h5#/path``), looked through before DeePMD-kit reads them."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from deepmd_dpa4.host.arrays import CHUNK, DataError
+
+SEARCHED = ("coord", "box", "energy", "force", "virial")
+
+
+def is_hdf5(system: str) -> bool:
+    """Tell whether a system lies in a file of HDF5, as DeePMD-kit names it."""
+    return "#" in system and Path(system.split("#")[0]).is_file()
+
+
+def check_system(system: str, budget: int) -> tuple[int, int]:
+    """Check that the arrays of a system hold finite numbers.
+
+    Parameters
+    ----------
+    system : str
+        File and group, with ``#`` between them.
+    budget : int
+        Bytes that may be read; of larger arrays only the type is checked.
+
+    Returns
+    -------
+    read, skipped : int
+        Bytes that were read, and how many arrays were not.
+
+    Raises
+    ------
+    DataError
+        If an array holds something else than numbers, or NaN or infinity; names the file and the dataset.
+    """
+    path, group = system.split("#")[:2]
+    read = skipped = 0
+    with h5py.File(path) as file:
+        for part in sorted(name for name in file[group] if name.startswith("set.")):
+            for name in SEARCHED:
+                array = file[group][part].get(f"{name}.npy")
+                if array is None:
+                    continue
+                if array.dtype.kind not in "biuf":
+                    raise DataError(f"{path}#{array.name} holds values of type {array.dtype} but must hold numbers")
+                if array.nbytes > budget - read:
+                    skipped += 1
+                    continue
+                read += array.nbytes
+                frame = first_bad_frame(array)
+                if frame is not None:
+                    raise DataError(
+                        f"{path}#{array.name} is not finite (NaN or infinity) in frame {frame}, counted from 0: mend "
+                        "it or remove the frame"
+                    )
+    return read, skipped
+
+
+def first_bad_frame(array: h5py.Dataset) -> int | None:
+    """Find the first frame with a number that is not finite, a piece of the file at a time."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return None
+    frames = max(1, CHUNK * array.shape[0] // array.size)
+    for start in range(0, array.shape[0], frames):
+        part = array[start : start + frames]
+        wrong = ~np.isfinite(part).reshape(len(part), -1).all(axis=1)
+        if wrong.any():
+            return start + int(np.argmax(wrong))
+    return None

@@ -1,0 +1,22 @@
+"""Frames that end the process in DeePMD-kit's neighbour search are refused for frozen models."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from deepmd_dpa4.host.loading import checking_frames
+
+
+@pytest.mark.parametrize(("rcut", "refused"), [(4.0, True), (None, False)])
+def test_a_cell_that_is_no_number(rcut: float | None, refused: bool) -> None:
+    evaluate = checking_frames(lambda *_: "evaluated")
+    evaluator = SimpleNamespace() if rcut is None else SimpleNamespace(rcut_of_search=rcut)
+    coords, cells = np.zeros((2, 3)), np.stack([4 * np.eye(3).ravel(), np.full(9, math.nan)])
+    if refused:
+        with pytest.raises(ValueError, match="`box` of frame 1 has volume nan"):
+            evaluate(evaluator, coords, cells, [0])
+    else:
+        assert evaluate(evaluator, coords, cells, [0]) == "evaluated"
+    assert evaluate(evaluator, coords[:1], cells[:1], [0]) == "evaluated"
