@@ -126,7 +126,7 @@ def say_weights(model: Path) -> None:
 
 
 def carried(model: Path, head: str | None, compiled: bool) -> Entry | None:
-    """Read the uncertainties of a checkpoint that a frozen file of it is to hold; say in the log if they are left out."""
+    """Read the uncertainties of a checkpoint for a frozen file of it; say in the log if they are left out."""
     if not has_entry(model, head):
         return None
     if compiled:

@@ -108,7 +108,7 @@ def write_entry(source: Path, output: Path, head: str | None, entry: Entry) -> N
             raise FileError(f"{source} is a {COMPILED} file, which uncertainties are not for")
         root = archive.entries.namelist()[0].partition("/")[0]
         data = _encode(entry, content_hash(archive))
-    with replacing(output.resolve()) as partial:
+    with replacing(output) as partial:
         shutil.copyfile(source, partial)
         with zipfile.ZipFile(partial, "a") as archive_file:
             _place(archive_file, f"{root}/{_name(head)}", data)

@@ -44,7 +44,8 @@ def run(options: Namespace) -> None:
         As :func:`deepmd_dpa4.tools.uncertainty.estimate.estimate`, :func:`deepmd_dpa4.uncertainty.entry.write_entry`
         and :class:`deepmd_dpa4.inference.evaluator.Evaluator`; or if a file cannot have uncertainties.
     """
-    output = options.output or options.model
+    # the newest checkpoint is a link, which stays
+    output = options.output or options.model.resolve()
     if options.model.suffix not in SUFFIXES:
         raise ValueError(f"`MODEL` is {options.model} but must be a checkpoint .pt or a frozen file .pth")
     if output.suffix != options.model.suffix:
