@@ -1,1 +1,1 @@
-"""Uncertainties of energies from one model: last-layer prediction rigidity (theory 8.7)."""
+"""Uncertainties of energies from one model: last-layer prediction rigidity (theory 6.4)."""

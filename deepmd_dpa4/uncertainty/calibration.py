@@ -1,4 +1,4 @@
-"""Regularisation and scale of the uncertainties, from the errors on validation data (theory 8.7)."""
+"""Regularisation and scale of the uncertainties, from the errors on validation data (theory 6.4)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Last-layer prediction rigidity: standard deviations of energies from features of the last layer (theory 8.7)."""
+"""Last-layer prediction rigidity: standard deviations of energies from features of the last layer (theory 6.4)."""
 
 from dataclasses import dataclass
 from functools import cached_property

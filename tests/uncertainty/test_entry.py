@@ -99,9 +99,7 @@ def test_other_weights(file: Path) -> None:
     assert not has_any_entry(file)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(name, data)
-    with pytest.raises(
-        UncertaintyError, match=r"were computed for other weights than it holds: `dpa4 uncertainty .*pt "
-    ):
+    with pytest.raises(UncertaintyError, match=r"were computed for other weights than it holds: `dpa4 uncertainty"):
         read_entry(file, None)
 
 
