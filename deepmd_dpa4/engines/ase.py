@@ -11,6 +11,7 @@ from deepmd_dpa4.inference.structure import CONDITIONS, Structure
 try:
     from ase import Atoms
     from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+    from ase.outputs import Properties
     from ase.stress import full_3x3_to_voigt_6_stress
 except ImportError as error:
     raise ImportError("deepmd_dpa4.engines.ase needs ASE: pip install 'deepmd-dpa4[ase]'") from error
@@ -100,6 +101,10 @@ class DPA4Calculator(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(-found.virial / volume)
             if found.atom_virials is not None:
                 self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
+
+    def export_properties(self) -> Properties:
+        """Return the results that ASE has names for."""
+        return Properties({name: value for name, value in self.results.items() if name not in UNCERTAINTIES})
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what has changed since the last calculation, conditions included."""

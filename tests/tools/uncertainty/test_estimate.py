@@ -131,6 +131,7 @@ def test_ase(uncertain: Path, trained: Run) -> None:
     (expected,) = Evaluator(uncertain).evaluate(structures(frames))
     assert atoms.calc.results["energy_uncertainty"] == expected.energy_uncertainty
     assert atoms.calc.get_property("energies_uncertainty", atoms) == pytest.approx(expected.energies_uncertainty)
+    assert atoms.calc.calculate_properties(atoms, ["energy"])["energy"] == expected.energy
     atoms.calc = DPA4Calculator(trained.checkpoint)
     atoms.get_potential_energy()
     assert "energy_uncertainty" not in atoms.calc.results
