@@ -6,8 +6,8 @@ them the labels in the files are used. Without it all frames are labelled by GFN
 from molecular dynamics with it: other labels than the published ones, but of one method at both temperatures.
 
 Four networks that differ in their seeds are trained by `dp --pt train`. The first one gets uncertainties by
-`dpa4 uncertainty`; the spread of the four, scaled on the same validation frames, is the committee's. 20 minutes on one
-core, 7 with `--members 1`, which leaves the committee out.
+`dpa4 uncertainty`; the spread of the four, scaled on the same validation frames, is the committee's. Each
+network takes about four minutes of processor time; `--members 1` leaves the committee out.
 """
 
 import argparse

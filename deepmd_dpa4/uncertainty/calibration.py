@@ -1,7 +1,6 @@
 """Regularisation and scale of the uncertainties, from the errors on validation data (theory 6.4)."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from deepmd_dpa4.errors import UserError
@@ -9,8 +8,9 @@ from deepmd_dpa4.uncertainty.rigidity import Array, Rigidity
 
 LEAST_FRAMES = 10
 """Frames below which two parameters are not fitted."""
-RIDGES: NDArray[np.float64] = np.logspace(-12, 0, 49)
-"""Candidates for the regularisation, parts of the largest eigenvalue of the Gram matrix."""
+LEAST_RIDGE = 1e-12
+"""Smallest regularisation, a part of the largest eigenvalue of the Gram matrix, far enough above rounding."""
+CANDIDATES = 33
 
 
 class CalibrationError(UserError, ValueError):
@@ -22,8 +22,9 @@ def calibrate(gram: Array, features: Array, errors: Array) -> Rigidity:
 
     The errors are taken for independent and normal, :math:`\epsilon_A \sim N(0, \alpha v_A(\zeta))` with
     :math:`v_A = f_A^T (G + \zeta^2 1)^{-1} f_A`. For a given :math:`\zeta` the likelihood is largest at
-    :math:`\alpha = \langle \epsilon_A^2 / v_A \rangle`; of the values of :math:`\zeta^2` in :data:`RIDGES` the best
-    one is taken.
+    :math:`\alpha = \langle \epsilon_A^2 / v_A \rangle`; of candidates for :math:`\zeta^2` the best one is taken. They
+    end at the median eigenvalue of G: validation data like those of the training cannot tell directions that the data
+    determine from others, and a larger regularisation would make all structures equally uncertain.
 
     Parameters
     ----------
@@ -51,10 +52,16 @@ def calibrate(gram: Array, features: Array, errors: Array) -> Rigidity:
     if not np.any(errors):
         raise CalibrationError("all errors of energies are zero, so they give no scale of the uncertainty")
     best, least = (np.nan, np.nan), np.inf
-    for ridge in RIDGES * values[-1]:
+    for ridge in candidates(values):
         variances = weights @ (1 / (values + ridge))
         scale = float(np.mean(errors**2 / variances))
         loss = np.log(scale) + float(np.mean(np.log(variances)))
         if loss < least:
             best, least = (float(ridge), scale), loss
     return Rigidity(gram, *best)
+
+
+def candidates(eigenvalues: Array) -> Array:
+    """List values of the regularisation, up to the median of the eigenvalues, which are in ascending order."""
+    least = LEAST_RIDGE * eigenvalues[-1]
+    return np.geomspace(least, max(float(np.median(eigenvalues)), 10 * least), CANDIDATES)

@@ -78,7 +78,7 @@ def test_larger_off_the_data(uncertain: Path) -> None:
 
     values = [mean(noise) for noise in (0.0, 0.15, 0.4)]
     assert values[0] < values[1] < values[2]
-    assert values[2] > 2 * values[0]
+    assert values[2] > 1.3 * values[0]
 
 
 def test_only_where_the_file_has_them(trained: Run, uncertain: Path) -> None:
