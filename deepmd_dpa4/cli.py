@@ -6,7 +6,21 @@ from collections.abc import Sequence
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.errors import UserError
-from deepmd_dpa4.tools.commands import build, check, convert, data, dimer, eos, freeze, info, init, parity, plot, run
+from deepmd_dpa4.tools.commands import (
+    build,
+    check,
+    convert,
+    data,
+    dimer,
+    eos,
+    freeze,
+    info,
+    init,
+    parity,
+    plot,
+    run,
+    uncertainty,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +51,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="dpa4", description="Tools around the DPA4 models of deepmd-dpa4.")
     parser.add_argument("--version", action="version", version=f"deepmd-dpa4 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for command in (init, build, check, convert, data, dimer, eos, freeze, info, parity, plot, run):
+    for command in (init, build, check, convert, data, dimer, eos, freeze, info, parity, plot, run, uncertainty):
         command.add_parser(commands)
     return parser
 

@@ -26,8 +26,9 @@ ALLOWED["type_names"] = set()
 ALLOWED["checkpoint"] = ALLOWED["model"] | {"model", "errors", "type_names"}
 ALLOWED["compiled"] = ALLOWED["model"] | {"model"}
 ALLOWED["host"] = ALLOWED["checkpoint"] | {"checkpoint", "compiled"}
-ALLOWED["freeze"] = ALLOWED["host"] | {"host", "switch"}
-ALLOWED["inference"] = {"config", "graph", "model", "checkpoint", "host", "errors"}
+ALLOWED["freeze"] = ALLOWED["host"] | {"host", "switch", "uncertainty"}
+ALLOWED["uncertainty"] = {"checkpoint", "errors", "files"}
+ALLOWED["inference"] = {"config", "graph", "model", "checkpoint", "host", "errors", "uncertainty"}
 ALLOWED["register"] = {"config", "host", "freeze", "schema", "switch", "type_names"}
 ALLOWED["engines"] = {"config", "graph", "inference"}
 ALLOWED["switch"] = set()
@@ -38,9 +39,10 @@ ALLOWED["tools.data"] = {"config", "errors", "files"}
 ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
 ALLOWED["tools.check"] = {"config", "files", "model", "inference", "tools.data", "tools.plots"}
+ALLOWED["tools.uncertainty"] = {"inference", "tools.data", "tools.plots", "uncertainty"}
 ALLOWED["tools.commands"] = {
-    *("tools.check", "tools.data", "tools.plots", "tools.presets"),
-    *("checkpoint", "freeze", "inference", "ops", "lammps_plugin", "files", "errors"),
+    *("tools.check", "tools.data", "tools.plots", "tools.presets", "tools.uncertainty"),
+    *("checkpoint", "freeze", "inference", "ops", "lammps_plugin", "files", "errors", "uncertainty"),
 }
 ALLOWED["tools.__init__"] = set()
 ALLOWED["cli"] = {"tools.commands", "errors"}

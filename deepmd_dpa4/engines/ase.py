@@ -11,11 +11,14 @@ from deepmd_dpa4.inference.structure import CONDITIONS, Structure
 try:
     from ase import Atoms
     from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+    from ase.outputs import Properties
     from ase.stress import full_3x3_to_voigt_6_stress
 except ImportError as error:
     raise ImportError("deepmd_dpa4.engines.ase needs ASE: pip install 'deepmd-dpa4[ase]'") from error
 
 
+UNCERTAINTIES = ("energy_uncertainty", "energies_uncertainty")
+"""Results of models whose file holds uncertainties."""
 LEAST_VOLUME = 1e-6
 """Volume in cubic Angstrom up to which a cell counts as flat, as in the search of neighbours."""
 
@@ -26,6 +29,9 @@ class DPA4Calculator(Calculator):
     The stress is :math:`\sigma = -W / V` with the virial W, positive under tension. It exists where the three cell
     vectors span a volume, whichever of them are periodic. The stresses of the atoms sum to it, and those of the energy
     to the energy; there is no electronic entropy, so the free energy is the energy.
+
+    If the file holds uncertainties (``dpa4 uncertainty``), every calculation gives ``energy_uncertainty`` (eV, of the
+    energy) and ``energies_uncertainty`` (eV, of its parts) too; :meth:`get_property` finds them by these names.
 
     Models with conditions read them from ``atoms.info``: ``fparam``, ``aparam`` and either ``charge_spin`` or both of
     ``charge`` and ``spin`` (the multiplicity). A change there makes results out of date like one of the positions.
@@ -48,7 +54,7 @@ class DPA4Calculator(Calculator):
     """
 
     name = "DPA4"
-    implemented_properties = ["energy", "free_energy", "forces", "stress", "energies", "stresses"]
+    implemented_properties = ["energy", "free_energy", "forces", "stress", "energies", "stresses", *UNCERTAINTIES]
 
     def __init__(self, model: str | Path, head: str | None = None, device: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,6 +73,8 @@ class DPA4Calculator(Calculator):
         ------
         PropertyNotImplementedError
             If a stress is asked for in a cell without volume.
+        UncertaintyError
+            If an uncertainty is asked for but the file holds none.
         """
         wanted = properties or ["energy"]
         super().calculate(atoms, wanted, system_changes)
@@ -79,17 +87,24 @@ class DPA4Calculator(Calculator):
             )
         self._conditions = conditions(current, self.evaluator)
         structure = structure_of(current, self.evaluator)
-        (found,) = self.evaluator.evaluate([structure], atomic="stresses" in wanted)
+        required = True if set(UNCERTAINTIES) & set(wanted) else None
+        (found,) = self.evaluator.evaluate([structure], atomic="stresses" in wanted, uncertainty=required)
         self.results = {
             "energy": found.energy,
             "free_energy": found.energy,
             "forces": found.forces,
             "energies": found.atom_energies,
         }
+        if found.energy_uncertainty is not None:
+            self.results |= {name: getattr(found, name) for name in UNCERTAINTIES}
         if volume > LEAST_VOLUME:
             self.results["stress"] = full_3x3_to_voigt_6_stress(-found.virial / volume)
             if found.atom_virials is not None:
                 self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
+
+    def export_properties(self) -> Properties:
+        """Return the results that ASE has names for."""
+        return Properties({name: value for name, value in self.results.items() if name not in UNCERTAINTIES})
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what has changed since the last calculation, conditions included."""

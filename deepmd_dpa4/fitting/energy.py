@@ -87,6 +87,7 @@ class EnergyFitting(nn.Module):
         self.cases, self.case_film = config.dim_case_embd, config.case_film_embd
         self.vacuum_ref = config.vacuum_ref
         self.n_frame, self.n_atomic = config.numb_fparam, config.numb_aparam
+        self.has_bias = config.bias_out
         appended = 0 if self.case_film else self.cases
         width_in = width + self.n_frame + self.n_atomic + appended
         hidden = [n or automatic_width(width_in, True) for n in config.neuron]
@@ -142,3 +143,21 @@ class EnergyFitting(nn.Module):
             parts.append(case.to(self.dtype).unsqueeze(0).expand(features.shape[0], -1))
         energy, hidden = network(torch.cat(parts, dim=1), case.to(self.dtype))
         return energy.squeeze(1).to(torch.float64), hidden
+
+    def last_layer(self, hidden: Tensor) -> Tensor:
+        """Complete the last hidden features to what the last layer is linear in: a one for its bias, if it has one.
+
+        Parameters
+        ----------
+        hidden : Tensor
+            (N, W).
+
+        Returns
+        -------
+        Tensor
+            (N, W) or (N, W + 1), float64.
+        """
+        features = hidden.to(torch.float64)
+        if self.has_bias:
+            features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+        return features

@@ -26,6 +26,7 @@ from deepmd_dpa4.ops.backends import use_backend
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.guard import add_guard
 from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
+from deepmd_dpa4.uncertainty.entry import Entry, UncertaintyError, has_entry, read_entry, write_entry
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -105,10 +106,11 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
             raise ValueError(
                 f"`--kernels` is 'native' but must be 'plain' for {model}: native kernels are for float32 and float64"
             )
+        entry = carried(Path(model), head, compiled) if own else None
         if own and compiled:
             freeze_compiled(tester, path, model, head)
         elif own:
-            freeze_script(tester, path.with_suffix(PORTABLE), kernels == "native")
+            freeze_script(tester, path.with_suffix(PORTABLE), kernels == "native", entry)
         else:
             if ours and not compiled:
                 log.warning("this model runs as built-in DPA4, which freezes to %s only", COMPILED)
@@ -123,6 +125,20 @@ def say_weights(model: Path) -> None:
         log.warning(weights.warning)
 
 
+def carried(model: Path, head: str | None, compiled: bool) -> Entry | None:
+    """Read the uncertainties of a checkpoint for a frozen file of it; say in the log if they are left out."""
+    if not has_entry(model, head):
+        return None
+    if compiled:
+        log.warning("uncertainties are left out: %s files have none, %s files do", COMPILED, PORTABLE)
+        return None
+    try:
+        return read_entry(model, head)
+    except UncertaintyError as error:
+        log.warning("uncertainties are left out: %s", error)
+        return None
+
+
 def branch_types(model: str) -> dict[str, str]:
     """Return the type of the model of each branch of a checkpoint; the name of the only one is empty."""
     params = read_params(Path(model))
@@ -130,11 +146,13 @@ def branch_types(model: str) -> dict[str, str]:
     return {name: str(branch.get("type")) for name, branch in branches.items()}
 
 
-def freeze_script(tester: Any, path: Path, native: bool) -> None:
-    """Write the TorchScript form of a loaded checkpoint, check it, and say what it is."""
+def freeze_script(tester: Any, path: Path, native: bool, entry: Entry | None) -> None:
+    """Write the TorchScript form of a loaded checkpoint with its uncertainties, check it, and say what it is."""
     reference = reference_of(tester.model)
     with replacing(path) as partial:
         save_script(tester, partial, native)
+        if entry is not None:
+            write_entry(partial, partial, None, entry)
         check(partial, path, reference, tester.modifier is not None)
     log_saved(path, tester.model)
     log.info(*(_about_native() if native else _ABOUT_PLAIN))

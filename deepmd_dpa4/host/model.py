@@ -324,6 +324,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         aparam: Tensor | None = None,
         charge_spin: Tensor | None = None,
         do_atomic_virial: bool = False,
+        last_layer: bool = False,
     ) -> dict[str, Tensor]:
         """Predict systems of different sizes from their edges.
 
@@ -339,6 +340,8 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
             Conditions: (systems, .), (N, .), (systems, 2).
         do_atomic_virial : bool
             Return the virial of each atom too.
+        last_layer : bool
+            Return what the last layer of the fitting network is linear in.
 
         Returns
         -------
@@ -350,7 +353,9 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         graph = Graph(graph.node_type, system, graph.ends, graph.vector, None)
         scatter = Scatter(graph.ends.sender, graph.ends.receiver, graph.ends.n_receivers)
         conditions = self.conditions(fparam, aparam, charge_spin, systems, graph.vector)
-        return self.atomic_model.derive(graph, scatter, systems, conditions, False, do_atomic_virial)
+        return self.atomic_model.derive(
+            graph, scatter, systems, conditions, False, do_atomic_virial, last_layer=last_layer
+        )
 
     def derive_common(self, graph: Graph, scatter: Scatter, atype: Tensor, conditions: Conditions) -> dict[str, Tensor]:
         """Evaluate energy and derivatives under DeePMD-kit's internal names."""

@@ -36,11 +36,25 @@ class Batched:
         """Structures of equal groups may be predicted together."""
         return ()
 
-    def predict(self, structures: dict[int, Structure], types: dict[int, np.ndarray], atomic: bool) -> dict[int, Any]:
+    @property
+    def reason_without_last_layer(self) -> str | None:
+        """Why the model does not tell what its last layer reads, or None if it does."""
+        schema = getattr(self.model.forward_systems, "schema", None)
+        if schema is None or any(argument.name == "last_layer" for argument in schema.arguments):
+            return None
+        return "was frozen by an earlier deepmd-dpa4: freeze the checkpoint again"
+
+    def predict(
+        self,
+        structures: dict[int, Structure],
+        types: dict[int, np.ndarray],
+        atomic: bool,
+        last_layer: bool = False,
+    ) -> dict[int, Any]:
         """Predictions by the number of the structure."""
         found: dict[int, Prediction] = {}
         for numbers, systems in self._batches(structures, types):
-            found |= self._evaluate([structures[number] for number in numbers], numbers, systems, atomic)
+            found |= self._evaluate([structures[number] for number in numbers], numbers, systems, atomic, last_layer)
         return found
 
     def _batches(
@@ -67,7 +81,12 @@ class Batched:
         return find_edges(coord, atype, cell, structure.periodic, self.rcut, self.ntypes)
 
     def _evaluate(
-        self, structures: Sequence[Structure], numbers: list[int], systems: list[Graph], atomic: bool
+        self,
+        structures: Sequence[Structure],
+        numbers: list[int],
+        systems: list[Graph],
+        atomic: bool,
+        last_layer: bool,
     ) -> dict[int, Prediction]:
         batch = join(systems)
         fparam, aparam, charge_spin = (
@@ -80,6 +99,8 @@ class Batched:
         result = self.model.forward_systems(
             *(batch.node_type, batch.frame, len(systems), edges, batch.vector),
             *(fparam, aparam, charge_spin, atomic),
+            # files of earlier versions know no such argument
+            *((True,) if last_layer else ()),
         )
         values = {name: value.cpu().numpy() for name, value in result.items()}
         predictions, start = {}, 0
@@ -92,6 +113,7 @@ class Batched:
                 virial=values["virial"][row].reshape(3, 3),
                 atom_energies=values["atom_energy"][atoms],
                 atom_virials=values["atom_virial"][atoms].reshape(-1, 3, 3) if atomic else None,
+                last_layer=values["last_layer"][atoms] if last_layer else None,
             )
         return predictions
 

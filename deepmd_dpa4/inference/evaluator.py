@@ -1,8 +1,10 @@
 """Many structures in one call: a file of a model, and structures of any sizes, compositions and periodicities."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from deepmd_dpa4.host.untrained import untrained_of
 from deepmd_dpa4.inference.batched import Batched
 from deepmd_dpa4.inference.framewise import Framewise
 from deepmd_dpa4.inference.structure import CONDITIONS, Prediction, Structure
+from deepmd_dpa4.uncertainty.entry import UncertaintyError, has_entry, read_entry
+from deepmd_dpa4.uncertainty.rigidity import Rigidity
 
 SUFFIXES = (".pt", ".pth", ".pt2")
 
@@ -29,7 +33,8 @@ class Evaluator:
     """Energies, forces and virials of structures from a file.
 
     Checkpoints and ``.pth`` files of this package evaluate structures of different sizes together, as one graph.
-    Other files evaluate structures of equal size together.
+    Other files evaluate structures of equal size together. Files to which ``dpa4 uncertainty`` has added uncertainties
+    give those of energies too; if the file has changed since, a warning says so and there are none.
 
     Parameters
     ----------
@@ -52,6 +57,7 @@ class Evaluator:
         self.path = Path(model)
         self.device = torch.device(DEVICE if device is None else device)
         self.potential = open_potential(self.path, head)
+        self.branch = branch_of(self.path, head) if self.path.suffix == ".pt" else None
         graph_model = _graph_model(self.potential)
         self.backend: Batched | Framewise
         if graph_model is not None:
@@ -67,6 +73,17 @@ class Evaluator:
             "aparam": int(self.potential.get_dim_aparam()),
             "charge_spin": 2 if READS_CHARGE_SPIN and self.potential.deep_eval.has_chg_spin_ebd() else 0,
         }
+        self.rigidity = self._rigidity()
+
+    def _rigidity(self) -> Rigidity | None:
+        """What uncertainties are computed from, if the file holds them."""
+        if not has_entry(self.path, self.branch) or self.backend.reason_without_last_layer is not None:
+            return None
+        try:
+            return read_entry(self.path, self.branch).rigidity
+        except UncertaintyError as error:
+            warnings.warn(str(error), stacklevel=3)
+            return None
 
     @property
     def type_map(self) -> list[str]:
@@ -84,7 +101,32 @@ class Evaluator:
         section = self.potential.get_model_def_script().get("descriptor", {})
         return str(section.get("precision", CommonConfig().precision))
 
-    def evaluate(self, structures: Sequence[Structure], *, atomic: bool = False) -> list[Prediction]:
+    def require_last_layer(self) -> None:
+        """Refuse a model that does not tell what its last layer reads; raises UncertaintyError."""
+        reason = self.backend.reason_without_last_layer
+        if reason is not None:
+            raise UncertaintyError(f"{self.path} {reason}")
+
+    def require_uncertainty(self) -> None:
+        """Refuse a file without uncertainties.
+
+        Raises
+        ------
+        UncertaintyError
+            If there are none, or they belong to other weights; the message names the command that computes them.
+        """
+        self.require_last_layer()
+        if self.rigidity is None:
+            read_entry(self.path, self.branch)
+
+    def evaluate(
+        self,
+        structures: Sequence[Structure],
+        *,
+        atomic: bool = False,
+        uncertainty: bool | None = None,
+        last_layer: bool = False,
+    ) -> list[Prediction]:
         """Predict structures.
 
         Parameters
@@ -93,6 +135,10 @@ class Evaluator:
             Of any sizes and compositions.
         atomic : bool
             Return the virial of each atom too.
+        uncertainty : bool, optional
+            Return uncertainties of energies; by default if the file holds them.
+        last_layer : bool
+            Return what the last layer of the fitting network is linear in.
 
         Returns
         -------
@@ -104,7 +150,14 @@ class Evaluator:
         ValueError
             If a structure has an element that the model does not know, lacks a condition that the model needs, has
             one that it does not know, or a cell without volume.
+        UncertaintyError
+            As :meth:`require_uncertainty` and :meth:`require_last_layer`, if they are asked for.
         """
+        if uncertainty:
+            self.require_uncertainty()
+        if last_layer:
+            self.require_last_layer()
+        rigidity = self.rigidity if uncertainty is not False else None
         types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
         groups: dict[tuple[Any, ...], dict[int, Structure]] = {}
         for number, structure in enumerate(structures):
@@ -112,8 +165,11 @@ class Evaluator:
             groups.setdefault((given, *self.backend.group(structure)), {})[number] = structure
         found: dict[int, Prediction] = {}
         for group in groups.values():
-            found |= self.backend.predict(group, types, atomic)
-        return [found[number] for number in range(len(structures))]
+            found |= self.backend.predict(group, types, atomic, last_layer or rigidity is not None)
+        predictions = [found[number] for number in range(len(structures))]
+        if rigidity is not None:
+            predictions = [with_uncertainty(prediction, rigidity) for prediction in predictions]
+        return predictions if last_layer else [replace(prediction, last_layer=None) for prediction in predictions]
 
     def _types(self, number: int, structure: Structure) -> np.ndarray:
         """Types of the atoms of a structure, after a check of what depends on the model."""
@@ -136,6 +192,17 @@ class Evaluator:
         return np.array([known[symbol] for symbol in structure.symbols], dtype=np.int64)
 
 
+def with_uncertainty(prediction: Prediction, rigidity: Rigidity) -> Prediction:
+    """Add the uncertainties of the energies of a structure and of its atoms to a prediction with features."""
+    features = prediction.last_layer
+    assert features is not None
+    return replace(
+        prediction,
+        energy_uncertainty=float(rigidity.deviations(features.sum(axis=0, keepdims=True))[0]),
+        energies_uncertainty=rigidity.deviations(features),
+    )
+
+
 def open_potential(path: Path, head: str | None) -> DeepPot:
     """DeePMD-kit's view of a file.
 
@@ -149,7 +216,7 @@ def open_potential(path: Path, head: str | None) -> DeepPot:
     if not path.is_file():
         raise FileNotFoundError(f"`model` is '{path}' but there is no such file")
     if path.suffix == ".pt":
-        check_head(path, head)
+        branch_of(path, head)
     elif head is not None:
         raise ValueError(f"`head` is {head!r} but must be None for '{path}', which holds one model")
     else:
@@ -164,8 +231,8 @@ def open_potential(path: Path, head: str | None) -> DeepPot:
         raise FileError(f"{path} cannot be opened: {str(error).strip().splitlines()[-1]}") from error
 
 
-def check_head(path: Path, head: str | None) -> None:
-    """Check that a checkpoint can be read and has the branch that is asked for.
+def branch_of(path: Path, head: str | None) -> str | None:
+    """Find the branch of a checkpoint that is asked for, by its own name; None if it holds one model.
 
     Raises
     ------
@@ -178,13 +245,18 @@ def check_head(path: Path, head: str | None) -> None:
     if branches is None:
         if head is not None:
             raise ValueError(f"`head` is {head!r} but must be None for '{path}', which holds one model")
-        return
-    names = list(branches)
-    aliases = [alias for branch in branches.values() for alias in branch.get("model_branch_alias") or []]
-    if head is None and "Default" not in [*names, *aliases]:
-        raise ValueError(f"`head` is None but must be one of {', '.join(names)}, the branches of '{path}'")
-    if head is not None and head.lower() not in [name.lower() for name in [*names, *aliases]]:
-        raise ValueError(f"`head` is {head!r} but must be one of {', '.join(names)}, the branches of '{path}'")
+        return None
+    names = {name: name for name in branches}
+    for name, branch in branches.items():
+        names |= dict.fromkeys(branch.get("model_branch_alias") or [], name)
+    if head is None and "Default" not in names:
+        raise ValueError(f"`head` is None but must be one of {', '.join(branches)}, the branches of '{path}'")
+    wanted = "Default" if head is None else head
+    # as DeePMD-kit does, letters of the wanted case first
+    for name in (wanted, *names):
+        if name in names and name.lower() == wanted.lower():
+            return names[name]
+    raise ValueError(f"`head` is {head!r} but must be one of {', '.join(branches)}, the branches of '{path}'")
 
 
 def _graph_model(potential: DeepPot) -> torch.nn.Module | None:

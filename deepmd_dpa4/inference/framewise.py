@@ -28,8 +28,18 @@ class Framewise:
         """Frames have one size, and either all of them have a cell or none."""
         return len(structure.symbols), any(structure.periodic)
 
-    def predict(self, structures: dict[int, Structure], types: dict[int, np.ndarray], atomic: bool) -> dict[int, Any]:
-        """Predictions by the number of the structure."""
+    reason_without_last_layer: str | None = (
+        "is run by DeePMD-kit; uncertainties are for checkpoints and .pth files of DPA4 models of this package"
+    )
+
+    def predict(
+        self,
+        structures: dict[int, Structure],
+        types: dict[int, np.ndarray],
+        atomic: bool,
+        last_layer: bool = False,
+    ) -> dict[int, Any]:
+        """Predictions by the number of the structure; ``last_layer`` is never true."""
         first = next(iter(structures.values()))
         conditions = {
             name: np.stack([getattr(structure, name) for structure in structures.values()])

@@ -96,6 +96,12 @@ class Prediction:
     """Parts of the energy, (n,)."""
     atom_virials: Array | None = None
     """Parts of the virial, (n, 3, 3), half of each edge at each end; None unless asked for."""
+    energy_uncertainty: float | None = None
+    """Standard deviation of the energy, eV; None if the file of the model holds no uncertainties."""
+    energies_uncertainty: Array | None = None
+    """Standard deviations of the parts of the energy, (n,), eV; None as the former. They do not add up to it."""
+    last_layer: Array | None = None
+    """What the last layer of the fitting network is linear in, (n, W); None unless asked for."""
 
 
 @contextmanager

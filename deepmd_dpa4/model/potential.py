@@ -132,6 +132,7 @@ class PotentialMethods(IsolatedMethods):
         atomic_virial: bool = False,
         tiled: bool = True,
         tile_edges: int = TILE_EDGES,
+        last_layer: bool = False,
     ) -> dict[str, Tensor]:
         """Evaluate energy and derivatives of frames, or systems, of any sizes.
 
@@ -153,12 +154,16 @@ class PotentialMethods(IsolatedMethods):
             Evaluate systems of more than ``tile_edges`` edges in tiles, except in training and by compiled code.
         tile_edges : int
             Edges of a tile.
+        last_layer : bool
+            Return what the last layer of the fitting network is linear in; not by compiled code.
 
         Returns
         -------
         dict[str, Tensor]
             ``atom_energy`` (N,), ``energy`` (frames,), ``force`` (atoms, 3), ``virial`` (frames, 9) and on request
-            ``atom_virial`` (atoms, 9); eV and Angstrom, float64. Half of the virial of an edge goes to each end.
+            ``atom_virial`` (atoms, 9); eV and Angstrom, float64. Half of the virial of an edge goes to each end. On
+            request ``last_layer`` (N, W): :meth:`~deepmd_dpa4.fitting.energy.EnergyFitting.last_layer`, zero for atoms
+            without energy.
 
         Raises
         ------
@@ -167,10 +172,12 @@ class PotentialMethods(IsolatedMethods):
         """
         tiled = tiled and not training and graph.ends.receiver.shape[0] > tile_edges
         if torch.jit.is_scripting():
-            energy, gradient, vector = self.evaluate(graph, conditions, training, tiled, tile_edges)
+            energy, gradient, vector, hidden = self.evaluate(graph, conditions, training, tiled, tile_edges, last_layer)
         else:
             with enough_memory(self.descriptor, graph, tiled):
-                energy, gradient, vector = self.evaluate(graph, conditions, training, tiled, tile_edges)
+                energy, gradient, vector, hidden = self.evaluate(
+                    graph, conditions, training, tiled, tile_edges, last_layer
+                )
         pairs = self.descriptor.pairs
         frame = graph.frame
         result = {"atom_energy": energy, "energy": segment_sum(energy, frame[: graph.ends.n_receivers], frames)}
@@ -183,28 +190,45 @@ class PotentialMethods(IsolatedMethods):
             result["atom_virial"] = pairs.scatter(half, scatter.receiver, scatter.sender, scatter.n_atoms, 1.0)
         else:
             result["virial"] = frame_virial(gradient, vector, frame_of_edge, frames)
+        if hidden is not None:
+            counted = self.counted.index_select(0, graph.node_type[: graph.ends.n_receivers])
+            result["last_layer"] = self.fitting_net.last_layer(hidden.detach()) * counted.unsqueeze(1)
         return result
 
     def evaluate(
-        self, graph: Graph, conditions: Conditions, training: bool, tiled: bool, tile_edges: int = TILE_EDGES
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self,
+        graph: Graph,
+        conditions: Conditions,
+        training: bool,
+        tiled: bool,
+        tile_edges: int = TILE_EDGES,
+        last_hidden: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Evaluate energies of the owned atoms (N,), the gradient of their sum by the edge vectors, and these (E, 3).
 
         By compiled code if the model has some for this graph, else in tiles or directly. Without ``training`` all
-        three are free of history.
+        three are free of history. The fourth result are the last hidden features (N, W), if they are asked for.
         """
         vector = graph.vector.detach().requires_grad_(True)
         leaf = Graph(graph.node_type, graph.frame, graph.ends, vector, graph.exchange)
-        energy = self.compiled_energies(leaf, conditions)
+        energy: Tensor | None = None
+        hidden: Tensor | None = None
+        if not last_hidden:
+            energy = self.compiled_energies(leaf, conditions)
         if energy is None and tiled:
-            energy, gradient = self.run_tiled(graph, self.inputs(graph, conditions), tile_edges)
-            return energy, gradient, graph.vector.detach()
+            energy, gradient, hidden = self.run_tiled(
+                graph, self.inputs(graph, conditions), tile_edges, hidden=last_hidden
+            )
+            return energy, gradient, graph.vector.detach(), hidden
         if energy is None:
-            energy = self.predict(leaf, conditions)["energy"]
+            values = self.predict(leaf, conditions)
+            energy = values["energy"]
+            if last_hidden:
+                hidden = values["last_hidden"]
         gradient = edge_gradient(energy, vector, training)
         if training:
-            return energy, gradient, vector
-        return energy.detach(), gradient, vector.detach()
+            return energy, gradient, vector, hidden
+        return energy.detach(), gradient, vector.detach(), hidden
 
 
 class Potential(PotentialMethods, nn.Module):

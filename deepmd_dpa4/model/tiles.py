@@ -147,9 +147,16 @@ class TiledMethods:
         def run_stage(self, stage: Stage, graph: Graph, values: dict[str, Tensor]) -> dict[str, Tensor]: ...
 
     def run_tiled(
-        self, graph: Graph, values: dict[str, Tensor], tile_edges: int = TILE_EDGES, tile_nodes: int = TILE_NODES
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        graph: Graph,
+        values: dict[str, Tensor],
+        tile_edges: int = TILE_EDGES,
+        tile_nodes: int = TILE_NODES,
+        hidden: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Evaluate the energies of the owned atoms, (N,), and the gradient of their sum by the edge vectors, (E, 3).
+
+        The third result are the last hidden features, (N, W), if they are asked for.
 
         Parameters
         ----------
@@ -159,7 +166,10 @@ class TiledMethods:
             What the first stages read.
         tile_edges, tile_nodes : int
             Most edges (about) and nodes of a tile.
+        hidden : bool
+            Return the last hidden features.
         """
+        wanted = ["energy", "last_hidden"] if hidden else ["energy"]
         tiles, sum_tiles = tile_bounds(graph, tile_edges, tile_nodes), self.sum_tiles(graph, tile_edges, tile_nodes)
         stages = self.stages(graph.vector, len(sum_tiles.nodes) == 0)
         values["vector"] = graph.vector.detach()
@@ -171,17 +181,17 @@ class TiledMethods:
             while stop < len(stages) and division_of(stages[stop], sum_tiles) == over:
                 stop += 1
             group = stages[start:stop]
-            results = results_of(group, stages[stop:], ["energy"])
+            results = results_of(group, stages[stop:], wanted)
             step = self.run_group(group, over, results, graph, values, moving, sum_tiles if over == "sums" else tiles)
             done.append(step)
             start = stop
-        energy = values["energy"]
+        energy, last_hidden = values["energy"], values.get("last_hidden")
         values.clear()
         gradients = {"energy": torch.ones_like(energy)}
         while len(done) > 0:
             step = done.pop()
             self.pull_back_group(step, graph, gradients, sum_tiles if step.over == "sums" else tiles)
-        return energy, gradients["vector"]
+        return energy, gradients["vector"], last_hidden
 
     def sum_tiles(self, graph: Graph, tile_edges: int, tile_nodes: int) -> Tiles:
         """Divide the sums over edges; no bounds if they run at once.

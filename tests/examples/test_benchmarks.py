@@ -119,6 +119,14 @@ def test_profile(tmp_path: Path) -> None:
     assert "aten::mm" in (tmp_path / "profile_step_cpu.txt").read_text()
 
 
+def test_row_of_uncertainties() -> None:
+    """Errors that the uncertainties rank and scale."""
+    errors, deviations = np.array([0.001, -0.004, 0.002]), np.array([0.001, 0.004, 0.002])
+    found = script("uncertainty").row("last layer", "300 K", errors, deviations)
+    assert (found.count, found.error, found.mean, found.spread, found.rank) == (3, 2.65, 2.33, 1.0, 1.0)
+    assert "| last layer | 300 K | 2.6 | 2.3 | 1.00 | 1.00 |" in script("uncertainty").page([found])
+
+
 @pytest.mark.usefixtures("in_process")
 def test_dp_train(tmp_path: Path) -> None:
     batch, first = run("dp_train", tmp_path)

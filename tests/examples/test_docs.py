@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ import pytest
 from ase.build import bulk
 
 from deepmd_dpa4 import __version__
+from deepmd_dpa4.cli import main
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.ops.native.load import load as load_kernels
 from tests.checkpoint.conftest import untrained
@@ -18,7 +20,8 @@ from tests.examples.snippets import blocks, copy_examples, run_block
 from tests.host.test_stale_state import add_stale
 from tests.support import inputs
 from tests.support.commands import BIN, ROOT, call, dp
-from tests.support.runs import Run
+from tests.support.runs import Data, Run
+from tests.support.toy import toy_frames, write_system
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -38,6 +41,7 @@ TESTED = {"README.md"} | {
         "presets",
         "pretraining",
         "released",
+        "uncertainty",
         "upstream",
     )
 }
@@ -234,6 +238,24 @@ def test_snippets_of_pretraining_page(tmp_path: Path) -> None:
     parity, tested, _ = run_block(branch, folder)
     assert "meV/atom" in parity and "Force  RMSE" in tested and (folder / "gfn2.pth").exists()
     assert "Change output bias" in run_block(finetune, folder)[-1]
+
+
+def test_snippets_of_uncertainty_page(
+    trained: Run, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command adds what the scripts print."""
+    page = DOCS / "uncertainty.md"
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(trained.checkpoint, "model.ckpt.pt")
+    shutil.copytree(data.train, "data/train")
+    write_system(tmp_path / "data" / "valid", toy_frames(12, seed=7))
+    (command,) = blocks(page, "sh")
+    assert main(command.split()[1:]) == 0
+    assert "energy RMSE" in capsys.readouterr().out
+    for script in blocks(page, "python"):
+        exec(script, {})
+        numbers = re.findall(r"\d\.\d+", capsys.readouterr().out)
+        assert numbers and min(map(float, numbers)) > 0
 
 
 def test_error_of_native_page() -> None:

@@ -51,6 +51,7 @@ def run(options: Namespace) -> None:
     from deepmd_dpa4.checkpoint.architecture import require_dpa4
     from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
     from deepmd_dpa4.checkpoint.read import read_checkpoint
+    from deepmd_dpa4.uncertainty.entry import has_any_entry
 
     wanted = Conversion(options.to, options.branch, options.weights_only, options.ema)
     if options.output.suffix != ".pt":
@@ -61,6 +62,8 @@ def run(options: Namespace) -> None:
     require_dpa4(checkpoint)
     result = convert(checkpoint, wanted)
     write(result.checkpoint, options.output)
+    if has_any_entry(options.file):
+        print(f"no uncertainties: `dpa4 uncertainty {options.output} DATA` adds them", file=sys.stderr)
     for note in result.notes:
         print(note, file=sys.stderr)
     print(f"{options.output} is for {'DeePMD-kit' if wanted.to == 'official' else 'deepmd-dpa4'}", file=sys.stderr)

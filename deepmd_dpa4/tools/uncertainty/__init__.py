@@ -1,0 +1,1 @@
+"""Uncertainties of a model from its training data."""

@@ -1,0 +1,1 @@
+"""Uncertainties of energies from one model: last-layer prediction rigidity (theory 6.5)."""
