@@ -49,7 +49,7 @@ class InnerClamp(nn.Module):
         return torch.where(distance < self.r_outer, inside, distance)
 
     def gate(self, clamped: Tensor) -> Tensor:
-        """Edge factor of the source gate: 0 for a frozen pair, 1 from ``r_outer`` on."""
+        """Compute the edge factor of the source gate: 0 for a frozen pair, 1 from ``r_outer`` on."""
         t = ((clamped - self.r_inner) / (self.r_outer - self.r_inner)).clamp(0.0, 1.0)
         t4 = t * t * t * t
         return t4 * (35.0 + t * (-84.0 + t * (70.0 - 20.0 * t)))

@@ -33,11 +33,11 @@ class Batched:
         self.rcut, self.ntypes, self.device = rcut, ntypes, device
 
     def group(self, structure: Structure) -> tuple[Any, ...]:
-        """Structures of equal groups may be predicted together."""
+        """Return the key of structures that may be predicted together."""
         return ()
 
     def predict(self, structures: dict[int, Structure], types: dict[int, np.ndarray], atomic: bool) -> dict[int, Any]:
-        """Predictions by the number of the structure."""
+        """Yield predictions by the number of the structure."""
         found: dict[int, Prediction] = {}
         for numbers, systems in self._batches(structures, types):
             found |= self._evaluate([structures[number] for number in numbers], numbers, systems, atomic)

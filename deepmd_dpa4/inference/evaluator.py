@@ -137,7 +137,7 @@ class Evaluator:
 
 
 def open_potential(path: Path, head: str | None) -> DeepPot:
-    """DeePMD-kit's view of a file.
+    """Open a file through DeePMD-kit.
 
     Raises
     ------

@@ -25,11 +25,11 @@ class Framewise:
         self.potential = potential
 
     def group(self, structure: Structure) -> tuple[Any, ...]:
-        """Frames have one size, and either all of them have a cell or none."""
+        """Return the key of structures that fit one call: one size, and all with a cell or none."""
         return len(structure.symbols), any(structure.periodic)
 
     def predict(self, structures: dict[int, Structure], types: dict[int, np.ndarray], atomic: bool) -> dict[int, Any]:
-        """Predictions by the number of the structure."""
+        """Yield predictions by the number of the structure."""
         first = next(iter(structures.values()))
         conditions = {
             name: np.stack([getattr(structure, name) for structure in structures.values()])
