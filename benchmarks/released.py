@@ -152,7 +152,8 @@ def run(words: str, folder: Path, file: Path) -> Outcome:
     process = subprocess.run([beside_python(program), *rest], cwd=folder, capture_output=True, text=True, check=False)
     lines = [line for line in (process.stdout + process.stderr).splitlines() if line.strip()]
     shown = words.replace(str(file), "FILE").replace(str(folder) + "/", "").replace(str(ALLOY), "DATA")
-    return Outcome(shown, process.returncode == 0, time.perf_counter() - start, lines[-1] if lines else "")
+    last = lines[-1].replace(str(Path.home()), "~") if lines else ""
+    return Outcome(shown, process.returncode == 0, time.perf_counter() - start, last)
 
 
 def told(outcome: Outcome) -> Outcome:

@@ -40,7 +40,7 @@ class Archive:
 
     @property
     def kind(self) -> str:
-        """``checkpoint``, ``TorchScript`` or ``compiled``, by contents; the suffix does not matter.
+        """Tell ``checkpoint``, ``TorchScript`` or ``compiled``, by contents; the suffix does not matter.
 
         Raises
         ------

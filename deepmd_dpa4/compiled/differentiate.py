@@ -13,7 +13,7 @@ Sizes = tuple[int, int]
 
 
 def trace_pullback(program: Program, wanted: Which) -> fx.GraphModule:
-    r"""Graph of the pullback :math:`(\bar y, x) \mapsto \bar y^T\,\partial y/\partial x_w` of :math:`y(x)`.
+    r"""Trace the pullback :math:`(\bar y, x) \mapsto \bar y^T\,\partial y/\partial x_w` of :math:`y(x)`.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def trace_pullback(program: Program, wanted: Which) -> fx.GraphModule:
 
 
 def trace_second(program: Program, wanted: Which, targets: Which) -> fx.GraphModule:
-    r"""Graph of the derivative of the pullback :math:`g_w(\bar y, x)`.
+    r"""Trace the derivative of the pullback :math:`g_w(\bar y, x)`.
 
     It maps :math:`(\bar y, x, \bar g)` to the gradients of :math:`\sum_w \langle\bar g_w, g_w\rangle` by all
     :math:`\bar y` and by the inputs ``targets``.
@@ -61,7 +61,7 @@ def trace_second(program: Program, wanted: Which, targets: Which) -> fx.GraphMod
 def pull(
     program: Program, sizes: Sizes, inputs: Sequence[Tensor], seeds: Sequence[Tensor], wanted: Which, create_graph: bool
 ) -> Gradients:
-    """The pullback by autograd, at inputs of which those ``wanted`` need a gradient."""
+    """Compute the pullback by autograd, at inputs of which those ``wanted`` need a gradient."""
     with torch.enable_grad():
         outputs = program.graph(*sizes, *inputs)
         return _gradients(zip(outputs, seeds, strict=True), [inputs[index] for index in wanted], create_graph)

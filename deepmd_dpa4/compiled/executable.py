@@ -25,7 +25,7 @@ class Pattern:
 
     @property
     def all(self) -> Which:
-        """Both, in the order of the inputs."""
+        """Return both, in the order of the inputs."""
         return tuple(sorted(self.moving + self.fixed))
 
 
@@ -69,5 +69,5 @@ class Executable:
 
 @cache
 def executable(program: Program, lowering: Lowering) -> Executable:
-    """The one executable of a program, which blocks and models of equal structure share."""
+    """Return the one executable of a program, which blocks and models of equal structure share."""
     return Executable(program, lowering)

@@ -35,7 +35,7 @@ class Compiled:
 
 
 def compile_graph(make: Callable[[], fx.GraphModule], lowering: Lowering) -> Compiled:
-    """Code for the graph that ``make`` traces.
+    """Generate code for the graph that ``make`` traces.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def compile_graph(make: Callable[[], fx.GraphModule], lowering: Lowering) -> Com
 
 
 def inductor(graph: fx.GraphModule) -> Run:
-    """Code by torch's compiler, for all sizes at once.
+    """Generate code by torch's compiler, for all sizes at once.
 
     It is called where ``torch.compile`` would call it, without the part that watches Python code and compiles again
     when a size or a flag changes.

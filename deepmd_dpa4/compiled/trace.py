@@ -51,7 +51,7 @@ class Program:
 
 
 def trace(function: Function, inputs: Sequence[Spec]) -> fx.GraphModule:
-    """Graph of ``function`` and of the gradients inside it.
+    """Trace ``function`` and the gradients inside it.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def trace(function: Function, inputs: Sequence[Spec]) -> fx.GraphModule:
 
 
 def program_of(function: Function, inputs: Sequence[Spec]) -> tuple[Program, list[int]]:
-    """A function as a program, and which of its arguments it uses.
+    """Turn a function into a program; tell which of its arguments it uses.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def program_of(function: Function, inputs: Sequence[Spec]) -> tuple[Program, lis
 
 
 def spec_of(value: Tensor, axes: str) -> Spec:
-    """Spec of a tensor.
+    """Describe a tensor.
 
     Parameters
     ----------

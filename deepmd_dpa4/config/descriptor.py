@@ -207,18 +207,18 @@ class GridConfig:
         )
 
     def branches(self, path: int) -> int:
-        """Branches of one path: 0 node-wise, 1 message-node, 2 feed-forward."""
+        """Return the branches of one path: 0 node-wise, 1 message-node, 2 feed-forward."""
         return self.grid_branch[path] if isinstance(self.grid_branch, tuple) else int(self.grid_branch)
 
     def operation(self, path: int) -> str:
-        """Grid operation of one path: ``branch``, ``mlp`` or ``glu``."""
+        """Return the grid operation of one path: ``branch``, ``mlp`` or ``glu``."""
         if self.branches(path) > 0:
             return "branch"
         mlp = self.grid_mlp[path] if isinstance(self.grid_mlp, tuple) else self.grid_mlp
         return "mlp" if mlp else "glu"
 
     def lebedev(self, path: int) -> bool:
-        """Lebedev rule for 0 the SO(2) layers, 1 the feed-forward network."""
+        """Tell whether a path uses the Lebedev rule: 0 the SO(2) layers, 1 the feed-forward network."""
         value = self.lebedev_quadrature
         return value[path] if isinstance(value, tuple) else value
 
@@ -296,7 +296,7 @@ class DescriptorConfig:
         return self.message.focus_dim or self.embedding.channels
 
     def flat(self) -> dict:
-        """Options as the flat section of an input file, with plain Python types."""
+        """Return the options as the flat section of an input file, with plain Python types."""
         return {
             item.name: _plain(getattr(group, item.name))
             for group in (getattr(self, part.name) for part in fields(self))

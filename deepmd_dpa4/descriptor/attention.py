@@ -12,7 +12,7 @@ from deepmd_dpa4.ops.pairs import Pairs
 
 
 def stream_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """One matrix per stream: x (n, F, in), weight (in, F * out) viewed (in, stream, out); result (n, F, out)."""
+    """Multiply each stream by its matrix: x (n, F, in), weight (in, F * out) viewed (in, stream, out); (n, F, out)."""
     streams = x.shape[1]
     if streams == 1:
         return x @ weight

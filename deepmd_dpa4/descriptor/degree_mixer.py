@@ -42,11 +42,11 @@ class DegreeMixer(nn.Module):
         )
 
     def readout(self) -> Tensor:
-        """The map that reads the kernels from the edge condition of each degree, (L + 1, Cw, n_k * copies)."""
+        """Build the map that reads the kernels from the edge condition of each degree, (L + 1, Cw, n_k * copies)."""
         return self.weight.view(self.lmax + 1, self.width, -1)
 
     def sender_features(self, features: Tensor) -> Tensor:
-        """Features (M, D, Cw) times each vector of the channel basis: (M, R * D, Cw).
+        """Multiply features (M, D, Cw) by each vector of the channel basis: (M, R * D, Cw).
 
         The basis acts on channels and the rotation on (l, m), so the product moves from edges to nodes.
         """
@@ -56,7 +56,7 @@ class DegreeMixer(nn.Module):
         return scaled.flatten(1, 2)
 
     def compose(self, kernels: Tensor, rotation: Tensor) -> Tensor:
-        """Kernels (E, n_k * R) times rows of D (E, rows, D): one matrix per edge, (E, rows, R * D)."""
+        """Multiply kernels (E, n_k * R) by rows of D (E, rows, D): one matrix per edge, (E, rows, R * D)."""
         edges, copies = kernels.shape[0], self.copies
         kernels = kernels.view(edges, self.kernel_size, copies)
         composed: list[Tensor] = []
@@ -74,7 +74,7 @@ class DegreeMixer(nn.Module):
         return torch.cat(composed, dim=1)
 
     def mix_channels(self, kernels: Tensor, local: Tensor) -> Tensor:
-        """Kernels of every channel (E, n_k * Cw) applied to edge features (E, rows, Cw)."""
+        """Apply kernels of every channel (E, n_k * Cw) to edge features (E, rows, Cw)."""
         edges = kernels.shape[0]
         kernels = kernels.view(edges, self.kernel_size, self.width)
         mixed: list[Tensor] = []

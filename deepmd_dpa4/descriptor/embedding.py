@@ -91,6 +91,6 @@ class GeometricEmbedding(nn.Module):
         return self.outer_sum(zonal, hidden, ends.receiver, ends.n_receivers)
 
     def forward(self, moments: Tensor, output_matrix: Tensor) -> Tensor:
-        """Rows l >= 1 of the owned nodes, (D - 1, N, C), from the normalised sums (N, D - 1, width)."""
+        """Fill rows l >= 1 of the owned nodes, (D - 1, N, C), from the normalised sums (N, D - 1, width)."""
         maps = output_matrix.view(output_matrix.shape[0], self.degrees, -1).transpose(0, 1)
         return self.product(moments.transpose(0, 1), maps.index_select(0, self.degree))

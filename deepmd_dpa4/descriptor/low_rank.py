@@ -19,7 +19,7 @@ _FROZEN = re.compile(r"(^|\.)(adam_type_embedding|adam_freqs|gate_linear\.\w+)$"
 
 
 def is_adapted(network: nn.Module) -> bool:
-    """Whether the linear maps of a network carry low-rank updates."""
+    """Tell whether the linear maps of a network carry low-rank updates."""
     return any(
         isinstance(layer, SO2Linear | SO3Linear) and layer.lora_scaling is not None for layer in network.modules()
     )

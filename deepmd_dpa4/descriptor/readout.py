@@ -8,7 +8,7 @@ from deepmd_dpa4.nn.initial import Initializer
 
 
 def build_readout(config: DescriptorConfig, init: Initializer) -> nn.Module:
-    """One residual read-out network.
+    """Build one residual read-out network.
 
     Without a product it is a gated network on scalars; else an SO(3) grid network with operation ``glu`` or ``mlp``
     and the degree of the last block.

@@ -32,7 +32,7 @@ class CaseFilm(nn.Module):
         self.adam_case_film_shift_strength_log = init.constant([len(targets)], math.log(0.01))
 
     def code(self, case: Tensor) -> Tensor:
-        """Code of a one-hot task vector (cases,): (4 C,)."""
+        """Compute the code of a one-hot task vector (cases,): (4 C,)."""
         return self.case_layer2(self.activation(self.case_layer1(case)))
 
     def forward(self, h: Tensor, code: Tensor, target: int) -> Tensor:

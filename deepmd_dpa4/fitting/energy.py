@@ -37,7 +37,7 @@ class GatedMLP(nn.Module):
         self.output_layer = MatrixLinear(widths[-1], 1, config.bias_out, init)
 
     def forward(self, h: Tensor, case: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, width) to energies (N, 1) and the last hidden features."""
+        """Map features (N, width) to energies (N, 1) and the last hidden features."""
         code = self.case_film.code(case) if self.case_film is not None else case
         target = 0
         if self.case_film is not None:
@@ -105,7 +105,7 @@ class EnergyFitting(nn.Module):
         return torch.full([size], value, dtype=torch.float64) if size > 0 else None
 
     def evaluate(self, features: Tensor, fparam: Tensor | None, aparam: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Energies without bias, (N,) float64 in eV, and the last hidden features, (N, width).
+        """Compute energies without bias, (N,) float64 in eV, and the last hidden features, (N, width).
 
         Parameters
         ----------

@@ -79,7 +79,7 @@ class InnerClamp(nn.Module):
         return torch.where(distance < self.r_outer, inside, distance)
 
     def gate(self, clamped: Tensor, contact: Tensor | None = None) -> Tensor:
-        """Edge factor of the source gate: 0 for a frozen pair, 1 from ``r_outer`` on."""
+        """Compute the edge factor of the source gate: 0 for a frozen pair, 1 from ``r_outer`` on."""
         if contact is not None:
             clamped = clamped / contact.to(clamped.dtype)
         t = ((clamped - self.r_inner) / (self.r_outer - self.r_inner)).clamp(0.0, 1.0)

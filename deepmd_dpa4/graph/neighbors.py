@@ -81,7 +81,7 @@ def check_exchange(tables: dict[str, Tensor], n_ghosts: int) -> None:
 def search(
     coord: Tensor, atype: Tensor, box: Tensor | None, rcut: float, ntypes: int, excluded: Tensor | None
 ) -> Graph:
-    """All pairs within the cutoff, periodic images included, by the cell lists of vesin.
+    """Find all pairs within the cutoff, periodic images included, by the cell lists of vesin.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def interacting(
     excluded: Tensor | None,
     coincident: float = COINCIDENT,
 ) -> Tensor:
-    """Mask of the edges (E,) that count: in the cutoff, apart, no padding, types not excluded (theory 2.1, 2.4)."""
+    """Mark the edges (E,) that count: in the cutoff, apart, no padding, types not excluded (theory 2.1, 2.4)."""
     distance2 = (vector * vector).sum(dim=1)
     keep = (distance2 < rcut * rcut) & (distance2 > coincident * coincident)
     keep = keep & (sender_type < ntypes) & (receiver_type < ntypes)
@@ -190,7 +190,7 @@ def from_table(
     excluded: Tensor | None,
     detach: bool = True,
 ) -> tuple[Graph, Scatter]:
-    """Neighbour table of an MD engine to a graph.
+    """Turn the neighbour table of an MD engine into a graph.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class ConditionMethods:
         return Conditions(fparam, atomic, charge_spin)
 
     def frame_condition(self, given: Tensor | None, default: Tensor | None, frames: int, like: Tensor) -> Tensor | None:
-        """A condition of every frame, (frames, width), or its default."""
+        """Return a condition of every frame, (frames, width), or its default."""
         if given is not None:
             return given.view(frames, -1) if given.numel() > 0 else None
         if default is None:

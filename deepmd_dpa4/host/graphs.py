@@ -20,14 +20,14 @@ class GraphMethods:
         def set_matmul_precision(self, device: torch.device) -> None: ...
 
     def graph_of(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
-        """Graph of frames, derivatives going to their atoms."""
+        """Build the graph of frames, derivatives going to their atoms."""
         if torch.jit.is_scripting():
             return self.graph_by_host(coord, atype, box)
         return self.graph_by_search(coord, atype, box)
 
     @torch.jit.unused
     def graph_by_search(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
-        """By cell lists."""
+        """Build it by cell lists."""
         self.set_matmul_precision(coord.device)
         descriptor = self.atomic_model.descriptor
         cell = None if box is None else box.view(-1, 3, 3)
@@ -35,7 +35,7 @@ class GraphMethods:
         return graph, Scatter(graph.ends.sender, graph.ends.receiver, graph.ends.n_receivers)
 
     def graph_by_host(self, coord: Tensor, atype: Tensor, box: Tensor | None) -> tuple[Graph, Scatter]:
-        """By the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""
+        """Build it by the host's pairwise search, the only one that exists in a frozen file; quadratic in the atoms."""
         descriptor = self.atomic_model.descriptor
         frames, atoms = atype.shape
         check_geometry(coord, None if box is None else box.view(frames, 3, 3))
@@ -47,7 +47,7 @@ class GraphMethods:
         return graph, Scatter(graph.ends.sender, graph.ends.receiver, frames * atoms)
 
     def graph_of_edges(self, atype: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_mask: Tensor) -> Graph:
-        """Edges of a caller as a graph; edges that do not count get a length beyond the cutoff."""
+        """Turn the edges of a caller into a graph; edges that do not count get a length beyond the cutoff."""
         descriptor = self.atomic_model.descriptor
         frames, nloc = atype.shape
         node_type = torch.where(atype < 0, torch.full_like(atype, descriptor.ntypes), atype).flatten()

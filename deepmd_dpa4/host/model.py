@@ -74,12 +74,12 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
 
     @torch.jit.unused
     def trained_types(self) -> list[int]:
-        """Types that the training data held, as far as the model tells."""
+        """Return the types that the training data held, as far as the model tells."""
         return trained_types(*self._training())
 
     @torch.jit.unused
     def untrained_elements(self) -> list[str]:
-        """Elements of the type map that the training data lacked."""
+        """List the elements of the type map that the training data lacked."""
         return untrained_elements(*self._training())
 
     @torch.jit.unused
@@ -88,7 +88,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
 
     @torch.jit.unused
     def nuclear_charges(self) -> Tensor | None:
-        """Of each type, (ntypes,), if the model has zone bridging."""
+        """Return the charge of each type, (ntypes,), if the model has zone bridging."""
         zbl = self.atomic_model.zbl
         return None if zbl is None else zbl.charge[:-1]
 
@@ -108,7 +108,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         check_loss(loss_type)
 
     def translated_output_def(self) -> dict[str, Any]:
-        """Definitions of the outputs by the names that users see."""
+        """Define the outputs by the names that users see."""
         data = self.model_output_def().get_data()
         return {
             "atom_energy": data["energy"],
@@ -121,12 +121,12 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
 
     @torch.jit.export
     def get_sel(self) -> list[int]:
-        """Neighbour capacity hint, which Python inference asks a frozen model for."""
+        """Return the neighbour capacity hint, which Python inference asks a frozen model for."""
         return self.atomic_model.get_sel()
 
     @torch.jit.export
     def use_self_built_nlist(self) -> bool:
-        """Whether Python inference should call ``forward``; a frozen model is handed the edges instead."""
+        """Tell whether Python inference should call ``forward``; a frozen model is handed the edges instead."""
         return not (torch.jit.is_scripting() and self.edge_schema)
 
     def forward(
@@ -201,7 +201,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
 
     @torch.jit.unused
     def set_matmul_precision(self, device: torch.device) -> None:
-        """TF32 in training on a CUDA device, full precision otherwise; the backward pass follows the setting too."""
+        """Set TF32 in training on a CUDA device, full precision otherwise; the backward pass follows the setting."""
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high" if self.training and self.enable_tf32 else "highest")
 
@@ -383,7 +383,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         aparam: Tensor | None = None,
         charge_spin: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Descriptor, last hidden features and their sum over atoms, as ``dp eval-desc`` asks for them."""
+        """Compute descriptor, last hidden features and their sum over atoms, as ``dp eval-desc`` asks for them."""
         frames, atoms = atype.shape
         graph, _ = self.graph_of(coord.view(frames, atoms, 3), atype, box)
         conditions = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
@@ -423,7 +423,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         charge_spin: Tensor | None = None,
         spin: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Complete prediction, short-range repulsion included, from which the host fits a shift of the bias."""
+        """Predict all, short-range repulsion included, from which the host fits a shift of the bias."""
         charge_spin = None if charge_spin is None else torch.as_tensor(charge_spin)
         training = self.training
         self.eval()

@@ -66,7 +66,7 @@ class Guards:
 
     @property
     def step_count_per_task(self) -> "Counts":
-        """How many steps each branch had since the last line of the log, for ``disp_avg``."""
+        """Count the steps that each branch had since the last line of the log, for ``disp_avg``."""
         return self._counts
 
     @step_count_per_task.setter

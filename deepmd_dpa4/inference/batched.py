@@ -33,12 +33,14 @@ class Batched:
         self.rcut, self.ntypes, self.device = rcut, ntypes, device
 
     def group(self, structure: Structure) -> tuple[Any, ...]:
-        """Structures of equal groups may be predicted together."""
+        """Return the key of structures that may be predicted together."""
         return ()
 
     @property
     def reason_without_last_layer(self) -> str | None:
         """Why the model does not tell what its last layer reads, or None if it does."""
+        if any(getattr(module, "refers_to_isolated_atoms", False) for module in self.model.modules()):
+            return "refers energies to isolated atoms (`fitting_net/vacuum_ref`), which uncertainties do not cover"
         schema = getattr(self.model.forward_systems, "schema", None)
         if schema is None or any(argument.name == "last_layer" for argument in schema.arguments):
             return None
@@ -51,7 +53,7 @@ class Batched:
         atomic: bool,
         last_layer: bool = False,
     ) -> dict[int, Any]:
-        """Predictions by the number of the structure."""
+        """Yield predictions by the number of the structure."""
         found: dict[int, Prediction] = {}
         for numbers, systems in self._batches(structures, types):
             found |= self._evaluate([structures[number] for number in numbers], numbers, systems, atomic, last_layer)

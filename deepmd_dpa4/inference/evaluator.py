@@ -204,7 +204,7 @@ def with_uncertainty(prediction: Prediction, rigidity: Rigidity) -> Prediction:
 
 
 def open_potential(path: Path, head: str | None) -> DeepPot:
-    """DeePMD-kit's view of a file.
+    """Open a file through DeePMD-kit.
 
     Raises
     ------

@@ -25,7 +25,7 @@ class Framewise:
         self.potential = potential
 
     def group(self, structure: Structure) -> tuple[Any, ...]:
-        """Frames have one size, and either all of them have a cell or none."""
+        """Return the key of structures that fit one call: one size, and all with a cell or none."""
         return len(structure.symbols), any(structure.periodic)
 
     reason_without_last_layer: str | None = (
@@ -39,7 +39,7 @@ class Framewise:
         atomic: bool,
         last_layer: bool = False,
     ) -> dict[int, Any]:
-        """Predictions by the number of the structure; ``last_layer`` is never true."""
+        """Yield predictions by the number of the structure; ``last_layer`` is never true."""
         first = next(iter(structures.values()))
         conditions = {
             name: np.stack([getattr(structure, name) for structure in structures.values()])

@@ -11,7 +11,7 @@ from deepmd_dpa4.nn.linear import SO3Linear
 
 
 def automatic_width(channels: int, gated: bool) -> int:
-    """Hidden width 32 ceil(w / 32) with w = 8 C / 3 for a gated unit, else 4 C."""
+    """Compute the hidden width 32 ceil(w / 32) with w = 8 C / 3 for a gated unit, else 4 C."""
     target = 8 * channels / 3 if gated else 4 * channels
     return 32 * math.ceil(target / 32)
 
@@ -40,7 +40,7 @@ class FeedForward(nn.Module):
         return self.so3_linear_2(h)
 
     def scalar_row(self, x: Tensor) -> Tensor:
-        """Row (0, 0) of the result, (N, C)."""
+        """Compute row (0, 0) of the result, (N, C)."""
         return self.forward(x)[0]
 
 
@@ -71,6 +71,6 @@ class GridFeedForward(nn.Module):
         return self.act(x, first.matrices(), first.bias, second.matrices(), second.bias)
 
     def scalar_row(self, x: Tensor) -> Tensor:
-        """Row (0, 0) of the result, (N, C)."""
+        """Compute row (0, 0) of the result, (N, C)."""
         first, second = self.so3_linear_1, self.so3_linear_2
         return self.act.scalar_row(x, first.matrices(), first.bias, second.matrices(), second.bias)

@@ -23,17 +23,17 @@ class DegreeGates(nn.Module):
         self.gate_linear = WeightLinear(init.normal([channels, width], 0.01), offset) if lmax > 0 else None
 
     def weight(self) -> Tensor:
-        """Matrix of each stream, (F, C, L C)."""
+        """Return the matrix of each stream, (F, C, L C)."""
         assert self.gate_linear is not None
         return self.gate_linear.weight.view(self.channels, self.streams, -1).transpose(0, 1)
 
     def flat_weight(self) -> Tensor:
-        """The same as stored, (C * F * L C)."""
+        """Return the same as stored, (C * F * L C)."""
         assert self.gate_linear is not None
         return self.gate_linear.weight.flatten()
 
     def gates(self, scalars: Tensor) -> Tensor:
-        """Scalars (F, n, C) to gates (F, n, L, C)."""
+        """Map scalars (F, n, C) to gates (F, n, L, C)."""
         assert self.gate_linear is not None
         logits = torch.bmm(scalars, self.weight())
         if self.gate_linear.bias is not None:

@@ -48,11 +48,11 @@ class GridTables(nn.Module):
         self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def row_weight(self, weight: Tensor) -> Tensor:
-        """Matrices (live pairs, in, out) to the matrix of each row (rows, in, out)."""
+        """Select the matrix of each row, (live pairs, in, out) to (rows, in, out)."""
         return weight.index_select(0, self.pair_of_row)
 
     def expand(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Packed features (D, N, in) times a matrix per (l, frame), (live pairs, in, out): (rows, N, out).
+        """Multiply packed features (D, N, in) by a matrix per (l, frame), (live pairs, in, out): (rows, N, out).
 
         The bias (1, out) acts on (0, 0).
         """
@@ -62,7 +62,7 @@ class GridTables(nn.Module):
         return torch.baddbmm(pad_scalars(bias, rows.shape[0]), rows, matrices)
 
     def contract(self, y: Tensor, weight: Tensor, scalars: Tensor) -> Tensor:
-        """Rows (rows, N, in) times a matrix per (l, frame), summed over the frames, (D, N, out).
+        """Multiply rows (rows, N, in) by a matrix per (l, frame) and sum over the frames, (D, N, out).
 
         The scalars (N, out) are added to (0, 0).
         """
@@ -89,7 +89,7 @@ class GridOperation(nn.Module):
         self.out_proj = WeightLinear(init.uniform([width_out, width], 1 / math.sqrt(width_out)))
 
     def branch_weight(self, scalars: Tensor) -> Tensor | None:
-        """Routing weights (N, branches); with a single branch they are 1 and not computed."""
+        """Compute routing weights (N, branches); with a single branch they are 1 and not computed."""
         if self.router is None:
             return None
         return torch.softmax(self.router(scalars), dim=1) if self.branches > 1 else None
@@ -118,26 +118,26 @@ class GridNet(nn.Module):
         return self.product(both, self.grid_op.left_proj.weight)
 
     def project_right(self, left: Tensor, right: Tensor) -> Tensor:
-        """The same for the right projection."""
+        """Do the same for the right projection."""
         if self.grid_op is None:
             return right
         both = torch.cat([left, right], dim=2) if self.grid_op.right_proj.weight.shape[0] > self.width else right
         return self.product(both, self.grid_op.right_proj.weight)
 
     def branch_weight(self, scalars: Tensor) -> Tensor | None:
-        """Routing weights of the operation, if it has several branches."""
+        """Compute the routing weights of the operation, if it has several branches."""
         if self.grid_op is None:
             return None
         return self.grid_op.branch_weight(scalars)
 
     def project_out(self, y: Tensor) -> Tensor:
-        """Output projection of the operation."""
+        """Apply the output projection of the operation."""
         if self.grid_op is None:
             return y
         return self.product(y, self.grid_op.out_proj.weight)
 
     def gate(self, scalars: Tensor) -> Tensor:
-        """Invariant gate of the result, scalars (N * F, 2W) with the streams inside: (N * F, W)."""
+        """Compute the invariant gate of the result, scalars (N * F, 2W) with the streams inside: (N * F, W)."""
         if self.streams == 1:
             return torch.sigmoid(self.scalar_gate(scalars))
         weight = self.scalar_gate.weight.view(2 * self.width, self.streams, self.width)
@@ -147,7 +147,7 @@ class GridNet(nn.Module):
         return torch.sigmoid(logits).reshape(-1, self.width)
 
     def scalar_path(self, scalars: Tensor) -> Tensor:
-        """Direct product of the scalar operands, added to row (0, 0)."""
+        """Multiply the scalar operands directly, for row (0, 0)."""
         return functional.silu(scalars[:, : self.width]) * scalars[:, self.width :]
 
 
@@ -164,7 +164,7 @@ class SelfGridNet(GridNet):
         self.add_operation(kind, True, branches, bias, init)
 
     def operands(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Left and right operand (rows, N, .), projected, and the scalar pair (N, 2W), not projected."""
+        """Return left and right operand (rows, N, .), projected, and the scalar pair (N, 2W), not projected."""
         degrees, channels = weight_in.shape[0], weight_in.shape[1]
         split = weight_in.view(degrees, channels, 2, self.tables.n_frames, self.width).permute(2, 0, 3, 1, 4)
         split = split.reshape(2, degrees * self.tables.n_frames, channels, self.width).index_select(
@@ -198,14 +198,14 @@ class SelfGridNet(GridNet):
     def scalar_row(
         self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None, weight_out: Tensor, bias_out: Tensor | None
     ) -> Tensor:
-        """Row (0, 0) of the result alone, (N, C_out): no grid is needed, that row of the coupling is diagonal."""
+        """Compute row (0, 0) alone, (N, C_out): no grid is needed, that row of the coupling is diagonal."""
         left, right, scalars = self.operands(x, weight_in, bias_in)
         product = grid_multiply_scalar(left, right, self.tables.coupling, self.branch_weight(scalars))
         y = self.project_out(product) * self.gate(scalars) + self.scalar_path(scalars)
         return self.read_scalars(y, weight_out, bias_out)
 
     def read_scalars(self, y: Tensor, weight_out: Tensor, bias_out: Tensor | None) -> Tensor:
-        """Output map of (0, 0), the only frame of which comes first, (N, W) -> (N, C_out)."""
+        """Apply the output map of (0, 0), the only frame of which comes first, (N, W) -> (N, C_out)."""
         z = y @ weight_out[0, : self.width]
         return z if bias_out is None else z + bias_out
 

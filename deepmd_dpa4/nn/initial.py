@@ -30,29 +30,29 @@ class Initializer:
             self.generator.manual_seed(mixed)
 
     def constant(self, shape: list[int], value: float) -> nn.Parameter:
-        """All entries equal."""
+        """Fill with one value."""
         return nn.Parameter(torch.full(shape, value, dtype=self.dtype))
 
     def normal(self, shape: list[int], std: float) -> nn.Parameter:
-        """Normal distribution of mean 0."""
+        """Draw from a normal distribution of mean 0."""
         return self._parameter(torch.randn(shape, generator=self.generator, dtype=torch.float64) * std)
 
     def uniform(self, shape: list[int], bound: float) -> nn.Parameter:
-        """Uniform on [-bound, bound]."""
+        """Draw uniformly from [-bound, bound]."""
         return self._parameter((torch.rand(shape, generator=self.generator, dtype=torch.float64) * 2 - 1) * bound)
 
     def truncated(self, shape: list[int], fan_in: int, fan_out: int, gain: float = 1.0) -> nn.Parameter:
-        """Normal of standard deviation 1/sqrt(fan_in + fan_out), cut at three standard deviations."""
+        """Draw normally, standard deviation 1/sqrt(fan_in + fan_out), cut at three standard deviations."""
         values = torch.empty(shape, dtype=torch.float64)
         nn.init.trunc_normal_(values, std=1.0, a=-3.0, b=3.0, generator=self.generator)
         return self._parameter(values * (gain / math.sqrt(fan_in + fan_out)))
 
     def matrix(self, rows: int, columns: int) -> nn.Parameter:
-        """Normal matrix of standard deviation 1/sqrt(rows + columns)."""
+        """Draw a normal matrix of standard deviation 1/sqrt(rows + columns)."""
         return self.normal([rows, columns], 1.0 / math.sqrt(rows + columns))
 
     def type_table(self, ntypes: int, width: int) -> nn.Parameter:
-        """Rows of all types, N(0, 1/sqrt(ntypes + width)), and a last row of zeros for padding atoms."""
+        """Draw rows of all types, N(0, 1/sqrt(ntypes + width)), with a last row of zeros for padding atoms."""
         table = torch.randn([ntypes + 1, width], generator=self.generator, dtype=torch.float64)
         table = table / math.sqrt(ntypes + width)
         table[-1] = 0.0

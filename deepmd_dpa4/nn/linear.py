@@ -11,7 +11,7 @@ from deepmd_dpa4.so3.layout import packed_degrees
 
 
 def pad_scalars(row: Tensor, rows: int) -> Tensor:
-    """Features (rows, N, C) that are ``row`` (N, C) at (0, 0), which comes first, and vanish elsewhere."""
+    """Make features (rows, N, C) that are ``row`` (N, C) at (0, 0), which comes first, and vanish elsewhere."""
     return functional.pad(row.unsqueeze(0), [0, 0, 0, 0, 0, rows - 1])
 
 
@@ -76,14 +76,14 @@ class SO3Linear(nn.Module):
         self.lora_scaling = self.weight.new_tensor(scaling)
 
     def matrices(self) -> Tensor:
-        """The weight in use."""
+        """Return the weight in use."""
         if self.lora_scaling is not None:
             return self.updated_weight()
         return self.weight
 
     @torch.jit.unused
     def updated_weight(self) -> Tensor:
-        """The frozen weight with its update."""
+        """Return the frozen weight with its update."""
         return updated(self.weight, self.A_by_l, self.B_by_l, self.lora_scaling)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,12 +26,12 @@ _WEIGHTS = {"by_l": "weight", "m0": "weight_m0"}
 
 
 def is_factor(key: str) -> bool:
-    """Whether a key is that of a factor or scaling."""
+    """Tell whether a key is that of a factor or scaling."""
     return _FACTOR.search(key) is not None
 
 
 def draw_factors(weight: Tensor, rank: int, init: Initializer) -> tuple[nn.Parameter, nn.Parameter]:
-    """Factors A and B of an update of ``weight``, on its device."""
+    """Draw factors A and B of an update of ``weight``, on its device."""
     lead, (rows, columns) = list(weight.shape[:-2]), weight.shape[-2:]
     first = init.normal([*lead, rank, rows], 1.0 / math.sqrt(rank))
     second = init.constant([*lead, columns, rank], 0.0)
@@ -39,7 +39,7 @@ def draw_factors(weight: Tensor, rank: int, init: Initializer) -> tuple[nn.Param
 
 
 def updated(weight: Tensor, first: Tensor, second: Tensor, scaling: Tensor) -> Tensor:
-    """The weight in use, W + s (B A)^T."""
+    """Compute the weight in use, W + s (B A)^T."""
     return weight + (second @ first).transpose(-1, -2) * scaling
 
 

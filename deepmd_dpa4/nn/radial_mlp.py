@@ -33,7 +33,7 @@ class RadialMLP(nn.Module):
         self.n_hidden_layers = len(layers) - 1
 
     def forward(self, basis: Tensor) -> Tensor:
-        """Radial basis (E, n_radial) to the last hidden features (E, hidden)."""
+        """Map the radial basis (E, n_radial) to the last hidden features (E, hidden)."""
         h = basis
         for index, layer in enumerate(self.net):
             if index < self.n_hidden_layers:
@@ -41,5 +41,5 @@ class RadialMLP(nn.Module):
         return h
 
     def output_matrix(self) -> Tensor:
-        """The last matrix, (hidden, width_out)."""
+        """Return the last matrix, (hidden, width_out)."""
         return self.net[-1].matrix  # type: ignore[return-value]

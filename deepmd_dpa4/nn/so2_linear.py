@@ -55,7 +55,7 @@ class SO2Linear(nn.Module):
         self.lora_scaling = self.weight_m0.new_tensor(scaling)
 
     def weights(self) -> list[Tensor]:
-        """Weights in use, one for each order m."""
+        """List the weights in use, one for each order m."""
         result: list[Tensor] = [self.weight_m0]
         for weight in self.weight_m:
             result.append(weight)
@@ -65,7 +65,7 @@ class SO2Linear(nn.Module):
 
     @torch.jit.unused
     def updated_weights(self, weights: list[Tensor]) -> list[Tensor]:
-        """Frozen weights with their updates."""
+        """List the frozen weights with their updates."""
         firsts, seconds = [self.A_m0, *self.A_m], [self.B_m0, *self.B_m]
         return [
             updated(weight, first, second, self.lora_scaling)
@@ -73,7 +73,7 @@ class SO2Linear(nn.Module):
         ]
 
     def matrices(self) -> list[Tensor]:
-        """Real matrix (F, rows * C_in, rows * C_out) of each order."""
+        """List the real matrix (F, rows * C_in, rows * C_out) of each order."""
         weights = self.weights()
         result = [weights[0].view(weights[0].shape[0], self.streams, -1).transpose(0, 1)]
         for weight in weights[1:]:
@@ -100,7 +100,7 @@ class SO2Linear(nn.Module):
 
 
 def split_orders(features: Tensor, lmax: int, mmax: int, streams: int) -> list[Tensor]:
-    """Edge features (E, rows, F * C) in edge order to one tensor (F, E, rows_m * C) per order m."""
+    """Split edge features (E, rows, F * C) in edge order into one tensor (F, E, rows_m * C) per order m."""
     edges, _, width = features.shape
     channels = width // streams
     groups: list[Tensor] = []
@@ -117,7 +117,7 @@ def split_orders(features: Tensor, lmax: int, mmax: int, streams: int) -> list[T
 
 
 def join_orders(groups: list[Tensor], channels: int) -> Tensor:
-    """Inverse of :func:`split_orders`."""
+    """Invert :func:`split_orders`."""
     streams, edges = groups[0].shape[0], groups[0].shape[1]
     if streams == 1:
         joined = torch.cat(groups, dim=2)

@@ -44,7 +44,7 @@ class ChargeSpinEmbedding(nn.Module):
         self.activation = Activation(activation)
 
     def forward(self, charge_spin: Tensor) -> Tensor:
-        """``charge_spin`` (frames, 2) to (frames, C)."""
+        """Embed ``charge_spin`` (frames, 2) as (frames, C)."""
         index = charge_spin.to(torch.int64)
         charge, spin = index[:, 0] + 100, index[:, 1]
         pair = torch.cat([self.charge_embedding(charge), self.spin_embedding(spin)], dim=1)

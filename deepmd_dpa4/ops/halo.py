@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def fill_ghosts(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Tensor:
-    """Owned rows (N, width) to owned and ghost rows (n_nodes, width).
+    """Extend owned rows (N, width) by ghost rows: (n_nodes, width).
 
     ``tables`` are the communication tables of the MD engine. The operator is DeePMD-kit's ``border_op``: it copies
     along the swaps of the engine, and its derivative returns the gradients of ghosts to their owners. Every rank has
@@ -33,7 +33,7 @@ def fill_ghosts(features: Tensor, tables: dict[str, Tensor], n_nodes: int) -> Te
 
 @torch.jit.unused
 def fill_ghosts_in_trace(buffer: Tensor, tables: dict[str, Tensor]) -> Tensor:
-    """The same by the form of the operator that a compiled file can hold, which reads its numbers at run time."""
+    """Do the same by the form of the operator that a compiled file can hold, which reads its numbers at run time."""
     names = ("send_list", "send_proc", "recv_proc", "send_num", "recv_num")
     given = [tables[name] for name in names]
     counts = tables["nlocal"], tables["nghost"]

@@ -93,7 +93,7 @@ class MeasureEdges(Operation):
         return EdgeGeometry(distance, weight, environment, zonal, compact)
 
     def clamp_gate(self, vector: Tensor, contact: Tensor | None = None) -> Tensor:
-        """Factor of each edge vector (E, 3) in the source gate of zone bridging, (E,)."""
+        """Compute the factor of each edge vector (E, 3) in the source gate of zone bridging, (E,)."""
         assert self.clamp is not None
         distance = torch.sqrt((vector * vector).sum(dim=1) + self.eps2)
         return self.clamp.gate(self.clamp(distance, contact), contact)

@@ -55,7 +55,7 @@ class Coverage:
 
     @property
     def names(self) -> frozenset[str]:
-        """Options that the list names."""
+        """List the options named."""
         return self.free | frozenset(self.limits)
 
     def __call__(self, config: DescriptorConfig) -> bool:

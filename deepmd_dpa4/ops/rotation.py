@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def rotate_in(features: Tensor, sender: Tensor, matrix: Tensor) -> Tensor:
-    """Features of the senders in the edge frames: matrix (E, rows, D) times features[sender] (M, D, C)."""
+    """Rotate the features of the senders into the edge frames: matrix (E, rows, D) times features[sender] (M, D, C)."""
     return torch.bmm(matrix, features.index_select(0, sender))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def edge_frame(direction: Tensor) -> tuple[Tensor, Tensor]:
-    r"""First two rows of the rotation with :math:`R_e u = \hat z`; the third row is u itself.
+    r"""Compute the first two rows of the rotation with :math:`R_e u = \hat z`; the third row is u itself.
 
     With :math:`s = \pm 1` the sign of :math:`u_z` and :math:`a = 1/(1+|u_z|)` the rows are
     :math:`s\,(1 - a u_x^2, -a u_x u_y, -s u_x)` and :math:`(-a u_x u_y, 1 - a u_y^2, -s u_y)`.

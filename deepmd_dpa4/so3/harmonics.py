@@ -17,7 +17,7 @@ from deepmd_dpa4.so3.layout import packed_index
 
 
 def real_harmonics(lmax: int, points: np.ndarray) -> np.ndarray:
-    r""":math:`Y^\circ_{lm}` at unit vectors ``points`` (n, 3), packed: (n, (lmax + 1)**2)."""
+    r"""Compute :math:`Y^\circ_{lm}` at unit vectors ``points`` (n, 3), packed: (n, (lmax + 1)**2)."""
     x, y, z = np.asarray(points, dtype=np.float64).T
     azimuth = np.arctan2(y, x)
     values = np.empty((len(z), (lmax + 1) ** 2))
@@ -35,18 +35,18 @@ def real_harmonics(lmax: int, points: np.ndarray) -> np.ndarray:
 
 
 def backbone_harmonics(lmax: int, points: np.ndarray) -> np.ndarray:
-    """S_lm at unit vectors (n, 3), packed: (n, (lmax + 1)**2)."""
+    """Compute S_lm at unit vectors (n, 3), packed: (n, (lmax + 1)**2)."""
     return real_harmonics(lmax, np.asarray(points) * np.array([-1.0, 1.0, 1.0]))
 
 
 def grid_harmonics(lmax: int, points: np.ndarray) -> np.ndarray:
-    """G_lm at unit vectors (n, 3), packed: (n, (lmax + 1)**2)."""
+    """Compute G_lm at unit vectors (n, 3), packed: (n, (lmax + 1)**2)."""
     return real_harmonics(lmax, np.asarray(points)[:, [2, 0, 1]])
 
 
 @cache
 def degree_raising(degree: int) -> np.ndarray:
-    r"""Matrix A with :math:`S_l(u) = (S_1(u) \otimes S_{l-1}(u))\,A`, shape (3 (2l - 1), 2l + 1).
+    r"""Compute the matrix A with :math:`S_l(u) = (S_1(u) \otimes S_{l-1}(u))\,A`, shape (3 (2l - 1), 2l + 1).
 
     A is the projection of the tensor product on degree l, scaled so that the identity above holds on the unit
     sphere. Because :math:`S_l` is a symmetric multilinear form in u, replacing k factors u by another vector gives
@@ -64,7 +64,7 @@ def degree_raising(degree: int) -> np.ndarray:
 
 
 def lebedev_at_least(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) and weights (sum 1) of the first rule of at least this algebraic degree."""
+    """Find points (n, 3) and weights (sum 1) of the first rule of at least this algebraic degree."""
     for candidate in range(max(order, 3), 132):
         try:
             points, weights = lebedev_rule(candidate)

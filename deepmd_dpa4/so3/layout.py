@@ -8,27 +8,27 @@ Source: theory 1.2, 1.3.
 
 
 def packed_index(degree: int, order: int) -> int:
-    """Row of (l, m) in packed order."""
+    """Return the row of (l, m) in packed order."""
     return degree * degree + degree + order
 
 
 def packed_degrees(lmax: int) -> list[int]:
-    """Degree of each of the ``(lmax + 1)**2`` packed rows."""
+    """List the degree of each of the ``(lmax + 1)**2`` packed rows."""
     return [degree for degree in range(lmax + 1) for _ in range(2 * degree + 1)]
 
 
 def group_degrees(lmax: int, order: int) -> list[int]:
-    """Degrees l = m..L that carry the order ``m``."""
+    """List the degrees l = m..L that carry the order ``m``."""
     return list(range(order, lmax + 1))
 
 
 def group_size(lmax: int, order: int) -> int:
-    """Number of rows of one group of the edge order: L + 1 for m = 0, else 2 (L - m + 1)."""
+    """Count the rows of one group of the edge order: L + 1 for m = 0, else 2 (L - m + 1)."""
     return (lmax - order + 1) * (1 if order == 0 else 2)
 
 
 def edge_rows(lmax: int, mmax: int) -> list[tuple[int, int]]:
-    """The kept (l, m) in edge order."""
+    """List the kept (l, m) in edge order."""
     rows = [(degree, 0) for degree in range(lmax + 1)]
     for order in range(1, mmax + 1):
         for degree in group_degrees(lmax, order):
@@ -37,17 +37,17 @@ def edge_rows(lmax: int, mmax: int) -> list[tuple[int, int]]:
 
 
 def inverse_rotation_rescale(lmax: int, mmax: int) -> list[float]:
-    r"""Factor :math:`\kappa_l = \sqrt{(2l+1)/(2M+1)}` for l > M, else 1, of each packed row (theory 1.6)."""
+    r"""Compute :math:`\kappa_l = \sqrt{(2l+1)/(2M+1)}` for l > M, else 1, of each packed row (theory 1.6)."""
     return [((2 * degree + 1) / (2 * mmax + 1)) ** 0.5 if degree > mmax else 1.0 for degree in packed_degrees(lmax)]
 
 
 def frame_orders(kmax: int) -> list[int]:
-    """Frame order 0, -1, +1, -2, +2, ... of an SO(3) grid net (theory 5.4)."""
+    """List the frame orders 0, -1, +1, -2, +2, ... of an SO(3) grid net (theory 5.4)."""
     return [0] + [sign * order for order in range(1, kmax + 1) for sign in (-1, 1)]
 
 
 def frame_rows(lmax: int, kmax: int) -> list[tuple[int, int, int]]:
-    """Rows (l, m, index of k) of the live Wigner frames; frames with |k| > l are identically zero and left out."""
+    """List the rows (l, m, index of k) of the live Wigner frames; those with |k| > l vanish and are left out."""
     return [
         (degree, order, slot)
         for degree in range(lmax + 1)

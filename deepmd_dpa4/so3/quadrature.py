@@ -17,12 +17,12 @@ from deepmd_dpa4.so3.wigner import WignerRows
 
 
 def lebedev_points(lmax: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest tabulated Lebedev rule of algebraic degree >= 3 lmax: points (n, 3), weights (n,) of sum 1."""
+    """Find the smallest Lebedev rule of algebraic degree >= 3 lmax: points (n, 3), weights (n,) of sum 1."""
     return lebedev_at_least(3 * lmax)
 
 
 def product_points(n_theta: int, n_phi: int) -> tuple[np.ndarray, np.ndarray]:
-    """Product grid of ``n_theta`` latitudes and ``n_phi`` longitudes: points (n, 3), weights (n,) of sum 1."""
+    """Make the product grid of ``n_theta`` latitudes and ``n_phi`` longitudes: points (n, 3), weights (n,) of sum 1."""
     half = n_theta // 2
     latitude = math.pi * (np.arange(n_theta) + 0.5) / n_theta
     longitude = 2 * math.pi * np.arange(n_phi) / n_phi
@@ -35,7 +35,7 @@ def product_points(n_theta: int, n_phi: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def s2_tables(lmax: int, mmax: int, lebedev: bool, *, edge_order: bool, square: bool) -> tuple[np.ndarray, np.ndarray]:
-    r"""Tables T (points, rows) and :math:`\Phi` (rows, points) of an S2 grid.
+    r"""Tabulate T (points, rows) and :math:`\Phi` (rows, points) of an S2 grid.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def s2_tables(lmax: int, mmax: int, lebedev: bool, *, edge_order: bool, square: 
 
 
 def so3_tables(lmax: int, kmax: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""Tables T (points, rows) and :math:`\Phi` (rows, points) of an SO(3) grid; rows are the live Wigner frames."""
+    r"""Tabulate T (points, rows) and :math:`\Phi` (rows, points) of an SO(3) grid; rows are the live Wigner frames."""
     points, weights = lebedev_points(lmax)
     n_roll = 3 * kmax + 1 if kmax > 0 else 1
     direction = torch.tensor(points).repeat_interleave(n_roll, dim=0)
@@ -85,5 +85,5 @@ def so3_tables(lmax: int, kmax: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def packed_rows(lmax: int) -> list[tuple[int, int]]:
-    """All (l, m) in packed order."""
+    """List all (l, m) in packed order."""
     return [(degree, order) for degree in range(lmax + 1) for order in range(-degree, degree + 1)]

@@ -76,7 +76,7 @@ class WignerRows(nn.Module):
         return position, scale
 
     def forward(self, first: Tensor, second: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of D(R) for rotations R with rows ``first``, ``second``, ``direction``, (E, 3) each.
+        """Compute rows of D(R) for rotations R with rows ``first``, ``second``, ``direction``, (E, 3) each.
 
         Returns
         -------
@@ -109,18 +109,18 @@ class WignerRows(nn.Module):
         return torch.cat(zonal, dim=1), torch.cat(values, dim=1) * self.scale
 
     def dense(self, compact: Tensor) -> Tensor:
-        """The entries (E, nnz) at their places in the rows of D, edge order: (E, n_rows, (lmax + 1)**2)."""
+        """Put the entries (E, nnz) at their places in the rows of D, edge order: (E, n_rows, (lmax + 1)**2)."""
         return place_rows(compact, self.position, self.n_rows, self.size)
 
 
 def place_rows(compact: Tensor, position: Tensor, n_rows: int, size: int) -> Tensor:
-    """Entries (E, nnz) at the places ``position`` (nnz,) of row-major matrices that are zero elsewhere."""
+    """Put entries (E, nnz) at the places ``position`` (nnz,) of row-major matrices that are zero elsewhere."""
     matrix = compact.new_zeros([compact.shape[0], n_rows * size]).index_copy(1, position, compact)
     return matrix.view(-1, n_rows, size)
 
 
 def to_first_degree(vector: Tensor) -> Tensor:
-    """S_1 of a vector: (x, y, z) -> (y, z, -x)."""
+    """Turn a vector into S_1: (x, y, z) -> (y, z, -x)."""
     return torch.stack([vector[:, 1], vector[:, 2], -vector[:, 0]], dim=1)
 
 

@@ -214,6 +214,9 @@ CHECK = (
         "`--cutoff` is 0 but must be positive",
         prepare=data,
     ),
+    command(
+        "data check data --max-force nan", "Give a limit in eV/Å.", "`--max-force` is nan", "positive", prepare=data
+    ),
     command("data check data --max-force -1", "Give a limit in eV/Å.", "`--max-force` is -1", "positive", prepare=data),
     command("data check data -o page.pdf", "Name a page.", "`--output` is page.pdf", "end in .html", prepare=data),
     command("data check data -o no/page.html", "Make the folder.", "no/page.html", "no folder no", prepare=data),

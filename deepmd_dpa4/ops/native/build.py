@@ -36,14 +36,14 @@ class BuildError(UserError, RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Folder of compiled libraries in the user's cache folder; it may be deleted at any time."""
+    """Return the folder of compiled libraries in the user's cache; it may be deleted at any time."""
     import platformdirs
 
     return platformdirs.user_cache_path("deepmd-dpa4", appauthor=False)
 
 
 def library_path(sources: Path = SOURCES, cache: Path | None = None) -> Path:
-    """Where the library for this machine, torch and these sources is, or would be.
+    """Return the path of the library for this machine, torch and these sources, built or not.
 
     The compiler is not part of the name: a library stays good when the compiler is updated, and on machines that
     share a home folder and have none.
@@ -110,7 +110,7 @@ def build(
 
 
 def known_failure(target: Path) -> str | None:
-    """Why this compiler could not make ``target`` the last time, or None."""
+    """Read why this compiler could not make ``target`` the last time, or None."""
     marker, compiler = _marker(target), find_compiler()
     if compiler is None or not marker.exists():
         return None

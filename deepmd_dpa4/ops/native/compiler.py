@@ -41,7 +41,7 @@ class Compiler:
 
     @cached_property
     def machine(self) -> tuple[str, ...]:
-        """Flags for the processor of this machine; empty if the compiler knows none."""
+        """Return the flags for the processor of this machine; empty if the compiler knows none."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "empty.cpp"
             source.touch()
@@ -50,7 +50,7 @@ class Compiler:
         return (MACHINE,) if accepted else ()
 
     def compiling(self, source: Path, target: Path) -> list[str]:
-        """Command that makes an object file of a source."""
+        """Return the command that makes an object file of a source."""
         import torch
 
         include = torch_folder() / "include"
@@ -60,7 +60,7 @@ class Compiler:
         return [self.path, *FLAGS, *self.machine, abi, *paths, "-c", str(source), "-o", str(target)]
 
     def linking(self, objects: list[Path], target: Path) -> list[str]:
-        """Command that makes a library of object files."""
+        """Return the command that makes a library of object files."""
         folder = torch_folder() / "lib"
         libraries = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-Wl,--no-undefined", "-ltorch", "-ltorch_cpu", "-lc10"]
         return [self.path, "-shared", *map(str, objects), "-o", str(target), *libraries, *self._openmp()]
@@ -74,7 +74,7 @@ class Compiler:
 
 
 def find_compiler() -> Compiler | None:
-    """First of the known compilers that runs, or None."""
+    """Find the first of the known compilers that runs, or None."""
     for command in COMMANDS:
         path = shutil.which(command)
         if path is not None:
@@ -85,7 +85,7 @@ def find_compiler() -> Compiler | None:
 
 
 def torch_folder() -> Path:
-    """Folder of the installed torch, found without importing it."""
+    """Find the folder of the installed torch without importing it."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         raise ImportError("torch is not installed")
@@ -93,19 +93,19 @@ def torch_folder() -> Path:
 
 
 def torch_build() -> str:
-    """Text that differs between builds of torch."""
+    """Return a text that differs between builds of torch."""
     return (torch_folder() / "version.py").read_text(encoding="utf-8")
 
 
 def openmp_of_torch() -> Path | None:
-    """The GNU OpenMP runtime that torch brings along, whose name may hold a hash; None if it brings none."""
+    """Find the GNU OpenMP runtime that torch brings along, whose name may hold a hash; None if it brings none."""
     folder = torch_folder()
     found = [path for part in (folder / "lib", folder.parent / "torch.libs") for path in sorted(part.glob("libgomp*"))]
     return found[0] if found else None
 
 
 def processor() -> str:
-    """Text that differs between processors with different instructions."""
+    """Return a text that differs between processors with different instructions."""
     features = ""
     if sys.platform == "linux":
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -11,7 +11,7 @@ _LOADING = "import sys, torch; torch.ops.load_library(sys.argv[1])"
 
 
 def record_path(library: Path) -> Path:
-    """Where the size and the SHA-256 of a library are."""
+    """Return the path of the size and the SHA-256 of a library."""
     return library.with_suffix(".sha256")
 
 

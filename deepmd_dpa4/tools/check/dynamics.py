@@ -53,7 +53,7 @@ class Trajectory:
 
     @property
     def kinetic(self) -> float:
-        """Kinetic energy, eV."""
+        """Compute the kinetic energy, eV."""
         return float(0.5 * np.sum(self.masses * self.velocity**2))
 
 
