@@ -31,12 +31,15 @@ def test_the_order_of_stages_is_written_once() -> None:
     assert makers == {ROOT / "descriptor" / "stages.py"}
 
 
+@pytest.mark.parametrize("referred", [False, True])
 @pytest.mark.parametrize("bridged", [False, True])
 @pytest.mark.parametrize("seeded", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("served", [[True, True], [False, True], [False, False]])
-def test_stages_read_what_is_there(bridged: bool, seeded: bool, shared: bool, served: list[bool]) -> None:
-    stages = potential_stages(network_stages(bridged, seeded, served, shared), bridged)
+def test_stages_read_what_is_there(
+    referred: bool, bridged: bool, seeded: bool, shared: bool, served: list[bool]
+) -> None:
+    stages = potential_stages(network_stages(bridged, seeded, served, shared), bridged, referred)
     given = {"vector", "roll", "charge_spin", "fparam", "aparam"}
     absent = set() if bridged else {"gate"}
     assert set(reads_of(stages)) - given <= absent

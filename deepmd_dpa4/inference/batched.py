@@ -39,12 +39,12 @@ class Batched:
     @property
     def reason_without_last_layer(self) -> str | None:
         """Why the model does not tell what its last layer reads, or None if it does."""
+        schema = getattr(self.model.forward_systems, "schema", None)
+        if schema is not None and all(argument.name != "last_layer" for argument in schema.arguments):
+            return "was frozen by an earlier deepmd-dpa4: freeze the checkpoint again"
         if any(getattr(module, "refers_to_isolated_atoms", False) for module in self.model.modules()):
             return "refers energies to isolated atoms (`fitting_net/vacuum_ref`), which uncertainties do not cover"
-        schema = getattr(self.model.forward_systems, "schema", None)
-        if schema is None or any(argument.name == "last_layer" for argument in schema.arguments):
-            return None
-        return "was frozen by an earlier deepmd-dpa4: freeze the checkpoint again"
+        return None
 
     def predict(
         self,

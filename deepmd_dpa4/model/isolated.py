@@ -76,10 +76,12 @@ class IsolatedMethods(TiledMethods):
     def isolated_features(self) -> Tensor:
         """Evaluate the network for one atom of each type without edges, each a frame of its own, (ntypes, C)."""
         ntypes, device = self.out_bias.shape[1], self.out_bias.device
-        atom = torch.arange(ntypes, device=device)
-        none = torch.zeros([0], dtype=torch.int64, device=device)
+        kind, frame = torch.arange(ntypes, device=device), torch.arange(ntypes, device=device)
+        sender, receiver = torch.zeros([2, 0], dtype=torch.int64, device=device)
         vector = torch.zeros([0, 3], dtype=torch.float64, device=device)
-        return self.descriptor.features(Graph(atom, atom, Ends(none, none, ntypes), vector, None), self.ground_states)
+        return self.descriptor.features(
+            Graph(kind, frame, Ends(sender, receiver, ntypes), vector, None), self.ground_states
+        )
 
     def isolated_energies(
         self, isolated: Tensor | None, node_type: Tensor, fparam: Tensor | None, aparam: Tensor | None

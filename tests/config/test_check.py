@@ -68,7 +68,9 @@ def test_windows_fit_into_the_cutoff() -> None:
     smooth = inputs.model(bridging_method="zbl", bridging_smooth=True, bridging_r_outer=3.5)
     with pytest.raises(ConfigError, match=r"`model/bridging_r_outer` is 3\.5 but must be below"):
         check_model(smooth)
-    with pytest.raises(ConfigError, match=r"`model/type_map` is \['OW', 'H'\] but must hold symbols of chemical elements"):
+    with pytest.raises(
+        ConfigError, match=r"`model/type_map` is \['OW', 'H'\] but must hold symbols of chemical elements"
+    ):
         check_model(params | {"type_map": ["OW", "H"]})
 
 
