@@ -77,10 +77,10 @@ class IsolatedMethods(TiledMethods):
         """Evaluate the network for one atom of each type without edges, each a frame of its own, (ntypes, C)."""
         ntypes, device = self.out_bias.shape[1], self.out_bias.device
         kind, frame = torch.arange(ntypes, device=device), torch.arange(ntypes, device=device)
-        sender, receiver = torch.zeros([2, 0], dtype=torch.int64, device=device)
+        edges = torch.zeros([2, 0], dtype=torch.int64, device=device)
         vector = torch.zeros([0, 3], dtype=torch.float64, device=device)
         return self.descriptor.features(
-            Graph(kind, frame, Ends(sender, receiver, ntypes), vector, None), self.ground_states
+            Graph(kind, frame, Ends(edges[0], edges[1], ntypes), vector, None), self.ground_states
         )
 
     def isolated_energies(
