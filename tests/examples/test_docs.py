@@ -214,6 +214,7 @@ def test_snippets_of_check_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_snippets_of_presets_page(tmp_path: Path) -> None:
     """Every input that they write trains."""
     folder = copy_examples(tmp_path)
@@ -224,6 +225,7 @@ def test_snippets_of_presets_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_snippets_of_pretraining_page(tmp_path: Path) -> None:
     """From files to a fine-tuned branch."""
     data, init, training, restart, branch, finetune = blocks(DOCS / "pretraining.md", "sh")

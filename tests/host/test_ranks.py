@@ -114,7 +114,8 @@ def assert_equal(found: Outcome, expected: Outcome, limit: float = DOUBLE, force
             assert np.abs(step[name] - reference[name]).max() <= allowed, name
 
 
-RUNS = [("plain", 2, name) for name in SCENES] + [("plain", 4, name) for name in SCENES]
+RUNS: list[Any] = [("plain", 2, name) for name in SCENES]
+RUNS += [pytest.param("plain", 4, name, marks=pytest.mark.long) for name in SCENES]
 RUNS += [("native", 2, name) for name in SCENES] + [("native", 4, name) for name in FEW]
 RUNS += [("tiles", 2, name) for name in SCENES]
 
