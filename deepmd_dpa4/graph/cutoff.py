@@ -58,10 +58,7 @@ class InnerClamp(nn.Module):
     def contact(self, node_type: Tensor, ends: Ends) -> Tensor | None:
         """Compute the sum of the covalent radii of each edge, (E,) float64; None if distances are in Angstrom."""
         radius = self.radius
-        if radius is None:
-            return None
-        of_node = radius.index_select(0, node_type.clamp(max=radius.shape[0] - 1))
-        return of_node.index_select(0, ends.sender) + of_node.index_select(0, ends.receiver)
+        return None if radius is None else contacts(radius, node_type, ends)
 
     def forward(self, distance: Tensor, contact: Tensor | None = None) -> Tensor:
         """Clamp distances; ``contact`` as :meth:`contact` computes it."""
@@ -82,9 +79,20 @@ class InnerClamp(nn.Module):
         """Compute the edge factor of the source gate: 0 for a frozen pair, 1 from ``r_outer`` on."""
         if contact is not None:
             clamped = clamped / contact.to(clamped.dtype)
-        t = ((clamped - self.r_inner) / (self.r_outer - self.r_inner)).clamp(0.0, 1.0)
-        t4 = t * t * t * t
-        return t4 * (35.0 + t * (-84.0 + t * (70.0 - 20.0 * t)))
+        return smooth_step((clamped - self.r_inner) / (self.r_outer - self.r_inner))
+
+
+def smooth_step(t: Tensor) -> Tensor:
+    """Rise from 0 at t = 0 to 1 at t = 1 with three continuous derivatives (theory 7.2, 7.4)."""
+    t = t.clamp(0.0, 1.0)
+    t4 = t * t * t * t
+    return t4 * (35.0 + t * (-84.0 + t * (70.0 - 20.0 * t)))
+
+
+def contacts(radius: Tensor, node_type: Tensor, ends: Ends) -> Tensor:
+    """Sum the radii (ntypes,) of the two atoms of each edge, (E,)."""
+    of_node = radius.index_select(0, node_type.clamp(max=radius.shape[0] - 1))
+    return of_node.index_select(0, ends.sender) + of_node.index_select(0, ends.receiver)
 
 
 def inner_clamp(config: BridgingConfig | None, type_map: list[str]) -> InnerClamp | None:

@@ -112,15 +112,27 @@ def first_bad_frame(array: Array, frames: int) -> int | None:
         return _first(~np.isfinite(values).reshape(frames, -1).all(axis=1))
     flat = values.reshape(-1)
     for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK]
-        with np.errstate(over="ignore", invalid="ignore"):
-            # a number that is not finite makes the sum so; half the time of testing each
-            if np.isfinite(part.sum()):
-                continue
-        position = _first(~np.isfinite(part))
+        position = first_not_finite(flat[start : start + CHUNK])
         if position is not None:
             return (start + position) // (array.size // frames)
     return None
+
+
+def first_not_finite(part: np.ndarray) -> int | None:
+    """Find the position of the first number that is not finite in a flat array, None if there is none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        # a number that is not finite makes the sum so; half the time of testing each
+        if np.isfinite(part.sum()):
+            return None
+    return _first(~np.isfinite(part))
+
+
+def refuse_bad_frame(name: object, frame: int | None) -> None:
+    """Refuse an array with a frame that is not finite, if there is one; raises :class:`DataError`."""
+    if frame is not None:
+        raise DataError(
+            f"{name} is not finite (NaN or infinity) in frame {frame}, counted from 0: mend it or remove the frame"
+        )
 
 
 def _first(wrong: np.ndarray) -> int | None:

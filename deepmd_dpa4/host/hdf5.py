@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import h5py
-import numpy as np
 
-from deepmd_dpa4.host.arrays import CHUNK, DataError
+from deepmd_dpa4.host.arrays import CHUNK, DataError, first_not_finite, refuse_bad_frame
 
 SEARCHED = ("coord", "box", "energy", "force", "virial")
 
@@ -49,12 +48,7 @@ def check_system(system: str, budget: int) -> tuple[int, int]:
                     skipped += 1
                     continue
                 read += array.nbytes
-                frame = first_bad_frame(array)
-                if frame is not None:
-                    raise DataError(
-                        f"{path}#{array.name} is not finite (NaN or infinity) in frame {frame}, counted from 0: mend "
-                        "it or remove the frame"
-                    )
+                refuse_bad_frame(f"{path}#{array.name}", first_bad_frame(array))
     return read, skipped
 
 
@@ -65,7 +59,7 @@ def first_bad_frame(array: h5py.Dataset) -> int | None:
     frames = max(1, CHUNK * array.shape[0] // array.size)
     for start in range(0, array.shape[0], frames):
         part = array[start : start + frames]
-        wrong = ~np.isfinite(part).reshape(len(part), -1).all(axis=1)
-        if wrong.any():
-            return start + int(np.argmax(wrong))
+        position = first_not_finite(part.reshape(-1))
+        if position is not None:
+            return start + position // (part.size // len(part))
     return None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepmd_dpa4.host import hdf5
-from deepmd_dpa4.host.arrays import Array, DataError, first_bad_frame, read_header
+from deepmd_dpa4.host.arrays import Array, DataError, first_bad_frame, read_header, refuse_bad_frame
 from deepmd_dpa4.host.data_folders import check_names, systems_of
 from deepmd_dpa4.type_names import mentions_ours
 
@@ -192,12 +192,7 @@ def check_values(array: Array, frames: int, inspection: Inspection) -> None:
         inspection.skipped += 1
         return
     inspection.budget -= array.bytes
-    frame = first_bad_frame(array, frames)
-    if frame is not None:
-        raise DataError(
-            f"{array.path} is not finite (NaN or infinity) in frame {frame}, counted from 0: mend it or remove the "
-            "frame"
-        )
+    refuse_bad_frame(array.path, first_bad_frame(array, frames))
 
 
 def check_presence(folders: Iterable[Path], found: list[dict[str, bool]], place: str, loss: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.config.model import BridgingConfig
 from deepmd_dpa4.config.option import ConfigError
-from deepmd_dpa4.graph.cutoff import contact_radii
+from deepmd_dpa4.graph.cutoff import contact_radii, contacts, smooth_step
 from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.ops.segment import segment_sum
 
@@ -87,11 +87,8 @@ class ZBL(nn.Module):
         assert start is not None
         first = torch.full_like(distance, start)
         if radius is not None:
-            of_node = radius.index_select(0, node_type.clamp(max=radius.shape[0] - 1))
-            first = first * (of_node.index_select(0, ends.sender) + of_node.index_select(0, ends.receiver))
-        t = ((distance - first) / (self.rcut - first)).clamp(0.0, 1.0)
-        t4 = t * t * t * t
-        return 1.0 - t4 * (35.0 + t * (-84.0 + t * (70.0 - 20.0 * t)))
+            first = first * contacts(radius, node_type, ends)
+        return 1.0 - smooth_step((distance - first) / (self.rcut - first))
 
 
 def repulsion(config: BridgingConfig | None, type_map: list[str], rcut: float) -> ZBL | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from deepmd_dpa4.tools.commands.data_check import check_page
 from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, tell_weights
+from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
 
 NAMES = ("pairs", "trimers", "curvature", "hill", "errors", "dynamics", "size", "symmetry", "cutoff")
@@ -66,9 +67,6 @@ def run(options: Namespace) -> int:
         If an option, the model or the data cannot be used.
     """
     check_options(options)
-    from rich.console import Console
-    from rich.progress import Progress
-
     from deepmd_dpa4.inference.evaluator import Evaluator
     from deepmd_dpa4.tools.check.page import write
     from deepmd_dpa4.tools.check.prepare import prepare
@@ -77,15 +75,13 @@ def run(options: Namespace) -> int:
     evaluator = Evaluator(options.model, options.head)
     tell_weights(evaluator)
     context, report = prepare(evaluator, options)
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task("")
+    with progress_bar("") as advance:
         run_all(
             [instrument for instrument in ALL if instrument.name in options.only],
             evaluator,
             context,
             report,
-            lambda name, done, total: progress.update(task, description=name, completed=done, total=total),
+            lambda name, done, total: advance(done, total, name),
         )
     write(report, f"Check of {options.model}", options.output)
     show(report)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.data_limits import add_limits, limits
+from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require, require_name, require_positive
 
 
@@ -50,20 +51,15 @@ def run(options: Namespace) -> None:
     checked = limits(options)
     if options.output is not None:
         check_page(options.output)
-    from rich.console import Console
-    from rich.progress import Progress
-
     from deepmd_dpa4.tools.data.statistics import fit_elements, gather
     from deepmd_dpa4.tools.data.summary import Summary
 
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task("frames")
+    with progress_bar("frames") as report:
         statistics = gather(
             options.data,
             checked,
             options.cutoff,
-            lambda done, total: progress.update(task, completed=done, total=total),
+            report,
         )
     if not statistics.place:
         kinds = ", ".join(kind.value for kind in statistics.problems)

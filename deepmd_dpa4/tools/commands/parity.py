@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.model_argument import add_model, add_output, open_model
+from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
 
 
@@ -37,19 +38,16 @@ def run(options: Namespace) -> None:
         raise DataError(f"`--frames` is {options.frames} but must be at least 1")
     evaluator = open_model(options)
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
     from deepmd_dpa4.tools.plots.parity import compare, draw
 
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task("frames")
+    with progress_bar("frames") as report:
         comparisons = compare(
             evaluator,
             options.data,
             options.frames,
-            lambda done, total: progress.update(task, completed=done, total=total),
+            report,
         )
     table = Table("quantity", "values", "RMSE", "MAE", "largest", "unit", "frames without")
     for item in comparisons:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.model_argument import tell_weights
+from deepmd_dpa4.tools.commands.progress import progress_bar
 
 SUFFIXES = (".pt", ".pth")
 
@@ -53,8 +54,6 @@ def run(options: Namespace) -> None:
     if not output.parent.is_dir():
         raise FileNotFoundError(f"`--output` is {output} but the folder {output.parent} does not exist")
     import numpy as np
-    from rich.console import Console
-    from rich.progress import Progress
 
     from deepmd_dpa4.inference.evaluator import Evaluator
     from deepmd_dpa4.tools.uncertainty.estimate import estimate
@@ -62,14 +61,12 @@ def run(options: Namespace) -> None:
 
     evaluator = Evaluator(options.model, options.head)
     tell_weights(evaluator)
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task("frames")
+    with progress_bar("frames") as report:
         found = estimate(
             evaluator,
             options.data,
             options.validation,
-            lambda done, total: progress.update(task, completed=done, total=total),
+            report,
         )
     write_entry(options.model, output, evaluator.branch, found.entry)
     entry = found.entry
