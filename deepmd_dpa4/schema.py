@@ -221,7 +221,7 @@ def _extended(theirs: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[]
     def schema() -> Any:
         arguments, own = theirs(), ours()
         if isinstance(arguments, list):
-            return _merge(arguments, own)
+            return [*arguments, *map(_without_default, _merge(arguments, own)[len(arguments) :])]
         added = _merge(list(arguments.sub_fields.values()), list(own.sub_fields.values()))
         arguments.extend_subfields(added[len(arguments.sub_fields) :])
         for part in ("descriptor", "fitting_net"):
@@ -233,6 +233,18 @@ def _extended(theirs: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[]
 
     schema.extended_by_dpa4 = True  # type: ignore[attr-defined]
     return schema
+
+
+def _without_default(argument: Argument) -> Argument:
+    """Leave an option out of inputs that do not name it: `dp --pt-expt` hands all it finds to a built-in network."""
+    return Argument(
+        argument.name,
+        argument.dtype,
+        argument.sub_fields.values(),
+        optional=True,
+        alias=argument.alias,
+        doc=argument.doc,
+    )
 
 
 def _merge(theirs: list[Argument], own: list[Argument]) -> list[Argument]:

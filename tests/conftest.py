@@ -1,8 +1,10 @@
 """Options of the test run; data and trained models that tests share, each of which costs about ten seconds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support import inputs
 from tests.support.commands import dp
@@ -18,6 +20,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--released", action="append", type=Path, help="checkpoint of a released model, to run through all commands"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scripts_run_as_written() -> Iterator[None]:
+    """Keep TorchScript from optimising the models of this process, which takes most of its time and memory.
+
+    LAMMPS runs files as they are too, where the native library is; without it they are optimised as by default.
+    """
+    with torch.jit.optimized_execution(False):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -35,23 +36,23 @@ def script_runners(path: Path, rcut: float, modified: bool) -> dict[str, Runner]
     model = torch.jit.load(str(path), map_location=DEVICE)
 
     def forward(structure: RandomStructure) -> Prediction:
-        # DeepPot runs mostly the same code: compiling it here once more would take seconds
-        with torch.jit.optimized_execution(False):
+        with as_written():
             output = model.forward(*whole_frame(structure))
         return prediction(output["energy"], output["force"], output["virial"])
 
     def forward_lower(structure: RandomStructure) -> Prediction:
         table = neighbor_table(structure, rcut + SKIN)
         owner = tensor(table.owner[None])
-        output = model.forward_lower(
-            strided(table.coord[None]),
-            tensor(structure.types[table.owner][None]),
-            tensor(table.neighbors[None]),
-            owner,
-            *conditions_of(structure)[:2],
-            True,
-            charge_spin=conditions_of(structure)[2],
-        )
+        with as_written():
+            output = model.forward_lower(
+                strided(table.coord[None]),
+                tensor(structure.types[table.owner][None]),
+                tensor(table.neighbors[None]),
+                owner,
+                *conditions_of(structure)[:2],
+                True,
+                charge_spin=conditions_of(structure)[2],
+            )
         extended = output["extended_force"][0]
         forces = extended.new_zeros([len(structure.types), 3]).index_add(0, owner[0], extended)
         return prediction(output["energy"], forces, output["virial"])
@@ -60,6 +61,11 @@ def script_runners(path: Path, rcut: float, modified: bool) -> dict[str, Runner]
     if not modified:
         runners["DeepPot"] = python_runner(path)
     return runners
+
+
+def as_written() -> AbstractContextManager[None]:
+    """Keep TorchScript from optimising a model, which would take longer than all evaluations here."""
+    return torch.jit.optimized_execution(False)
 
 
 def python_runner(path: Path) -> Runner:

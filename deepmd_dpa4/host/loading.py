@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4.checkpoint.archive import ABOUT, FileError, open_archive
 from deepmd_dpa4.checkpoint.read import UnreadableError, is_legacy, read_params, verify_checkpoint
@@ -101,7 +102,11 @@ def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
 
 
 def checking_frames(evaluate: Callable[..., Any]) -> Callable[..., Any]:
-    """Make ``DeepEval.eval`` of a frozen model of ours refuse frames at which DeePMD-kit's search ends the process."""
+    """Make ``DeepEval.eval`` of a frozen model of ours refuse frames at which DeePMD-kit's search ends the process.
+
+    On CPUs TorchScript then runs the model as it is: optimising it takes the first two frames ten seconds or more and
+    the later ones gain nothing.
+    """
 
     @functools.wraps(evaluate)
     def evaluate_checked(self: Any, coords: Any, cells: Any, *args: Any, **kwargs: Any) -> Any:
@@ -111,6 +116,8 @@ def checking_frames(evaluate: Callable[..., Any]) -> Callable[..., Any]:
             box = None if cells is None else torch.as_tensor(np.array(cells, dtype=np.float64)).view(-1, 3, 3)
             check_geometry(coord, box)
             check_extent(coord, box, rcut)
+            with torch.jit.optimized_execution(DEVICE.type != "cpu"):
+                return evaluate(self, coords, cells, *args, **kwargs)
         return evaluate(self, coords, cells, *args, **kwargs)
 
     return evaluate_checked

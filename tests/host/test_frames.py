@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4.host.loading import checking_frames
 
@@ -20,3 +22,12 @@ def test_a_cell_that_is_no_number(rcut: float | None, refused: bool) -> None:
     else:
         assert evaluate(evaluator, coords, cells, [0]) == "evaluated"
     assert evaluate(evaluator, coords[:1], cells[:1], [0]) == "evaluated"
+
+
+@pytest.mark.parametrize(("rcut", "optimised"), [(4.0, DEVICE.type != "cpu"), (None, True)])
+def test_scripts_of_ours_run_as_written_on_cpus(rcut: float | None, optimised: bool) -> None:
+    evaluate = checking_frames(lambda *_: torch._C._get_graph_executor_optimize())
+    evaluator = SimpleNamespace() if rcut is None else SimpleNamespace(rcut_of_search=rcut)
+    with torch.jit.optimized_execution(True):
+        assert evaluate(evaluator, np.zeros((1, 2, 3)), 4 * np.eye(3).reshape(1, 9), [0]) is optimised
+        assert torch._C._get_graph_executor_optimize()

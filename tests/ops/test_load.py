@@ -1,9 +1,11 @@
 """A process loads the native kernels once, or says once what it lacks."""
 
 import logging
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import pytest
@@ -40,6 +42,24 @@ def test_operators_can_be_called() -> None:
     if not loader.load():
         pytest.skip("this machine cannot have native kernels")
     assert torch.ops.dpa4.version() >= 1
+
+
+def test_python_keeps_its_setting_of_the_optimiser() -> None:
+    """TorchScript's, which the library switches off for programs like LAMMPS."""
+    if not loader.load():
+        pytest.skip("this machine cannot have native kernels")
+    program = """
+import torch
+from deepmd_dpa4.ops.native import load
+assert load.load() and torch._C._get_graph_executor_optimize()
+"""
+    run([sys.executable, "-c", program], check=True)
+    program = f"""
+import ctypes, torch
+ctypes.CDLL({str(loader.library_path())!r})
+assert not torch._C._get_graph_executor_optimize()
+"""
+    run([sys.executable, "-c", program], check=True)
 
 
 def test_one_warning_and_one_attempt(missing: Builds, caplog: pytest.LogCaptureFixture) -> None:

@@ -48,7 +48,8 @@ def _load() -> bool:
             log.info("compiling native kernels, about a minute, once per machine and torch version")
             with _progress() as report:
                 build(report, retry=False)
-        torch.ops.load_library(path)
+        with torch.jit.optimized_execution(True):  # the library switches it off, for LAMMPS
+            torch.ops.load_library(path)
     except (BuildError, OSError) as error:
         log.warning(
             "DPA4 runs on plain torch kernels, several times slower and with more memory than on native ones, "
