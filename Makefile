@@ -27,7 +27,7 @@ QUICK := config so3 graph nn descriptor golden tools/data tools/plots tools/pres
 CORE := config so3 graph ops nn descriptor fitting model checkpoint compiled
 COVERED := config so3 graph nn descriptor fitting model checkpoint golden ops physics compiled
 
-.PHONY: help venv demo quick test test-long test-host31 sanitize compiled coverage docs generate wheel bench clean
+.PHONY: help venv demo quick test test-host31 sanitize compiled coverage docs generate wheel bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -50,14 +50,11 @@ quick: $(STAMP) ## lint, format, types and the fast tests
 	$(BIN)/mypy
 	$(PARALLEL) -q -m 'not slow' $(wildcard $(QUICK:%=tests/%))
 
-test: $(STAMP) ## lint, format, types, all tests but the longest, the documentation site and the wheel
+test: $(STAMP) ## lint, format, types, all tests, the documentation site and the wheel
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(PARALLEL) -m 'not long'
-
-test-long: $(STAMP) ## tests of some minutes each: committees in LAMMPS, trainings of examples, pages that train
-	$(PARALLEL) -m long
+	$(PARALLEL)
 
 test-host31: $(STAMP31) ## tests that need no built-in DPA4, with DeePMD-kit 3.1.3 in .venv-host31 (about 9 GB)
 	PATH="$(abspath $(BIN31)):$$PATH" $(BIN31)/python -m pytest $(TESTS31:%=tests/%) \

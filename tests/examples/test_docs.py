@@ -214,7 +214,6 @@ def test_snippets_of_check_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_snippets_of_presets_page(tmp_path: Path) -> None:
     """Every input that they write trains."""
     folder = copy_examples(tmp_path)
@@ -225,7 +224,6 @@ def test_snippets_of_presets_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_snippets_of_pretraining_page(tmp_path: Path) -> None:
     """From files to a fine-tuned branch."""
     data, init, training, restart, branch, finetune = blocks(DOCS / "pretraining.md", "sh")

@@ -10,7 +10,6 @@ from tests.support.commands import call, dp, environment
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_example_of_finetuning(tmp_path: Path) -> None:
     water = copy_examples(tmp_path)
     dp("train", "demo.json", folder=water)

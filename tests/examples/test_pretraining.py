@@ -14,7 +14,6 @@ EXAMPLE = ROOT / "examples" / "pretraining"
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_example(tmp_path: Path) -> None:
     """Trains twice, with as many steps of the small branch, and prints errors of every branch."""
     folder = copy_examples(tmp_path).parent / "pretraining"

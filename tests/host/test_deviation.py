@@ -15,7 +15,7 @@ from tests.support.runs import Run
 from tests.support.scenes import repeated
 from tests.support.toy import Frames, write_system
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 EVERY = 5
 SCRIPT = """

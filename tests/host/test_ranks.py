@@ -1,5 +1,6 @@
 """``pair_style deepmd`` on several ranks equals one rank: first step and dynamics, both kernels, with tiles."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,9 +96,14 @@ def tiles(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that evaluates more than 60 edges in tiles: some ranks do, others in the same step do not."""
     with pytest.MonkeyPatch.context() as patch:
         # a script keeps the defaults of the functions that it is made of
-        *others, tile_edges = PotentialMethods.derive.__defaults__ or ()
-        assert tile_edges == 32768
-        patch.setattr(PotentialMethods.derive, "__defaults__", (*others, 60))
+        derive = PotentialMethods.derive
+        defaults = {
+            name: one.default
+            for name, one in inspect.signature(derive).parameters.items()
+            if one.default is not inspect.Parameter.empty
+        }
+        assert defaults["tile_edges"] == 32768
+        patch.setattr(derive, "__defaults__", tuple((defaults | {"tile_edges": 60}).values()))
         return save(double(trained), tmp_path_factory.mktemp("tiles") / "tiles.pth", True)
 
 
@@ -114,8 +120,7 @@ def assert_equal(found: Outcome, expected: Outcome, limit: float = DOUBLE, force
             assert np.abs(step[name] - reference[name]).max() <= allowed, name
 
 
-RUNS: list[Any] = [("plain", 2, name) for name in SCENES]
-RUNS += [pytest.param("plain", 4, name, marks=pytest.mark.long) for name in SCENES]
+RUNS = [("plain", ranks, name) for ranks in (2, 4) for name in SCENES]
 RUNS += [("native", 2, name) for name in SCENES] + [("native", 4, name) for name in FEW]
 RUNS += [("tiles", 2, name) for name in SCENES]
 
