@@ -86,6 +86,7 @@ def rebind_training() -> None:
     from deepmd_dpa4.host import build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.loading import examining
+    from deepmd_dpa4.host.muon import run_uncompiled
     from deepmd_dpa4.host.resume import resumable
     from deepmd_dpa4.host.routing import route
     from deepmd_dpa4.host.trainer import advance, guard, trains_ours, watch_forces
@@ -131,6 +132,7 @@ def rebind_training() -> None:
         if trains_ours(trainer):
             guard(trainer)
             route(trainer)
+            run_uncompiled(trainer)
             watch_forces(trainer)
             if restart_model is not None:
                 advance(trainer)
