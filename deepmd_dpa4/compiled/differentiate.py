@@ -1,4 +1,4 @@
-"""Derivatives of a program as flat graphs without history; each recomputes what it needs of the ones before."""
+"""Derivatives of a program as flat graphs without history; each holds what it needs of the ones before."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ Gradients = tuple[Tensor | None, ...]
 Sizes = tuple[int, int]
 
 
-def trace_pullback(program: Program, wanted: Which) -> fx.GraphModule:
+def trace_pullback(program: Program, wanted: Which, whole: bool = False) -> fx.GraphModule:
     r"""Trace the pullback :math:`(\bar y, x) \mapsto \bar y^T\,\partial y/\partial x_w` of :math:`y(x)`.
 
     Parameters
@@ -21,17 +21,20 @@ def trace_pullback(program: Program, wanted: Which) -> fx.GraphModule:
         y.
     wanted : tuple[int, ...]
         Inputs w by which y is differentiated.
+    whole : bool
+        Return y before the gradients.
     """
     n_outputs = len(program.outputs)
 
     def pullback(nodes: int, edges: int, *arguments: Tensor) -> Gradients:
         seeds, inputs = arguments[:n_outputs], _leaves(arguments[n_outputs:], wanted)
-        return pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=False)
+        outputs, pulled = pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=False)
+        return (*outputs, *pulled) if whole else pulled
 
     return trace(pullback, [*program.outputs, *program.inputs])
 
 
-def trace_second(program: Program, wanted: Which, targets: Which) -> fx.GraphModule:
+def trace_second(program: Program, wanted: Which, targets: Which, whole: bool = False) -> fx.GraphModule:
     r"""Trace the derivative of the pullback :math:`g_w(\bar y, x)`.
 
     It maps :math:`(\bar y, x, \bar g)` to the gradients of :math:`\sum_w \langle\bar g_w, g_w\rangle` by all
@@ -43,6 +46,8 @@ def trace_second(program: Program, wanted: Which, targets: Which) -> fx.GraphMod
         y.
     wanted, targets : tuple[int, ...]
         Inputs by which y is differentiated first, and then.
+    whole : bool
+        Return y and g before the gradients.
     """
     n_outputs, n_inputs = len(program.outputs), len(program.inputs)
     directions = [program.inputs[index] for index in wanted]
@@ -50,21 +55,23 @@ def trace_second(program: Program, wanted: Which, targets: Which) -> fx.GraphMod
     def second(nodes: int, edges: int, *arguments: Tensor) -> Gradients:
         seeds = _leaves(arguments[:n_outputs], range(n_outputs))
         inputs = _leaves(arguments[n_outputs : n_outputs + n_inputs], (*wanted, *targets))
-        pulled = pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=True)
+        outputs, pulled = pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=True)
         given = zip(pulled, arguments[n_outputs + n_inputs :], strict=True)
         by = [*seeds, *(inputs[index] for index in targets)]
-        return _gradients(given, by, create_graph=False)
+        found = _gradients(given, by, create_graph=False)
+        return (*outputs, *pulled, *found) if whole else found
 
     return trace(second, [*program.outputs, *program.inputs, *directions])
 
 
 def pull(
     program: Program, sizes: Sizes, inputs: Sequence[Tensor], seeds: Sequence[Tensor], wanted: Which, create_graph: bool
-) -> Gradients:
-    """Compute the pullback by autograd, at inputs of which those ``wanted`` need a gradient."""
+) -> tuple[tuple[Tensor, ...], Gradients]:
+    """Compute the outputs, and the pullback by autograd at inputs of which those ``wanted`` need a gradient."""
     with torch.enable_grad():
-        outputs = program.graph(*sizes, *inputs)
-        return _gradients(zip(outputs, seeds, strict=True), [inputs[index] for index in wanted], create_graph)
+        outputs = tuple(program.graph(*sizes, *inputs))
+        by = [inputs[index] for index in wanted]
+        return outputs, _gradients(zip(outputs, seeds, strict=True), by, create_graph)
 
 
 def _gradients(pairs: Iterable[tuple[Tensor | None, Tensor]], by: list[Tensor], create_graph: bool) -> Gradients:

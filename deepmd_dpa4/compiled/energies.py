@@ -3,10 +3,11 @@
 import logging
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deepmd_dpa4.compiled.lower import CompileError, Lowering, inductor
-from deepmd_dpa4.compiled.segment import Segment, UnsuitableSizes
+from deepmd_dpa4.compiled.segment import Budget, Segment, UnsuitableSizes
 from deepmd_dpa4.compiled.unit import EAGER, Unit, units_of
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.model.potential import PotentialMethods
@@ -15,6 +16,8 @@ log = logging.getLogger("deepmd.dpa4")
 
 # The intermediate results of a block exist for all edges at once: some tens of kilobytes for each.
 MOST_EDGES = 2**19
+SHARE = 0.5
+"""Part of the free memory that may hold what is kept; gradients and what code needs while it runs take the rest."""
 
 
 class CompiledEnergies:
@@ -22,27 +25,30 @@ class CompiledEnergies:
 
     Edges, first node state, each block, and read-out with fitting are units of their own. For each there is code for
     its value y(x), for the pullback :math:`\bar y^T \partial y/\partial x`, and for the derivative of the pullback,
-    which training on forces needs. The last two recompute what they need, so that between forward and backward a unit
-    keeps its inputs alone. Numbers of nodes and edges are symbols: nothing is compiled again when they change. Weights
+    which training on forces needs. As long as memory suffices, each hands on what the next ones read; the derivatives
+    of the other units recompute what they need, and between forward and backward such a unit keeps its inputs alone.
+    Numbers of nodes and edges are symbols: nothing is compiled again when they change. Weights
     are inputs, and units that compute the same share their code.
 
     Parameters
     ----------
     lowering : Callable
         Compiler of graphs.
+    memory : float, optional
+        Memory for what is kept, in gigabytes; by default half of what the device has free, and none on CPUs.
     """
 
-    def __init__(self, lowering: Lowering = inductor) -> None:
-        self.lowering = lowering
+    def __init__(self, lowering: Lowering = inductor, memory: float | None = None) -> None:
+        self.lowering, self.memory = lowering, memory
         self.failed = False
         self._told_sizes = False
         self._segments: dict[Any, Segment] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CompiledEnergies":
-        return CompiledEnergies(self.lowering)
+        return CompiledEnergies(self.lowering, self.memory)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledEnergies, (self.lowering,)
+        return CompiledEnergies, (self.lowering, self.memory)
 
     def __call__(self, potential: PotentialMethods, graph: Graph, values: dict[str, Tensor]) -> Tensor | None:
         """Evaluate the energies of the atoms, (N,) float64 in eV; None where plain torch has to do it.
@@ -77,16 +83,26 @@ class CompiledEnergies:
     def run(self, potential: PotentialMethods, graph: Graph, values: dict[str, Tensor]) -> Tensor:
         """Run all units."""
         sizes = len(graph.node_type), len(graph.vector)
-        structure = _structure(potential)
+        structure, budget = _structure(potential), Budget(self._bytes(graph.vector.device))
         for position, unit in enumerate(units_of(potential.stages(graph.vector, True))):
             if unit.name == EAGER:
                 for stage in unit.stages:
                     values.update(potential.run_stage(stage, graph, values))
             else:
                 segment = self._segment(unit, (position, structure))
-                made = segment(potential, sizes, *unit.arguments(graph, values))
+                made = segment(potential, sizes, budget, *unit.arguments(graph, values))
                 values.update((name, value) for name, value in zip(unit.results, made) if value is not None)
         return values["energy"]
+
+    def _bytes(self, device: torch.device) -> int:
+        """Memory that an evaluation may keep."""
+        if self.memory is not None:
+            return int(self.memory * 1e9)
+        if device.type != "cuda" or not torch.is_grad_enabled():
+            return 0
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(SHARE * (free + unused))
 
     def _segment(self, unit: Unit, key: Any) -> Segment:
         if key not in self._segments:

@@ -19,6 +19,19 @@ class UnsuitableSizes(Exception):
     """Compiled code does not serve systems of this size."""
 
 
+@dataclass
+class Budget:
+    """Memory of one evaluation for what is kept between its passes, in bytes."""
+
+    left: int
+
+    def take(self, size: int) -> bool:
+        """Take memory if there is enough; tell whether there was."""
+        fits = size <= self.left
+        self.left -= size if fits else 0
+        return fits
+
+
 class Part(Protocol):
     """A part of a potential as a function of tensors.
 
@@ -62,8 +75,8 @@ class Segment:
         self.part, self.lowering = part, lowering
         self._bound: dict[Any, Bound] = {}
 
-    def __call__(self, potential: Any, sizes: tuple[int, int], *arguments: Tensor | None) -> Optionals:
-        """Compute the results of the part.
+    def __call__(self, potential: Any, sizes: tuple[int, int], budget: Budget, *arguments: Tensor | None) -> Optionals:
+        """Compute the results of the part, keeping what its derivatives read if the budget has room for it.
 
         Raises
         ------
@@ -78,9 +91,13 @@ class Segment:
         moving = tuple(index for index in grad if index < bound.n_moving)
         pattern = Pattern(moving, tuple(grad[len(moving) :]))
         code = executable(bound.program, self.lowering)
-        if not all(part.serves(*sizes) for part in code.prepare(pattern, potential.training)):
+        training, keeping = potential.training, None
+        if grad and budget.left > 0 and budget.take(code.kept(pattern, training).of(*sizes)):
+            keeping = code.keeping(pattern, training)
+        parts = code.prepare(pattern, training) if keeping is None else keeping.parts()
+        if not all(part.serves(*sizes) for part in parts):
             raise UnsuitableSizes
-        outputs = iter(Call(code, sizes, pattern)(inputs))
+        outputs = iter(Call(code, sizes, pattern, keeping)(inputs))
         return tuple(next(outputs) if present else None for present in bound.present)
 
     def _find(self, potential: Any, arguments: Optionals) -> Bound:

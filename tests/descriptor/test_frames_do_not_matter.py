@@ -17,19 +17,11 @@ MODELS = {"nano": NANO, "mini": MINI, "neo": NEO, "s2 in both branches": S2 | {"
 def test_random_roll(name: str) -> None:
     network = active_potential(MODELS[name]).descriptor
     graph = graph_of(golden_frame())
-    plain = network.measure_edges
-
-    class Rolled(torch.nn.Module):
-        def forward(self, vector: torch.Tensor, weighted: bool, roll: None) -> object:
-            return plain(vector, weighted, 2.0 * math.pi * torch.rand(len(vector), 1, dtype=vector.dtype))
-
-        def dense(self, compact: torch.Tensor) -> torch.Tensor:
-            return plain.dense(compact)
-
     with torch.no_grad():
         expected = network.features(graph, None)
-        network.measure_edges = Rolled()
-        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
+        roll = 2.0 * math.pi * torch.rand(len(graph.vector), 1, dtype=graph.vector.dtype, generator=generator)
+        network.random_roll = lambda vector: roll
         rolled = network.features(graph, None)
     assert relative_error(rolled, expected) < 1e-12
 
