@@ -1,31 +1,25 @@
-r"""Value, pullback and second derivative of a program as graphs that hand on what they have computed.
+r"""Value and derivatives of a program as graphs of which each hands on what it has computed.
 
-A derivative that is traced with what comes before it is cut where the value :math:`y` and the pullback :math:`g` end.
-Every later graph takes results of earlier ones as inputs: those of products, sums and the like. Elementwise operations,
-views and gathered rows are made again, which costs no more than reading them.
+What the pullback reads of the value becomes further outputs k of it, what the second derivative reads of the pullback
+further outputs m:
+
+.. math::
+
+   (y, k) = v(x), \qquad (g, m) = p(\bar y, x, k), \qquad (\bar{\bar y}, \bar x, \bar k) = s(\bar y, x, k, m, \bar g),
+   \qquad \bar x = b(\bar y, \bar k, x, k).
+
+So nothing that is expensive is computed twice: handed on are results of products, sums and the like, while elementwise
+operations, views and gathered rows are made again, which costs no more than reading them.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, fx
 
-from deepmd_dpa4.compiled.differentiate import Which, trace_pullback, trace_second
-from deepmd_dpa4.compiled.trace import EDGES, HINTS, NODES, Program
-
-aten = torch.ops.aten
-GATHERED = {
-    aten.index.Tensor, aten.index_select.default, aten.gather.default, aten.embedding.default, aten.cat.default,
-    aten.full.default, aten.zeros.default, aten.ones.default, aten.new_zeros.default, aten.new_ones.default,
-    aten.new_full.default, aten.zeros_like.default, aten.ones_like.default, aten.full_like.default,
-    aten.arange.default, aten.arange.start, aten.scalar_tensor.default, aten.clone.default, aten._to_copy.default,
-    aten.constant_pad_nd.default,
-}  # fmt: skip
-"""Operators that only read and write: rows of tables, constants, copies."""
-SAME = {aten.detach.default, aten.alias.default}
-"""Operators whose result is their argument."""
+from deepmd_dpa4.compiled.differentiate import Which, trace_pullback
+from deepmd_dpa4.compiled.results import Traced, Write, extract, names
+from deepmd_dpa4.compiled.trace import EDGES, HINTS, NODES, Program, spec_of_fake
 
 
 @dataclass(frozen=True)
@@ -42,121 +36,38 @@ class Bytes:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A graph that takes results of earlier ones.
-
-    Attributes
-    ----------
-    graph : fx.GraphModule
-        Of sizes, seeds, inputs, kept results and directions, in this order, as far as it has them.
-    of_value, of_pullback : tuple[int, ...]
-        Which results of the value and of the pullback it takes.
-    """
-
-    graph: fx.GraphModule
-    of_value: Which = ()
-    of_pullback: Which = ()
-
-
-@dataclass(frozen=True)
 class Cut:
-    """Graphs that hand on results; the value and the pullback by moving inputs return them after their own.
+    """Graphs v, p, s and b; those that a pattern of gradients does not need are missing.
 
     Attributes
     ----------
     value : fx.GraphModule
-        Of sizes and inputs.
-    pullbacks : dict[tuple[int, ...], Piece]
-        By the inputs that are differentiated by.
-    second : Piece, optional
-        Derivative of the first pullback.
+        Of sizes and x: y, k, and what b reads besides.
+    n_read : int
+        Number of tensors in k.
+    pullback : fx.GraphModule, optional
+        Of sizes, gradients by y, x and k: gradients by the moving x, and m.
+    second : fx.GraphModule, optional
+        Of sizes, gradients by y, x, k, m and gradients by g: gradients by those of y, by all x and by k.
+    backward : fx.GraphModule, optional
+        Of sizes, gradients by y and k, x, and ``of_value``: gradients by all x.
+    of_value : tuple[int, ...]
+        Which results of the value, after y, the last graph takes.
     kept : Bytes
-        Size of what value and first pullback hand on.
+        Size of what is handed on.
     """
 
     value: fx.GraphModule
-    pullbacks: dict[Which, Piece]
-    second: Piece | None
+    n_read: int
+    pullback: fx.GraphModule | None
+    second: fx.GraphModule | None
+    backward: fx.GraphModule | None
+    of_value: Which
     kept: Bytes
 
 
-@dataclass
-class _Names:
-    """Numbers of results: equal for nodes of different graphs that compute the same from the same arguments."""
-
-    known: dict[Any, int] = field(default_factory=dict)
-
-    def number(self, key: Any) -> int:
-        return self.known.setdefault(key, len(self.known))
-
-
-class _Traced:
-    """A traced graph, with a number for each node."""
-
-    def __init__(self, module: fx.GraphModule, groups: Sequence[tuple[str, int]], names: _Names) -> None:
-        self.module = module
-        self.number: dict[fx.Node, int] = {}
-        self.given: dict[str, list[fx.Node]] = {}
-        placeholders = iter(module.graph.find_nodes(op="placeholder"))
-        for group, count in groups:
-            self.given[group] = [next(placeholders) for _ in range(count)]
-            self.number |= {node: names.number((group, index)) for index, node in enumerate(self.given[group])}
-        for node in module.graph.nodes:
-            if node.op == "call_function":
-                self.number[node] = self._number(node, names)
-            elif node.op == "get_attr":
-                self.number[node] = names.number((id(module), node.target))
-        self.results: list[fx.Node | None] = list(module.graph.output_node().args[0])  # type: ignore[arg-type]
-
-    def _number(self, node: fx.Node, names: _Names) -> int:
-        if node.target in SAME:
-            return self.number[node.args[0]]  # type: ignore[index]
-        return names.number((node.target, self._key(node.args), self._key(dict(node.kwargs))))
-
-    def _key(self, value: Any) -> Any:
-        if isinstance(value, fx.Node):
-            return "result", self.number[value]
-        if isinstance(value, dict):
-            return tuple((name, self._key(part)) for name, part in value.items())
-        if isinstance(value, list | tuple):
-            return tuple(map(self._key, value))
-        # 1, 1.0 and True are equal but not the same argument
-        return type(value), value
-
-    def before(self, results: Iterable[fx.Node | None], stop: set[int] | None = None) -> set[int]:
-        """Numbers of the operations that results are made by, up to those in ``stop``."""
-        found, todo = set[int](), [node for node in results if node is not None]
-        while todo:
-            node = todo.pop()
-            number = self.number[node]
-            if node.op != "call_function" or number in found or number in (stop or ()):
-                continue
-            if node.target not in SAME:
-                found.add(number)
-            todo.extend(node.all_input_nodes)
-        return found
-
-    def read(self, results: Iterable[fx.Node | None], part: set[int], later: set[int]) -> dict[int, fx.Node]:
-        """Find what results read of the operations in ``part`` that is worth keeping.
-
-        Operations in ``later`` come between; those in neither are made from inputs alone.
-        """
-        found, seen, todo = dict[int, fx.Node](), set[fx.Node](), [node for node in results if node is not None]
-        while todo:
-            node = todo.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            number = self.number[node]
-            if number in part and number not in later and not _cheap(node):
-                found[number] = node
-            else:
-                todo.extend(node.all_input_nodes)
-        return found
-
-
 def cut(program: Program, moving: Which, fixed: Which, training: bool) -> Cut:
-    """Trace a program with its derivatives and cut it.
+    """Trace a program and its derivatives and cut them.
 
     Parameters
     ----------
@@ -167,135 +78,84 @@ def cut(program: Program, moving: Which, fixed: Which, training: bool) -> Cut:
     training : bool
         Whether derivatives of the pullback, and gradients by ``fixed``, are needed.
     """
-    names, everything = _Names(), tuple(sorted(moving + fixed))
+    number = names()
     outputs, inputs = len(program.outputs), len(program.inputs)
-    groups = [("size", len(HINTS)), ("seed", outputs), ("input", inputs)]
-    firsts = [which for which, used in ((moving, not training), (everything, training and fixed)) if used and which]
-    traced = {which: _Traced(trace_pullback(program, which, True), groups, names) for which in firsts}
-    kept, kept_pullback, readers = dict[int, tuple[_Traced, fx.Node]](), dict[int, fx.Node](), []
-    second = None
-    if training and moving:
-        graph = trace_second(program, moving, everything, True)
-        second = _Traced(graph, [*groups, ("direction", len(moving))], names)
-        readers.append(second)
-    readers.extend(traced.values())
-    for reader in readers:
-        part = reader.before(reader.results[:outputs])
-        for number, node in reader.read(reader.results[outputs:], part, set()).items():
-            kept.setdefault(number, (reader, node))
-    pieces: dict[Which, Piece] = {}
-    of_value = list(kept)
-    if second is not None:
-        value = second.before(second.results[:outputs])
-        middle = outputs + len(moving)
-        part = second.before(second.results[outputs:middle], value)
-        kept_pullback = second.read(second.results[middle:], part, value)
-        results = [*second.results[outputs:middle], *kept_pullback.values()]
-        pieces[moving] = _piece(second, results, of_value, [], ())
-        last = _piece(second, second.results[middle:], of_value, list(kept_pullback), ("direction",))
-    for which, reader in traced.items():
-        if which not in pieces:
-            pieces[which] = _piece(reader, reader.results[outputs:], of_value, [], ())
-    first = readers[0]
-    wanted = [(first, node) for node in first.results[:outputs]] + list(kept.values())
-    total = _total([node for _, node in kept.values()] + list(kept_pullback.values()))
-    return Cut(_extract(first, ("size", "input"), {}, wanted), pieces, None if second is None else last, total)
+    everything = tuple(sorted(moving + fixed))
+    value, read, pullback = program, list[fx.Node](), None
+    if moving:
+        graph = trace_pullback(program, moving, whole=True, differentiable=training)
+        whole = Traced(graph, {"size": len(HINTS), "seed": outputs, "input": inputs}, number)
+        made = whole.operations(whole.results[:outputs])
+        read = list(whole.read(whole.results[outputs:], made).values())
+        pullback = extract(whole, ("size", "seed", "input"), read, [Write(whole, whole.results[outputs:])])
+        graph = extract(whole, ("size", "input"), [], [Write(whole, whole.results[:outputs]), Write(whole, read)])
+        kept = tuple(spec_of_fake(node.meta["val"]) for node in read)
+        value = Program(graph.code, program.inputs, program.outputs + kept, graph)
+    if not training:
+        return Cut(value.graph, len(read), pullback, None, None, (), _total(read))
+    second, more = None, list[fx.Node]()
+    if pullback is not None:
+        pullback, second, more = _second(program, value, pullback, moving, everything)
+    if not fixed and not moving:
+        return Cut(value.graph, len(read), pullback, second, None, (), _total(read + more))
+    last = Traced(
+        trace_pullback(value, everything, True),
+        {"size": len(HINTS), "seed": len(value.outputs), "input": inputs},
+        number,
+    )
+    results = last.results[: len(value.outputs)]
+    reread = last.read(last.results[len(value.outputs) :], last.operations(results))
+    handed = {last.number[node]: index for index, node in enumerate(results[outputs:]) if node is not None}
+    others = [node for name, node in reread.items() if name not in handed]
+    handed |= {last.number[node]: len(read) + index for index, node in enumerate(others)}
+    return Cut(
+        extract(last, ("size", "input"), [], [Write(last, results), Write(last, others)]),
+        len(read),
+        pullback,
+        second,
+        extract(last, ("size", "seed", "input"), list(reread.values()), [Write(last, last.results[len(results) :])]),
+        tuple(handed[name] for name in reread),
+        _total(read + more + others),
+    )
 
 
-def _piece(
-    reader: _Traced,
-    results: Sequence[fx.Node | None],
-    of_value: list[int],
-    of_pullback: list[int],
-    more: tuple[str, ...],
-) -> Piece:
-    """Cut the graph of results that takes what is kept."""
-    available = {reader.number[node]: node for node in reader.module.graph.nodes if node in reader.number}
-    stop = set(of_value) | set(of_pullback)
-    read = _reached(reader, results, stop)
-    value = tuple(index for index, number in enumerate(of_value) if number in read)
-    pullback = tuple(index for index, number in enumerate(of_pullback) if number in read)
-    given = {number: available[number] for number in [of_value[i] for i in value] + [of_pullback[i] for i in pullback]}
-    graph = _extract(reader, ("size", "seed", "input"), given, [(reader, node) for node in results], more)
-    return Piece(graph, value, pullback)
-
-
-def _reached(reader: _Traced, results: Iterable[fx.Node | None], stop: set[int]) -> set[int]:
-    """Numbers in ``stop`` at which a walk from results to inputs ends."""
-    found, seen, todo = set[int](), set[fx.Node](), [node for node in results if node is not None]
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if reader.number[node] in stop:
-            found.add(reader.number[node])
-        else:
-            todo.extend(node.all_input_nodes)
-    return found
-
-
-def _extract(
-    reader: _Traced,
-    groups: tuple[str, ...],
-    kept: dict[int, fx.Node],
-    results: Sequence[tuple[_Traced, fx.Node | None]],
-    more: tuple[str, ...] = (),
-) -> fx.GraphModule:
-    """Copy what results need into a graph of its own, whose arguments are ``groups``, ``kept`` and ``more``."""
-    graph = fx.Graph()
-    copies: dict[int, fx.Node] = {}
-    for group in groups:
-        for index, node in enumerate(reader.given[group]):
-            copies[reader.number[node]] = _argument(graph, f"{group}_{index}", node.meta["val"])
-    for number, node in kept.items():
-        # a placeholder of the value or of the pullback may be kept under several names
-        copies[number] = _argument(graph, f"kept_{number}", node.meta["val"].contiguous())
-    for group in more:
-        for index, node in enumerate(reader.given[group]):
-            copies[reader.number[node]] = _argument(graph, f"{group}_{index}", node.meta["val"])
-    for source in dict.fromkeys(source for source, _ in results):
-        needed = source.before((node for owner, node in results if owner is source), set(copies))
-        for node in source.module.graph.nodes:
-            number = source.number.get(node, -1)
-            if number in copies or node.op in ("placeholder", "output"):
-                continue
-            if node.op == "get_attr" or (number in needed and node.target not in SAME):
-                copies[number] = graph.node_copy(node, lambda argument, s=source: copies[s.number[argument]])  # type: ignore[misc, index]
-    graph.output(tuple(None if node is None else copies[source.number[node]] for source, node in results))
-    graph.eliminate_dead_code()
-    return fx.GraphModule(reader.module, graph)
-
-
-def _argument(graph: fx.Graph, name: str, value: Any) -> fx.Node:
-    node = graph.placeholder(name)
-    node.meta["val"] = value
-    return node
-
-
-def _cheap(node: fx.Node) -> bool:
-    """Tell whether a result is made again rather than kept."""
-    if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):
-        return True
-    target = node.target
-    if not isinstance(target, torch._ops.OpOverload):
-        return False
-    views = any(returned.alias_info is not None for returned in target._schema.returns)
-    return views or target in GATHERED or torch.Tag.pointwise in target.tags
+def _second(
+    program: Program, value: Program, pullback: fx.GraphModule, moving: Which, everything: Which
+) -> tuple[fx.GraphModule, fx.GraphModule, list[fx.Node]]:
+    """Trace the derivative of the pullback, and cut it between the two; the third is m."""
+    outputs, inputs, kept = len(program.outputs), program.inputs, value.outputs[len(program.outputs) :]
+    pulled = tuple(inputs[index] for index in moving)
+    function = Program(pullback.code, (*program.outputs, *inputs, *kept), pulled, pullback)
+    # by the gradients of y, by x and by k
+    first, last = outputs, outputs + len(inputs)
+    wanted = (*range(outputs), *(first + index for index in everything), *range(last, last + len(kept)))
+    traced = Traced(
+        trace_pullback(function, wanted, whole=True),
+        {"size": len(HINTS), "direction": len(moving), "seed": outputs, "input": len(inputs), "kept": len(kept)},
+        names(),
+    )
+    results = traced.results[: len(moving)]
+    read = list(traced.read(traced.results[len(moving) :], traced.operations(results)).values())
+    given = ("size", "seed", "input", "kept")
+    return (
+        extract(traced, given, [], [Write(traced, results), Write(traced, read)]),
+        extract(traced, given, read, [Write(traced, traced.results[len(moving) :])], ("direction",)),
+        read,
+    )
 
 
 def _total(nodes: Iterable[fx.Node]) -> Bytes:
     """Size of results; each has the size of nodes or edges in one axis at most."""
-    sums = {NODES: 0, EDGES: 0, None: 0}
+    sums = {NODES: 0, EDGES: 0, "": 0}
     for node in nodes:
-        value = node.meta["val"]
-        size, axis = value.element_size(), None
-        for length in value.shape:
-            if isinstance(length, int):
-                size *= length
+        value: Tensor = node.meta["val"]
+        size, name = value.element_size(), ""
+        for axis in spec_of_fake(value).shape:
+            if isinstance(axis, int):
+                size *= axis
+            elif isinstance(axis, str):
+                name = axis
             else:
-                hint = length.node.hint
-                axis = next(name for name, traced in HINTS.items() if hint % traced == 0)
-                size *= hint // HINTS[axis]
-        sums[axis] += size
-    return Bytes(sums[NODES], sums[EDGES], sums[None])
+                name, size = axis[0], size * axis[1]
+        sums[name] += size
+    return Bytes(sums[NODES], sums[EDGES], sums[""])

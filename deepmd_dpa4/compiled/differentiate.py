@@ -1,4 +1,4 @@
-"""Derivatives of a program as flat graphs without history; each holds what it needs of the ones before."""
+"""Derivatives of a program as flat graphs without history; each recomputes what it needs of the ones before."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,9 @@ Gradients = tuple[Tensor | None, ...]
 Sizes = tuple[int, int]
 
 
-def trace_pullback(program: Program, wanted: Which, whole: bool = False) -> fx.GraphModule:
+def trace_pullback(
+    program: Program, wanted: Which, whole: bool = False, differentiable: bool = False
+) -> fx.GraphModule:
     r"""Trace the pullback :math:`(\bar y, x) \mapsto \bar y^T\,\partial y/\partial x_w` of :math:`y(x)`.
 
     Parameters
@@ -23,18 +25,20 @@ def trace_pullback(program: Program, wanted: Which, whole: bool = False) -> fx.G
         Inputs w by which y is differentiated.
     whole : bool
         Return y before the gradients.
+    differentiable : bool
+        Use formulas that have derivatives themselves.
     """
     n_outputs = len(program.outputs)
 
     def pullback(nodes: int, edges: int, *arguments: Tensor) -> Gradients:
         seeds, inputs = arguments[:n_outputs], _leaves(arguments[n_outputs:], wanted)
-        outputs, pulled = pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=False)
+        outputs, pulled = pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=differentiable)
         return (*outputs, *pulled) if whole else pulled
 
     return trace(pullback, [*program.outputs, *program.inputs])
 
 
-def trace_second(program: Program, wanted: Which, targets: Which, whole: bool = False) -> fx.GraphModule:
+def trace_second(program: Program, wanted: Which, targets: Which) -> fx.GraphModule:
     r"""Trace the derivative of the pullback :math:`g_w(\bar y, x)`.
 
     It maps :math:`(\bar y, x, \bar g)` to the gradients of :math:`\sum_w \langle\bar g_w, g_w\rangle` by all
@@ -46,8 +50,6 @@ def trace_second(program: Program, wanted: Which, targets: Which, whole: bool = 
         y.
     wanted, targets : tuple[int, ...]
         Inputs by which y is differentiated first, and then.
-    whole : bool
-        Return y and g before the gradients.
     """
     n_outputs, n_inputs = len(program.outputs), len(program.inputs)
     directions = [program.inputs[index] for index in wanted]
@@ -55,11 +57,10 @@ def trace_second(program: Program, wanted: Which, targets: Which, whole: bool = 
     def second(nodes: int, edges: int, *arguments: Tensor) -> Gradients:
         seeds = _leaves(arguments[:n_outputs], range(n_outputs))
         inputs = _leaves(arguments[n_outputs : n_outputs + n_inputs], (*wanted, *targets))
-        outputs, pulled = pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=True)
+        _, pulled = pull(program, (nodes, edges), inputs, seeds, wanted, create_graph=True)
         given = zip(pulled, arguments[n_outputs + n_inputs :], strict=True)
         by = [*seeds, *(inputs[index] for index in targets)]
-        found = _gradients(given, by, create_graph=False)
-        return (*outputs, *pulled, *found) if whole else found
+        return _gradients(given, by, create_graph=False)
 
     return trace(second, [*program.outputs, *program.inputs, *directions])
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from torch import fx
 
-from deepmd_dpa4.compiled.cut import Bytes, Cut, Piece, cut
+from deepmd_dpa4.compiled.cut import Bytes, Cut, cut
 from deepmd_dpa4.compiled.differentiate import Which, trace_pullback, trace_second
 from deepmd_dpa4.compiled.lower import Compiled, CompileError, Lowering, compile_graph
 from deepmd_dpa4.compiled.trace import Program
@@ -33,39 +34,19 @@ class Pattern:
 
 
 @dataclass(frozen=True)
-class CompiledPiece:
-    """Code that takes results of earlier code: which of the value and which of the pullback."""
-
-    code: Compiled
-    of_value: Which
-    of_pullback: Which
-
-
-@dataclass(frozen=True)
 class Keeping:
-    """Code for a program and its derivatives of which each hands on what it computed.
-
-    Attributes
-    ----------
-    value : Compiled
-        Returns the outputs, and what derivatives read.
-    pullbacks : dict[tuple[int, ...], CompiledPiece]
-        By the inputs that are differentiated by; that by moving inputs returns what the second derivative reads too.
-    second : CompiledPiece, optional
-        Derivative of the pullback by moving inputs.
-    kept : Bytes
-        Size of what is handed on.
-    """
+    """Code for the graphs of a :class:`deepmd_dpa4.compiled.cut.Cut`, whose attributes it has."""
 
     value: Compiled
-    pullbacks: dict[Which, CompiledPiece]
-    second: CompiledPiece | None
-    kept: Bytes
+    n_read: int
+    pullback: Compiled | None
+    second: Compiled | None
+    backward: Compiled | None
+    of_value: Which
 
     def parts(self) -> list[Compiled]:
         """List all code."""
-        pieces = [*self.pullbacks.values(), *([self.second] if self.second is not None else [])]
-        return [self.value, *(piece.code for piece in pieces)]
+        return [part for part in (self.value, self.pullback, self.second, self.backward) if part is not None]
 
 
 class Executable:
@@ -107,16 +88,15 @@ class Executable:
         key = pattern, training
         if key not in self._keeping:
             graphs = self._cut(pattern, training)
-            self._keeping[key] = Keeping(
-                compile_graph(lambda: graphs.value, self.lowering),
-                {which: self._piece(piece) for which, piece in graphs.pullbacks.items()},
-                None if graphs.second is None else self._piece(graphs.second),
-                graphs.kept,
+            value, pullback, second, backward = map(
+                self._compiled, (graphs.value, graphs.pullback, graphs.second, graphs.backward)
             )
+            assert value is not None
+            self._keeping[key] = Keeping(value, graphs.n_read, pullback, second, backward, graphs.of_value)
         return self._keeping[key]
 
-    def _piece(self, piece: Piece) -> CompiledPiece:
-        return CompiledPiece(compile_graph(lambda: piece.graph, self.lowering), piece.of_value, piece.of_pullback)
+    def _compiled(self, graph: fx.GraphModule | None) -> Compiled | None:
+        return None if graph is None else compile_graph(lambda: graph, self.lowering)
 
     def _cut(self, pattern: Pattern, training: bool) -> Cut:
         key = pattern, training

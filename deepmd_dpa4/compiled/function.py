@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from deepmd_dpa4.compiled.differentiate import Gradients, Sizes, Which, pull
 from deepmd_dpa4.compiled.executable import Executable, Keeping, Pattern
+from deepmd_dpa4.compiled.trace import HINTS, Spec, shape_of
 
 
 @dataclass(frozen=True)
@@ -23,31 +24,31 @@ class Call:
 
     def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Outputs of the program."""
-        return _Value.apply(self, *(tensor.contiguous() for tensor in inputs))
+        given = [tensor.contiguous() for tensor in inputs]
+        if self.keeping is None:
+            return _Value.apply(self, *given)
+        return _KeepingValue.apply(self, self.keeping, *given)[: len(self.executable.program.outputs)]
 
 
 class _Value(torch.autograd.Function):
-    """Outputs; keeps the inputs, and what derivatives read if the call asks for it."""
+    """Outputs; keeps nothing but the inputs."""
 
     @staticmethod
     def forward(ctx: Any, call: Call, *inputs: Tensor) -> tuple[Tensor, ...]:
-        code = call.executable.value if call.keeping is None else call.keeping.value
-        outputs, kept = _divided(code.run(*call.sizes, *inputs), len(call.executable.program.outputs))
         ctx.call = call
-        ctx.save_for_backward(*inputs, *kept)
-        return tuple(outputs)
+        ctx.save_for_backward(*inputs)
+        return tuple(call.executable.value.run(*call.sizes, *inputs))
 
     @staticmethod
     def backward(ctx: Any, *seeds: Tensor) -> Gradients:
-        call: Call = ctx.call
-        executable, pattern = call.executable, call.pattern
-        inputs, kept = _divided(ctx.saved_tensors, len(executable.program.inputs))
-        wanted = pattern.all if _reaches(ctx.next_functions, pattern.fixed) else pattern.moving
+        call, inputs = ctx.call, ctx.saved_tensors
+        executable, wanted = call.executable, _wanted(ctx, call.pattern)
         seeds = tuple(seed.contiguous() for seed in seeds)
         if not torch.is_grad_enabled():
-            gradients, _ = _pulled(call, wanted, seeds, inputs, kept)
-        elif _has_second(call, wanted):
-            gradients = _Pullback.apply(call, wanted, *seeds, *inputs, *kept)
+            code = executable.pullbacks[wanted]
+            gradients = code.run(*call.sizes, *seeds, *inputs)
+        elif (wanted, call.pattern.all) in executable.seconds:
+            gradients = _Pullback.apply(call, wanted, *seeds, *inputs)
         else:
             # not asked for by forces and losses: derivatives of gradients by weights
             _, gradients = pull(executable.program, call.sizes, inputs, seeds, wanted, create_graph=True)
@@ -59,57 +60,104 @@ class _Pullback(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, wanted: Which, *tensors: Tensor) -> Gradients:
-        outputs, inputs = len(call.executable.program.outputs), len(call.executable.program.inputs)
-        seeds, others = _divided(tensors, outputs)
-        given, kept = _divided(others, inputs)
-        gradients, more = _pulled(call, wanted, seeds, given, kept)
         ctx.call, ctx.wanted = call, wanted
-        ctx.save_for_backward(*tensors, *more)
-        ctx.kept = len(kept)
+        ctx.save_for_backward(*tensors)
+        return tuple(call.executable.pullbacks[wanted].run(*call.sizes, *tensors))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *directions: Tensor) -> Gradients:
+        call, wanted, tensors = ctx.call, ctx.wanted, ctx.saved_tensors
+        executable, targets = call.executable, call.pattern.all
+        program = executable.program
+        code = executable.seconds[wanted, targets]
+        moved = [tensors[len(program.outputs) + index] for index in wanted]
+        found = code.run(*call.sizes, *tensors, *_filled(directions, moved))
+        n_outputs = len(program.outputs)
+        return None, None, *found[:n_outputs], *_spread(found[n_outputs:], targets, len(program.inputs))
+
+
+class _KeepingValue(torch.autograd.Function):
+    """Outputs, and what the pullback reads; keeps both, and what the last pass reads besides."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, keeping: Keeping, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs, kept = _divided(keeping.value.run(*call.sizes, *inputs), len(call.executable.program.outputs))
+        kept = [tensor.contiguous() for tensor in kept]
+        ctx.call, ctx.keeping = call, keeping
+        ctx.save_for_backward(*inputs, *kept)
+        ctx.set_materialize_grads(False)
+        return *outputs, *kept[: keeping.n_read]
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor | None) -> Gradients:
+        call: Call = ctx.call
+        keeping: Keeping = ctx.keeping
+        program, wanted = call.executable.program, _wanted(ctx, call.pattern)
+        inputs, kept = _divided(ctx.saved_tensors, len(program.inputs))
+        read = kept[: keeping.n_read]
+        outputs = len(program.outputs)
+        of_outputs = [
+            _filled([seed], [_like(spec, call.sizes)])[0] if seed is None else seed.contiguous()
+            for seed, spec in zip(given[:outputs], program.outputs, strict=True)
+        ]
+        only_outputs = all(seed is None for seed in given[outputs:])
+        if keeping.pullback is not None and only_outputs and wanted == call.pattern.moving:
+            if torch.is_grad_enabled() and keeping.second is not None:
+                gradients = _KeepingPullback.apply(call, keeping, *of_outputs, *inputs, *read)
+            else:
+                gradients = keeping.pullback.run(*call.sizes, *of_outputs, *inputs, *read)[: len(wanted)]
+            return None, None, *_spread(gradients, wanted, len(inputs))
+        if torch.is_grad_enabled() or keeping.backward is None:
+            # not asked for by forces and losses: derivatives of gradients by weights
+            _, gradients = pull(program, call.sizes, inputs, of_outputs, wanted, create_graph=torch.is_grad_enabled())
+            return None, None, *_spread(gradients, wanted, len(inputs))
+        seeds = [*of_outputs, *_filled(given[outputs:], read)]
+        gradients = keeping.backward.run(*call.sizes, *seeds, *inputs, *(kept[index] for index in keeping.of_value))
+        return None, None, *_spread(gradients, call.pattern.all, len(inputs))
+
+
+class _KeepingPullback(torch.autograd.Function):
+    """Gradients by moving inputs; keeps what the second derivative reads."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, keeping: Keeping, *tensors: Tensor) -> Gradients:
+        assert keeping.pullback is not None
+        gradients, more = _divided(keeping.pullback.run(*call.sizes, *tensors), len(call.pattern.moving))
+        ctx.call, ctx.keeping = call, keeping
+        ctx.save_for_backward(*tensors, *(tensor.contiguous() for tensor in more))
         return tuple(gradients)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *directions: Tensor) -> Gradients:
-        call, wanted, targets = ctx.call, ctx.wanted, ctx.call.pattern.all
-        program = call.executable.program
-        n_outputs, n_inputs = len(program.outputs), len(program.inputs)
-        tensors, others = _divided(ctx.saved_tensors, n_outputs + n_inputs)
-        kept, more = _divided(others, ctx.kept)
-        given = [
-            inputs.new_zeros(inputs.shape) if direction is None else direction.contiguous()
-            for direction, inputs in zip(directions, (tensors[n_outputs + w] for w in wanted), strict=True)
-        ]
-        if call.keeping is None:
-            found = call.executable.seconds[wanted, targets].run(*call.sizes, *tensors, *given)
-        else:
-            second = call.keeping.second
-            handed = [kept[index] for index in second.of_value] + [more[index] for index in second.of_pullback]
-            found = second.code.run(*call.sizes, *tensors, *handed, *given)
-        nothing = [None] * ctx.kept
-        return None, None, *found[:n_outputs], *_spread(found[n_outputs:], targets, n_inputs), *nothing
+        call, keeping, tensors = ctx.call, ctx.keeping, ctx.saved_tensors
+        outputs, inputs = len(call.executable.program.outputs), len(call.executable.program.inputs)
+        moved = [tensors[outputs + index] for index in call.pattern.moving]
+        found = keeping.second.run(*call.sizes, *tensors, *_filled(directions, moved))
+        last = outputs + len(call.pattern.all)
+        spread = _spread(found[outputs:last], call.pattern.all, inputs)
+        return None, None, *found[:outputs], *spread, *found[last:]
 
 
-def _pulled(
-    call: Call, wanted: Which, seeds: Sequence[Tensor], inputs: Sequence[Tensor], kept: Sequence[Tensor]
-) -> tuple[Sequence[Tensor | None], Sequence[Tensor]]:
-    """Run the pullback; return gradients, and what the second derivative reads."""
-    if call.keeping is None:
-        return call.executable.pullbacks[wanted].run(*call.sizes, *seeds, *inputs), ()
-    piece = call.keeping.pullbacks[wanted]
-    found = piece.code.run(*call.sizes, *seeds, *inputs, *(kept[index] for index in piece.of_value))
-    return _divided(found, len(wanted))
+def _wanted(ctx: Any, pattern: Pattern) -> Which:
+    """Inputs by which gradients are used in the backward pass that runs."""
+    return pattern.all if _reaches(ctx.next_functions, pattern.fixed) else pattern.moving
 
 
-def _has_second(call: Call, wanted: Which) -> bool:
-    if call.keeping is None:
-        return (wanted, call.pattern.all) in call.executable.seconds
-    return call.keeping.second is not None and wanted == call.pattern.moving
+def _filled(gradients: Sequence[Tensor | None], values: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients by values, contiguous; zeros where there is none."""
+    pairs = zip(gradients, values, strict=True)
+    return [value.new_zeros(value.shape) if one is None else one.contiguous() for one, value in pairs]
+
+
+def _like(spec: Spec, sizes: Sizes) -> Tensor:
+    numbers = dict(zip(HINTS, sizes, strict=True))
+    return torch.empty(shape_of(spec, numbers), dtype=spec.dtype, device=spec.device)
 
 
 def _divided(tensors: Sequence[Any], count: int) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Divide into the first ones and the rest, which later code takes as contiguous."""
-    return tensors[:count], [tensor.contiguous() for tensor in tensors[count:]]
+    return tensors[:count], tensors[count:]
 
 
 def _spread(gradients: Sequence[Tensor | None], which: Which, count: int) -> list[Tensor | None]:

@@ -1,6 +1,6 @@
 """A function of tensors as a flat graph of operators with symbolic numbers of nodes and edges."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ NODES, EDGES = "nodes", "edges"
 # are taken for the same, and of the order of a training batch, because the compiler plans with them.
 HINTS = {NODES: 1009, EDGES: 50021}
 
-Axes = tuple[int | str, ...]
+Axes = tuple[int | str | tuple[str, int], ...]
 Function = Callable[..., Any]
 
 
@@ -28,7 +28,7 @@ class Spec:
     Attributes
     ----------
     shape : tuple
-        Sizes; ``NODES`` or ``EDGES`` where the size is that of the system.
+        Sizes; ``NODES`` or ``EDGES`` where the size is that of the system, with a factor where it is a multiple.
     dtype : torch.dtype
         Type.
     device : torch.device
@@ -86,7 +86,7 @@ def program_of(function: Function, inputs: Sequence[Spec]) -> tuple[Program, lis
         raise ValueError(f"the traced function holds constant tensors: {', '.join(str(node) for node in constants)}")
     graph = _renamed(traced.graph, sizes + [tensors[index] for index in used])
     (results,) = graph.output_node().args
-    outputs = tuple(_spec(node.meta["val"]) for node in results)  # type: ignore[union-attr]
+    outputs = tuple(spec_of_fake(node.meta["val"]) for node in results)  # type: ignore[union-attr]
     module = fx.GraphModule(torch.nn.Module(), graph)
     return Program(module.code, tuple(inputs[index] for index in used), outputs, module), used
 
@@ -113,14 +113,36 @@ def _symbol(environment: ShapeEnv, axis: str) -> Any:
 
 
 def _fake(spec: Spec, sizes: dict[str, Any]) -> Tensor:
-    shape = [sizes[size] if isinstance(size, str) else size for size in spec.shape]
-    return torch.empty(shape, dtype=spec.dtype, device=spec.device)
+    return torch.empty(shape_of(spec, sizes), dtype=spec.dtype, device=spec.device)
 
 
-def _spec(fake: Tensor) -> Spec:
-    axes = {hint: axis for axis, hint in HINTS.items()}
-    shape = tuple(size if isinstance(size, int) else axes[size.node.hint] for size in fake.shape)
-    return Spec(shape, fake.dtype, fake.device)
+def shape_of(spec: Spec, sizes: Mapping[str, Any]) -> list[Any]:
+    """Return the shape of a tensor for numbers of nodes and edges."""
+    return [
+        size if isinstance(size, int) else sizes[size] if isinstance(size, str) else size[1] * sizes[size[0]]
+        for size in spec.shape
+    ]
+
+
+def spec_of_fake(fake: Tensor) -> Spec:
+    """Describe a tensor of a trace.
+
+    Raises
+    ------
+    ValueError
+        If a size is no multiple of the numbers of nodes or edges.
+    """
+    return Spec(tuple(map(_axis, fake.shape)), fake.dtype, fake.device)
+
+
+def _axis(size: Any) -> int | str | tuple[str, int]:
+    if isinstance(size, int):
+        return size
+    for axis, hint in HINTS.items():
+        factor, rest = divmod(size.node.hint, hint)
+        if rest == 0:
+            return axis if factor == 1 else (axis, factor)
+    raise ValueError(f"{size} is no multiple of the numbers of nodes or edges")
 
 
 def _renamed(graph: fx.Graph, placeholders: list[fx.Node]) -> fx.Graph:

@@ -1,0 +1,188 @@
+"""Results of traced graphs: which are the same, which are worth keeping, and graphs of some of them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+COPIES = {
+    aten.index.Tensor,
+    aten.index_select.default,
+    aten.gather.default,
+    aten.embedding.default,
+    aten.cat.default,
+    aten.clone.default,
+    aten._to_copy.default,
+    aten.constant_pad_nd.default,
+    aten.full.default,
+    aten.zeros.default,
+    aten.ones.default,
+    aten.arange.default,
+    aten.arange.start,
+    aten.scalar_tensor.default,
+    aten.new_zeros.default,
+    aten.new_ones.default,
+    aten.new_full.default,
+    aten.zeros_like.default,
+    aten.ones_like.default,
+    aten.full_like.default,
+}
+"""Operators that only read and write: rows of tables, copies, constants."""
+SAME = {aten.detach.default, aten.alias.default}
+"""Operators whose result is their argument."""
+
+Number = Callable[[Any], int]
+
+
+def names() -> Number:
+    """Return a function that numbers descriptions of results; equal ones get the same number."""
+    known: dict[Any, int] = {}
+    return lambda description: known.setdefault(description, len(known))
+
+
+class Traced:
+    """A traced graph with a number for each node, the same for all that compute the same from the same arguments.
+
+    Parameters
+    ----------
+    module : fx.GraphModule
+        The graph; it returns a tuple.
+    groups : mapping
+        Names of consecutive arguments and how many there are.
+    number : callable
+        Of :func:`names`; graphs that share it are comparable where they share names of arguments.
+    """
+
+    def __init__(self, module: fx.GraphModule, groups: Mapping[str, int], number: Number) -> None:
+        self.module = module
+        self.number: dict[fx.Node, int] = {}
+        self.arguments: dict[str, list[fx.Node]] = {}
+        placeholders = iter(module.graph.find_nodes(op="placeholder"))
+        for group, count in groups.items():
+            self.arguments[group] = [next(placeholders) for _ in range(count)]
+            self.number |= {node: number((group, index)) for index, node in enumerate(self.arguments[group])}
+        for node in module.graph.nodes:
+            if node.op == "get_attr":
+                self.number[node] = number((id(module), node.target))
+            elif node.op == "call_function":
+                same = node.target in SAME
+                self.number[node] = self.number[node.args[0]] if same else number(self._description(node))
+        (results,) = module.graph.output_node().args
+        self.results: list[fx.Node | None] = list(results)  # type: ignore[arg-type]
+
+    def _description(self, node: fx.Node) -> Any:
+        return node.target, self._hashable(node.args), self._hashable(node.kwargs)
+
+    def _hashable(self, value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            return "result", self.number[value]
+        if isinstance(value, Mapping):
+            return tuple((name, self._hashable(part)) for name, part in value.items())
+        if isinstance(value, list | tuple):
+            return tuple(map(self._hashable, value))
+        # 1, 1.0 and True are equal but not the same argument
+        return type(value), value
+
+    def operations(self, results: Iterable[fx.Node | None], stop: Iterable[int] = ()) -> set[int]:
+        """Collect the numbers of the operations that make results, back to those in ``stop``."""
+        found, ends, todo = set[int](), set(stop), [node for node in results if node is not None]
+        while todo:
+            node = todo.pop()
+            number = self.number[node]
+            if node.op != "call_function" or number in found or number in ends:
+                continue
+            if node.target not in SAME:
+                found.add(number)
+            todo.extend(node.all_input_nodes)
+        return found
+
+    def read(self, results: Iterable[fx.Node | None], made: set[int]) -> dict[int, fx.Node]:
+        """Find what results read of the operations in ``made`` that is worth keeping, by number."""
+        found, seen, todo = dict[int, fx.Node](), set[fx.Node](), [node for node in results if node is not None]
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if self.number[node] in made and not _made_again(node):
+                found.setdefault(self.number[node], node)
+            else:
+                todo.extend(node.all_input_nodes)
+        return found
+
+
+@dataclass(frozen=True)
+class Write:
+    """Results of a graph that another one returns."""
+
+    source: Traced
+    nodes: Sequence[fx.Node | None]
+
+
+def extract(
+    traced: Traced, groups: Sequence[str], kept: Sequence[fx.Node], results: Sequence[Write], more: Sequence[str] = ()
+) -> fx.GraphModule:
+    """Copy what results need into a graph of its own.
+
+    Parameters
+    ----------
+    traced : Traced
+        Where the arguments come from.
+    groups, more : sequence of str
+        Groups of arguments, before and after those that are kept.
+    kept : sequence of fx.Node
+        Results that are arguments of the graph, contiguous.
+    results : sequence of Write
+        What the graph returns.
+    """
+    graph = fx.Graph()
+    copies: dict[int, fx.Node] = {}
+
+    def take(group: str) -> None:
+        for index, node in enumerate(traced.arguments[group]):
+            copies[traced.number[node]] = _argument(graph, f"{group}_{index}", node.meta["val"])
+
+    for group in groups:
+        take(group)
+    for index, node in enumerate(kept):
+        copies[traced.number[node]] = _argument(graph, f"given_{index}", node.meta["val"].contiguous())
+    for group in more:
+        take(group)
+    for write in results:
+        _copy(write, graph, copies)
+    graph.output(
+        tuple(None if node is None else copies[write.source.number[node]] for write in results for node in write.nodes)
+    )
+    graph.eliminate_dead_code()
+    return fx.GraphModule(traced.module, graph)
+
+
+def _copy(write: Write, graph: fx.Graph, copies: dict[int, fx.Node]) -> None:
+    number = write.source.number
+    needed = write.source.operations(write.nodes, copies)
+    for node in write.source.module.graph.nodes:
+        constant = node.op == "get_attr"
+        if not constant and (node.op != "call_function" or node.target in SAME or number[node] not in needed):
+            continue
+        if number[node] not in copies:
+            copies[number[node]] = graph.node_copy(node, lambda argument: copies[number[argument]])
+
+
+def _argument(graph: fx.Graph, name: str, value: Any) -> fx.Node:
+    node = graph.placeholder(name)
+    node.meta["val"] = value
+    return node
+
+
+def _made_again(node: fx.Node) -> bool:
+    """Tell whether making a result again costs no more than reading it."""
+    if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):
+        return True
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return False
+    views = any(returned.alias_info is not None for returned in target._schema.returns)
+    return views or target in COPIES or torch.Tag.pointwise in target.tags
