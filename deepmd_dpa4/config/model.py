@@ -57,6 +57,11 @@ class ExecutionConfig:
         "If that fails, one warning says so and training goes on without. On CPUs it does not pay: the model runs "
         "native or plain kernels, and a line in the log says so.",
     )
+    activation_memory: float | None = option(
+        None,
+        "Memory, in GB, for what compiled code keeps between the passes of a training step; what does not fit is "
+        "computed again. `null` = half of what the device has free, `0` = nothing is kept.",
+    )
     enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")
     kernels: str = option(
         "auto",
@@ -66,6 +71,8 @@ class ExecutionConfig:
 
     def __post_init__(self) -> None:
         require_one_of("kernels", self.kernels, KERNELS)
+        memory = self.activation_memory
+        require(memory is None or memory >= 0, "activation_memory", memory, "must not be negative, or be null")
 
 
 @dataclass(frozen=True, kw_only=True)

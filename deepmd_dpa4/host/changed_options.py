@@ -21,7 +21,17 @@ from deepmd_dpa4.type_names import mentions_ours
 log = logging.getLogger("deepmd.dpa4")
 
 SILENT = frozenset(
-    {"sel", "seed", "use_env_seed", "kernels", "use_compile", "enable_tf32", "info", "model_branch_alias"}
+    {
+        "sel",
+        "seed",
+        "use_env_seed",
+        "kernels",
+        "use_compile",
+        "activation_memory",
+        "enable_tf32",
+        "info",
+        "model_branch_alias",
+    }
 )
 """Options without effect on a model that is there already: hints, seeds, how to run."""
 TRAINING = frozenset(

@@ -70,7 +70,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         store_nuclei(self, self.nuclear_charges)
         use_backend(self, backend)
         if compiled:
-            self.atomic_model.compiled = CompiledEnergies()
+            self.atomic_model.compiled = CompiledEnergies(memory=execution.activation_memory)
 
     @torch.jit.unused
     def trained_types(self) -> list[int]:

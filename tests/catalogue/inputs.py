@@ -139,6 +139,7 @@ MODEL = (
     wrong("model/type_map", "OH", "Put the elements into brackets.", "is 'OH'", "the list of elements"),
     wrong("model/bridging_method", "nlh", ONE_OF, "is 'nlh'", "'none', 'zbl'"),
     wrong("model/bridging_unit", "bohr", ONE_OF, "is 'bohr'", "'angstrom', 'contact'"),
+    wrong("model/activation_memory", -1.0, "Give gigabytes, or leave it out.", "is -1.0", "must not be negative"),
     wrong("model/radial_optimizer", "adam", ONE_OF, "is 'adam'", "'auto', 'muon', 'adamw'"),
     wrong(F + "vacuum_ref", True, "Give the energies of isolated atoms in `model/preset_out_bias`.", "preset_out_bias"),
     wrong("model/bridging_method", "lj", ONE_OF, "is 'lj'", "'none', 'zbl'"),
