@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.compiled.lower import CompileError, inductor
-from deepmd_dpa4.compiled.segment import Optionals, Segment, UnsuitableSizes
+from deepmd_dpa4.compiled.segment import Budget, Optionals, Segment, UnsuitableSizes
 from tests.support.models import relative_error
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -75,21 +75,27 @@ def segment() -> Segment:
     return Segment(STAGE, inductor)
 
 
+NOTHING, ALL = 0, 10**9
+"""Memory for what is kept, in bytes."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(7, 20), (50, 400), (3, 3), (2, 9)])
-def test_values_and_two_derivatives(segment: Segment, sizes: tuple[int, int]) -> None:
-    network = Network()
+@pytest.mark.parametrize("memory", [NOTHING, ALL])
+def test_values_and_two_derivatives(segment: Segment, sizes: tuple[int, int], memory: int) -> None:
+    network = Network().train()
     x, scale, sender, receiver = inputs(*sizes)
     expected = derivatives(network, messages(network, *sizes, x, scale, sender, receiver), x, scale)
-    found = derivatives(network, segment(network, sizes, x, scale, sender, receiver), x, scale)
+    found = derivatives(network, segment(network, sizes, Budget(memory), x, scale, sender, receiver), x, scale)
     for one, other in zip(found, expected, strict=True):
         assert relative_error(one, other) < 1e-13
 
 
 @pytest.mark.slow
-def test_sizes_that_the_code_does_not_serve(segment: Segment) -> None:
+@pytest.mark.parametrize("memory", [NOTHING, ALL])
+def test_sizes_that_the_code_does_not_serve(segment: Segment, memory: int) -> None:
     with pytest.raises(UnsuitableSizes):
-        segment(Network(), (1, 5), *inputs(1, 5))
+        segment(Network(), (1, 5), Budget(memory), *inputs(1, 5))
 
 
 def test_a_stage_that_depends_on_values_is_refused() -> None:
@@ -97,7 +103,7 @@ def test_a_stage_that_depends_on_values_is_refused() -> None:
         return (x if x.sum() > 0 else -x,)
 
     with pytest.raises(CompileError):
-        Segment(Stage(branching), inductor)(Network(), (7, 20), *inputs(7, 20))
+        Segment(Stage(branching), inductor)(Network(), (7, 20), Budget(NOTHING), *inputs(7, 20))
 
 
 def test_a_stage_that_fixes_a_size_is_refused() -> None:
@@ -105,4 +111,4 @@ def test_a_stage_that_fixes_a_size_is_refused() -> None:
         return (x.reshape(1009, -1) * 2.0,)
 
     with pytest.raises((CompileError, UnsuitableSizes)):
-        Segment(Stage(fixed), lambda graph: graph)(Network(), (7, 20), *inputs(7, 20))
+        Segment(Stage(fixed), lambda graph: graph)(Network(), (7, 20), Budget(NOTHING), *inputs(7, 20))
