@@ -45,6 +45,7 @@ def send(number: signal.Signals, curve: Path, lines: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the signal is for a forked command")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.checkpoint.elements import SMALLEST_BIAS
+from deepmd_dpa4.tools.commands.model_argument import newest
 
 Row = tuple[str, str]
 
@@ -20,7 +21,7 @@ def add_parser(commands: Any) -> None:
         description="Tell what a checkpoint .pt, or a frozen model .pth or .pt2 holds: options, elements, branches, "
         "numbers of parameters, training, versions, and what can be done with it. Nothing in the file is run.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help=".pt, .pth or .pt2")
+    parser.add_argument("file", metavar="FILE", type=Path, help=".pt, .pth or .pt2, or the folder of a training")
     parser.add_argument(
         "--options", action="store_true", help="list all options, not only those that differ from the default"
     )
@@ -40,7 +41,7 @@ def run(options: Namespace) -> None:
     """
     from deepmd_dpa4.checkpoint.summary import summarize
 
-    summary = summarize(options.file)
+    summary = summarize(newest(options.file, "FILE"))
     if options.json:
         print(json.dumps(summary, indent=2, default=str))
     else:

@@ -3,7 +3,7 @@
 import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from deepmd_dpa4.tools.presets.overrides import Override
 from deepmd_dpa4.tools.presets.recipe import STEPS
 from deepmd_dpa4.tools.presets.robust import COMMENT
 from deepmd_dpa4.tools.presets.sizes import SIZES
+from deepmd_dpa4.tools.presets.systems import Contents
 from deepmd_dpa4.tools.presets.text import render
 
 PLACEHOLDER = "path/to/training/data"
@@ -123,9 +124,25 @@ def run(options: Namespace) -> None:
         show(data_table(contents), sys.stderr)
     if unused := data.unused_types(contents):
         print(f"types without an atom, which a type_map.raw names: {' '.join(unused)}", file=sys.stderr)
+    for line in advice(options.size, plan, contents):
+        print(line, file=sys.stderr)
     pretrained = " --finetune PRETRAINED.pt" if options.task == "finetune" else ""
     print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr, flush=True)
     print(options.output)
+
+
+def advice(size: str, plan: Plan, contents: Mapping[str, Mapping[str, Contents]]) -> Iterator[str]:
+    """Tell what the data lack, and how long the training takes."""
+    from deepmd_dpa4.tools.presets import duration
+
+    if not contents["--data"]:
+        return
+    if not contents["--validation"]:
+        yield (
+            "no validation data: the log will show errors on training data alone; `dpa4 data split` sets frames aside "
+            "for `--validation`"
+        )
+    yield duration.told(size, plan.steps, duration.atoms_in_step(plan.batch_size, contents["--data"].values()))
 
 
 def check_output(path: Path, force: bool) -> None:
