@@ -4,9 +4,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.data.split import TRAIN, UNITS, VALID, Splitter, Unit, split
-
 FRACTION = 0.1
+UNITS = "frame, block:N, source, composition or key:NAME"
 
 
 def add_parser(commands: Any) -> None:
@@ -33,14 +32,16 @@ def add_split(parser: ArgumentParser, fraction: float | None) -> None:
     group.add_argument("--seed", type=int, default=1, help="of the choice; default %(default)s")
 
 
-def splitter(options: Namespace) -> Splitter | None:
-    """Read the options of a split.
+def splitter(options: Namespace) -> Any:
+    """Read the options of a split; None for none.
 
     Raises
     ------
     DataError
         If one is out of range.
     """
+    from deepmd_dpa4.tools.data.split import Splitter, Unit
+
     unit = Unit.parse(options.split_by)
     return None if options.valid_fraction is None else Splitter(options.valid_fraction, unit, options.seed)
 
@@ -53,13 +54,14 @@ def run(options: Namespace) -> None:
     DataError
         As :func:`deepmd_dpa4.tools.data.split.split`.
     """
+    from deepmd_dpa4.tools.data.split import split
+
     chosen = splitter(options)
-    assert chosen is not None
     split(options.data, options.output, chosen)
     print(told(chosen, options.output))
 
 
-def told(chosen: Splitter, output: Path) -> str:
+def told(chosen: Any, output: Path) -> str:
     """Say how many frames went where."""
-    sides = ", ".join(f"{chosen.frames[side]} frames in {output / side}" for side in (TRAIN, VALID))
+    sides = ", ".join(f"{frames} frames in {output / side}" for side, frames in chosen.frames.items())
     return f"{sides}; {len(chosen.chosen)} units by {chosen.unit.kind}"

@@ -43,7 +43,7 @@ def newest(path: Path, option: str) -> Path:
 def add_output(parser: ArgumentParser, default: str) -> None:
     """Declare the plot."""
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path(default), help="plot, .png or .svg; default %(default)s"
+        "-o", "--output", type=Path, default=Path(default), help="plot, .png, .svg or .pdf; default %(default)s"
     )
 
 
@@ -76,6 +76,20 @@ def open_model(options: Namespace) -> Any:
     evaluator = Evaluator(newest(options.model, "MODEL"), options.head)
     tell_weights(evaluator)
     return evaluator
+
+
+def title_of(options: Namespace, subject: str) -> str:
+    """Write the title of a plot: the model, its branch, and what it was applied to.
+
+    Parameters
+    ----------
+    options : Namespace
+        Options of a command with :func:`add_model`.
+    subject : str
+        Data, pair or structure.
+    """
+    branch = f", branch {options.head}" if options.head else ""
+    return f"{newest(options.model, 'MODEL')}{branch}: {subject}"
 
 
 def tell_weights(evaluator: Any) -> None:

@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("curves", metavar="LCURVE", nargs="+", type=Path, help="files lcurve.out, or folders with one")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("lcurve.png"), help="plot, .png or .svg; default %(default)s"
+        "-o", "--output", type=Path, default=Path("lcurve.png"), help="plot, .png, .svg or .pdf; default %(default)s"
     )
     parser.add_argument("--log-steps", action="store_true", help="logarithmic axis of steps")
     parser.set_defaults(run=run)

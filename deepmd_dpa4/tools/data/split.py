@@ -15,7 +15,6 @@ from deepmd_dpa4.tools.data.frame import Record
 from deepmd_dpa4.tools.data.reader import Set, sets, system_folders, systems
 
 TRAIN, VALID = "train", "valid"
-UNITS = "frame, block:N, source, composition or key:NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Unit:
             return Unit("block", length=int(found[1]))
         if text.startswith("key:") and len(text) > 4:
             return Unit("key", name=text[4:])
-        raise DataError(f"`{option}` is {text!r} but must be {UNITS}")
+        raise DataError(f"`{option}` is {text!r} but must be frame, block:N, source, composition or key:NAME")
 
     def of_record(self, record: Record) -> Hashable:
         """Name the unit that a frame of a file belongs to.

@@ -12,8 +12,8 @@ from deepmd_dpa4.tools.presets.systems import Contents
 SECONDS, ATOMS, SPEED = 0.303, 192, 192.0
 """A step of Mini by ``dp --pt train``: its seconds for this number of atoms of water, on processors whose matrix
 products reach this many GFLOP/s (``benchmarks/results/README.md``)."""
-COSTS = {"nano": 0.55, "mini": 1.0, "neo": 3.2, "air": 12.0}
-"""Processor time of a step of 96 atoms of water, in units of that of Mini; the larger networks are for GPUs."""
+COSTS = {"nano": 0.55, "mini": 1.0, "neo": 3.2, "air": 12.0, "plus": 30.0, "paper-air": 12.0}
+"""Processor time of a step of 96 atoms of water, in units of that of Mini; larger networks are for GPUs."""
 MATRIX, REPEATS = 1024, 5
 
 
