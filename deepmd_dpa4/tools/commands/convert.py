@@ -52,6 +52,7 @@ def run(options: Namespace) -> None:
     """
     from deepmd_dpa4.checkpoint.architecture import require_dpa4
     from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
+    from deepmd_dpa4.checkpoint.known import identify
     from deepmd_dpa4.checkpoint.read import read_checkpoint
     from deepmd_dpa4.uncertainty.entry import has_any_entry
 
@@ -62,6 +63,9 @@ def run(options: Namespace) -> None:
     if options.output.exists() and options.output.samefile(options.file):
         raise ValueError(f"`--output` is {options.output}, which is also the checkpoint to read")
     checkpoint = read_checkpoint(options.file)
+    known = identify(options.file)
+    if known is not None:
+        print(f"{options.file} is {known.name}, licence {known.licence}", file=sys.stderr)
     require_dpa4(checkpoint)
     result = convert(checkpoint, wanted)
     write(result.checkpoint, options.output)

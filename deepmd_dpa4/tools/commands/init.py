@@ -14,7 +14,6 @@ from deepmd_dpa4.tools.presets.overrides import Override
 from deepmd_dpa4.tools.presets.recipe import STEPS
 from deepmd_dpa4.tools.presets.robust import COMMENT
 from deepmd_dpa4.tools.presets.sizes import SIZES
-from deepmd_dpa4.tools.presets.systems import Contents
 from deepmd_dpa4.tools.presets.text import render
 
 PLACEHOLDER = "path/to/training/data"
@@ -131,7 +130,7 @@ def run(options: Namespace) -> None:
     print(options.output)
 
 
-def advice(size: str, plan: Plan, contents: Mapping[str, Mapping[str, Contents]]) -> Iterator[str]:
+def advice(size: str, plan: Plan, contents: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Tell what the data lack, and how long the training takes."""
     from deepmd_dpa4.tools.presets import duration
 
