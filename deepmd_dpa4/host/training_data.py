@@ -96,7 +96,8 @@ def check_tensorboard(config: dict[str, Any]) -> None:
     DataError
         If `training/tensorboard` is true and TensorBoard is not installed.
     """
-    if config["training"].get("tensorboard") and find_spec("tensorboard") is None:
+    wanted = config["training"].get("tensorboard") and mentions_ours(config["model"])
+    if wanted and find_spec("tensorboard") is None:
         raise DataError(
             "`training/tensorboard` is true but must be false where the package is missing: pip install tensorboard"
         )
