@@ -71,7 +71,7 @@ def test_a_log_for_a_missing_package(data: Data, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(training_data, "find_spec", lambda name: None)
     section = inputs.training(data.train)
     section["training"]["tensorboard"] = True
-    with pytest.raises(DataError, match="`training/tensorboard` is true .* pip install tensorboard"):
+    with pytest.raises(DataError, match=r"`training/tensorboard` is true .* pip install tensorboard"):
         check_training({"model": inputs.model()} | section)
     check_training({"model": {"descriptor": inputs.SE_A, "type_map": ["O", "H"]}} | section)
     monkeypatch.setattr(training_data, "find_spec", lambda name: name)

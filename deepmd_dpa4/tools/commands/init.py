@@ -126,7 +126,8 @@ def run(options: Namespace) -> None:
     for line in advice(options.size, plan, contents):
         print(line, file=sys.stderr)
     pretrained = " --finetune PRETRAINED.pt" if options.task == "finetune" else ""
-    print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr, flush=True)
+    print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr)
+    print("then: dpa4 plot lcurve.out; dpa4 parity . DATA; dpa4 freeze . -o model.pth", file=sys.stderr, flush=True)
     print(options.output)
 
 
