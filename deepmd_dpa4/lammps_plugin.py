@@ -12,7 +12,7 @@ PLUGINS = "DP_PLUGIN_PATH"
 
 
 def prepare() -> str:
-    """Let LAMMPS find the native kernels, if they are compiled, and wait politely.
+    """Let LAMMPS find the native kernels, if there are any for this machine, and wait politely.
 
     Nothing here may raise: LAMMPS would not start.
 
@@ -30,14 +30,14 @@ def prepare() -> str:
 
 
 def announce(environment: MutableMapping[str, str]) -> None:
-    """Add the library of native kernels to the libraries that DeePMD-kit's C++ part loads, if it is compiled.
+    """Add the library of native kernels to the libraries that DeePMD-kit's C++ part loads, if there is one.
 
     A damaged one would end LAMMPS with any model, so it is taken out.
     """
-    from deepmd_dpa4.ops.native.build import library_path
+    from deepmd_dpa4.ops.native.prebuilt import usable_library
     from deepmd_dpa4.ops.native.record import damage
 
-    library = library_path()
+    library = usable_library()
     given = [path for path in environment.get(PLUGINS, "").split(":") if path]
     others = [path for path in given if path != str(library)]
     wrong = damage(library)

@@ -87,6 +87,7 @@ def rebind_training() -> None:
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.claim import claiming
     from deepmd_dpa4.host.loading import examining
+    from deepmd_dpa4.host.muon import run_uncompiled
     from deepmd_dpa4.host.resume import resumable
     from deepmd_dpa4.host.routing import route
     from deepmd_dpa4.host.trainer import advance, guard, trains_ours, watch_forces
@@ -137,6 +138,7 @@ def rebind_training() -> None:
                 guard(trainer)
                 trainer.claim = claim
                 route(trainer)
+                run_uncompiled(trainer)
                 watch_forces(trainer)
                 if restart_model is not None:
                     advance(trainer)

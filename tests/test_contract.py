@@ -106,11 +106,15 @@ TORCH = {
     "torch._subclasses.fake_tensor.FakeTensorMode": "tracing without numbers",
 }
 
+ORTHOGONALIZER = "deepmd.pt.optimizer.hybrid_muon"
 ATTRIBUTES = {
     "_ArgsPlugin__plugin": ("deepmd.utils.argcheck", "ArgsPlugin", "table of options; its official entry is extended"),
+    "_compiled_call": (ORTHOGONALIZER, "_GramNewtonSchulzOrthogonalizer", "replaced on CPUs: not compiled (3.2)"),
+    "_get_gram_orthogonalizer": ("deepmd.pt.optimizer", "HybridMuonOptimizer", "makes updates orthogonal (3.2)"),
     "_load_set": ("deepmd.utils.data", "DeepmdData", "frames of a data folder, to measure distances"),
     "_modules": ("torch.nn", "Module", "order of submodules; parameters shared between branches"),
     "_parameters": ("torch.nn", "Module", "parameters shared between branches"),
+    "_orthogonalize_impl": (ORTHOGONALIZER, "_GramNewtonSchulzOrthogonalizer", "the same, not compiled (3.2)"),
     "_param_name_map": ("deepmd.pt.optimizer", "HybridMuonOptimizer", "names of parameters, by which it updates (3.1)"),
     "_store_out_stat": ("deepmd.pt.model.atomic_model", "DPAtomicModel", "keeps the fitted energies (3.1)"),
 }
@@ -250,5 +254,6 @@ def test_private_attributes_exist(name: str) -> None:
     if owner == "HybridMuonOptimizer":
         instance = described([torch.nn.Parameter(torch.ones(2, 2))])
     else:
-        instance = described() if owner in ("Module", "ArgsPlugin") else described
+        made = owner in ("Module", "ArgsPlugin", "_GramNewtonSchulzOrthogonalizer")
+        instance = described() if made else described
     assert hasattr(instance, name)

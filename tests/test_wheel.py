@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from deepmd_dpa4.ops.native.build import library_path
+from deepmd_dpa4.ops.native.compiler import processor, torch_build
+from deepmd_dpa4.ops.native.prebuilt import levels, library_name, torch_version
+from deepmd_dpa4.ops.native.record import damage, write_record
 from tests.support.commands import ROOT
 
 pytestmark = pytest.mark.slow
@@ -132,3 +136,29 @@ print(type(get_model(config["model"])).__module__)
     assert printed.splitlines()[-1].startswith("deepmd_dpa4.")
     for command in (("--version",), ("--pt", "train", "--help")):
         run(python, "-m", "deepmd", *command, folder=tmp_path)
+
+
+def test_a_library_in_the_wheel_needs_no_compiler(python: Path, tmp_path: Path) -> None:
+    """Nothing is compiled and no compiler is there; Python and LAMMPS take the library that fits."""
+    compiled = library_path()
+    version, (level, *_) = torch_version(torch_build()), levels(processor())
+    if damage(compiled) is not None or not level:
+        pytest.skip("no library was compiled on this machine")
+    (folder,) = python.parents[1].glob("lib/python*/site-packages/deepmd_dpa4/ops/native")
+    target = folder / "prebuilt" / library_name(version, level)
+    target.parent.mkdir()
+    shutil.copy(compiled, target)
+    write_record(target)
+    code = """
+import os
+from deepmd_dpa4 import lammps_plugin
+from deepmd_dpa4.ops.native import compiler, load
+assert compiler.find_compiler() is None
+lammps_plugin.announce(os.environ)
+assert load.load()
+print(os.environ[lammps_plugin.PLUGINS])
+"""
+    empty = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    printed = run("env", *(f"{key}={value}" for key, value in empty.items()), python, "-c", code, folder=tmp_path)
+    assert printed.splitlines()[-1] == str(target)
+    assert not list((tmp_path / "cache").rglob("*.so"))

