@@ -6,6 +6,7 @@ MPI read the settings from the environment when they are loaded, so they are mad
 
 import os
 from collections.abc import MutableMapping
+from pathlib import Path
 
 THREADS_SLEEP = ("OMP_WAIT_POLICY", "passive")
 RANKS_YIELD = ("MPIR_CVAR_POLLS_BEFORE_YIELD", "1")
@@ -18,27 +19,39 @@ SLACK = 0.5
 def wait_politely(environment: MutableMapping[str, str], load: float | None = None, cores: int | None = None) -> None:
     """Let ranks yield their core, and threads sleep if the machine is crowded; what is set already stays.
 
-    Yielding costs nothing on a quiet machine. Threads that sleep wake up later than those that spin, so they do only if
-    ranks times threads, and the load that is there already, exceed the cores.
+    A rank that yields keeps its core if nobody else wants it. Threads that sleep wake up later than those that spin, so
+    they do only if ranks times threads, and the load that is there already, exceed the cores.
 
     Parameters
     ----------
     environment : mutable mapping
         Variables of this process or of one to start.
     load : float, optional
-        Mean number of running processes; by default that of the last minute.
+        Number of processes that run already; by default :func:`present_load`.
     cores : int, optional
         Cores that this process may use; by default what the system says.
     """
     environment.setdefault(*RANKS_YIELD)
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
-    load = os.getloadavg()[0] if load is None else load
-    # the cores of others are not ours to count
-    everything = max(os.cpu_count() or 1, cores)
+    load = present_load() if load is None else load
+    everything = max(os.cpu_count() or 1, cores)  # the load is that of the whole node
     threads, ranks = _number(environment.get(THREADS), cores), _number(environment.get(RANKS), 1)
     wanted = threads * ranks
     if wanted > cores or (wanted > 1 and load + wanted > everything + SLACK):
         environment.setdefault(*THREADS_SLEEP)
+
+
+def present_load() -> float:
+    """Count the processes that run on the node: now, or on average over the last minute, whichever are fewer.
+
+    The average alone would still count what has just ended.
+    """
+    average = os.getloadavg()[0]
+    try:
+        running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0])
+    except (OSError, ValueError, IndexError):
+        return average
+    return min(average, running - 1.0)  # without this one
 
 
 def _number(text: str | None, default: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from deepmd_dpa4.lammps_plugin import prepare
 from deepmd_dpa4.tools.commands.run import environment
-from deepmd_dpa4.waiting import wait_politely
+from deepmd_dpa4.waiting import present_load, wait_politely
 from tests.support.commands import lammps
 
 SLEEP = ("OMP_WAIT_POLICY", "passive")
@@ -45,6 +45,10 @@ def test_cores_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SLEEP not in given.items()
     wait_politely(given, 63.0, cores=4)
     assert SLEEP in given.items()
+
+
+def test_the_load_is_that_of_now() -> None:
+    assert 0 <= present_load() <= os.getloadavg()[0] + 1
 
 
 def test_what_is_set_stays() -> None:
