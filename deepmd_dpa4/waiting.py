@@ -51,7 +51,7 @@ def present_load() -> float:
         running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0])
     except (OSError, ValueError, IndexError):
         return average
-    return min(average, running - 1.0)  # without this one
+    return max(0.0, min(average, running - 1.0))  # without this one
 
 
 def _number(text: str | None, default: int) -> int:

@@ -73,6 +73,17 @@ def test_module_table_is_complete() -> None:
     assert listed == found
 
 
+def test_the_demo_tells_how_far_the_compilation_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = load(ROOT / "examples" / "water" / "demo.py")
+    monkeypatch.setattr(demo, "OUT", tmp_path)
+    assert demo.training_progress() == (0, "")
+    line = "compiling for 30 s, 3 of 20 sources are done"
+    (tmp_path / "train.log").write_text(f"[2026-01-01] DEEPMD INFO    {line}\n")
+    assert demo.training_progress() == (0, line)
+    (tmp_path / "train.log").write_text(f"{line}\n[2026-01-01] DEEPMD INFO    Start to train 1000 steps.\n")
+    assert demo.training_progress() == (0, "")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
