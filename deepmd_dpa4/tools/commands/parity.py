@@ -62,8 +62,10 @@ def run(options: Namespace) -> None:
         draw(comparisons, options.output, title_of(options, " ".join(map(str, options.data))))
     else:
         raise DataError(f"`DATA` is {', '.join(map(str, options.data))} but must have labels")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     console.print(table)
+    # names of folders stay in one piece
+    console.width = max(console.width, 80 + max(map(len, breakdown.systems)))
     console.print(parts_table(breakdown))
     print(options.output)
 

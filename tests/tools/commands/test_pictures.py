@@ -35,7 +35,7 @@ class TestParity:
         assert main(["parity", str(trained.checkpoint), str(data.valid), "-o", str(picture)]) == 0
         printed = capsys.readouterr().out
         rows = re.findall(r"(energy|force|virial) +│ +(\d+) +│ +([\d.e+-]+) +│", printed)
-        parts = re.findall(r"(element|system) │ (\S+) +│ (\d+) +│ (\d+)", printed)
+        parts = re.findall(r"(element|system) +│ (\S+) +│ (\d+) +│ (\d+)", printed)
         assert [(kind, *counts) for kind, _, *counts in parts] == [
             ("element", "5", "10"),
             ("element", "5", "20"),
