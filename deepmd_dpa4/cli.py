@@ -1,5 +1,6 @@
 """The command ``dpa4``."""
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from deepmd_dpa4.tools.commands import (
     run,
     uncertainty,
 )
+from deepmd_dpa4.waiting import wait_politely
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for errors as ``error_status``. A wrong command line exits with 2.
     """
     options = make_parser().parse_args(arguments)
+    if arguments is None:  # the command itself, not a call from a program
+        wait_politely(os.environ)
     try:
         status = options.run(options)
     except (UserError, OSError, ValueError) as error:

@@ -5,12 +5,14 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from deepmd_dpa4.waiting import wait_politely
+
 PLUGINS = "DP_PLUGIN_PATH"
 """Environment variable of DeePMD-kit: libraries with operators that model files may use."""
 
 
 def prepare() -> str:
-    """Let LAMMPS find the native kernels, if there are any for this machine.
+    """Let LAMMPS find the native kernels, if there are any for this machine, and wait politely.
 
     Nothing here may raise: LAMMPS would not start.
 
@@ -20,6 +22,7 @@ def prepare() -> str:
         Folder of LAMMPS plugins; it holds none.
     """
     try:
+        wait_politely(os.environ)
         announce(os.environ)
     except Exception as error:
         print(f"deepmd-dpa4 could not look for its native kernels: {error!r}", file=sys.stderr)

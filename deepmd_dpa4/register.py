@@ -75,7 +75,7 @@ def rebind_training() -> None:
     A loss of type ``dens`` needs a head that only the built-in model has. The input of the training is also where
     checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
     optimizer, compares no options with those of a checkpoint, and repeats its last step. Its optimizer is told
-    which matrices AdamW updates.
+    which matrices AdamW updates. Two trainings may write the same files.
 
     ``train`` looks ``preprocess_shared_params``, ``normalize`` and ``get_trainer`` up in its module; the complete input
     passes through the latter two, before and after the first look into the data.
@@ -85,6 +85,7 @@ def rebind_training() -> None:
     from deepmd_dpa4.config.check import check_input, check_models, check_shared
     from deepmd_dpa4.host import build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
+    from deepmd_dpa4.host.claim import claiming
     from deepmd_dpa4.host.loading import examining
     from deepmd_dpa4.host.muon import run_uncompiled
     from deepmd_dpa4.host.resume import resumable
@@ -126,16 +127,21 @@ def rebind_training() -> None:
         lora.check_host(config)
         check_options(config, restart_model or init_model, restart_model is not None)
         build.stamp_version(config)
-        with resumable(init_model) as init_model, resumable(restart_model) as restart_model:
+        with (
+            claiming(config) as claim,
+            resumable(init_model) as init_model,
+            resumable(restart_model) as restart_model,
+        ):
             trainer = host_get_trainer(config, init_model, restart_model, *args, **more)
-        lora.check_branches(trainer, config)
-        if trains_ours(trainer):
-            guard(trainer)
-            route(trainer)
-            run_uncompiled(trainer)
-            watch_forces(trainer)
-            if restart_model is not None:
-                advance(trainer)
+            lora.check_branches(trainer, config)
+            if trains_ours(trainer):
+                guard(trainer)
+                trainer.claim = claim
+                route(trainer)
+                run_uncompiled(trainer)
+                watch_forces(trainer)
+                if restart_model is not None:
+                    advance(trainer)
         return trainer
 
     host_main.get_trainer = get_trainer

@@ -8,10 +8,13 @@ in order to refuse them.
 """
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -23,9 +26,10 @@ from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingCon
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
 from deepmd_dpa4.config.retell import retell
 from deepmd_dpa4.detection import claim_checkpoints
-from deepmd_dpa4.errors import UserError, shorten_errors
+from deepmd_dpa4.errors import COMMAND, UserError, shorten_errors
 from deepmd_dpa4.switch import plugin_enabled
 from deepmd_dpa4.type_names import mentions_ours
+from deepmd_dpa4.waiting import wait_politely
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -274,5 +278,7 @@ if plugin_enabled():
         install()
         claim_checkpoints()
         shorten_errors()
+        if Path(sys.argv[0]).stem == COMMAND:  # not in programs of others
+            wait_politely(os.environ)
     except Exception as error:  # an exception here would break every command of DeePMD-kit
         log.warning("deepmd-dpa4 could not extend the input schema of DeePMD-kit: %s", error)

@@ -33,8 +33,9 @@ ALLOWED["register"] = {"config", "host", "freeze", "schema", "switch", "type_nam
 ALLOWED["engines"] = {"config", "graph", "inference"}
 ALLOWED["switch"] = set()
 ALLOWED["detection"] = {"checkpoint"}
-ALLOWED["schema"] = {"config", "switch", "detection", "errors", "type_names"}
-ALLOWED["lammps_plugin"] = {"ops"}
+ALLOWED["waiting"] = set()
+ALLOWED["schema"] = {"config", "switch", "detection", "errors", "type_names", "waiting"}
+ALLOWED["lammps_plugin"] = {"ops", "waiting"}
 ALLOWED["tools.data"] = {"config", "errors", "files"}
 ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
@@ -42,10 +43,10 @@ ALLOWED["tools.check"] = {"config", "files", "model", "inference", "tools.data",
 ALLOWED["tools.uncertainty"] = {"inference", "tools.data", "tools.plots", "uncertainty"}
 ALLOWED["tools.commands"] = {
     *("tools.check", "tools.data", "tools.plots", "tools.presets", "tools.uncertainty"),
-    *("checkpoint", "freeze", "inference", "ops", "lammps_plugin", "files", "errors", "uncertainty"),
+    *("checkpoint", "freeze", "inference", "ops", "lammps_plugin", "waiting", "files", "errors", "uncertainty"),
 }
 ALLOWED["tools.__init__"] = set()
-ALLOWED["cli"] = {"tools.commands", "errors"}
+ALLOWED["cli"] = {"tools.commands", "errors", "waiting"}
 ALLOWED["moved"] = set()
 ALLOWED["testing"] = {"freeze"}
 ALLOWED["__init__"] = {"moved", "inference"}

@@ -14,6 +14,7 @@ from deepmd_dpa4.checkpoint.architecture import DPA4, architecture, dp, freeze_c
 from deepmd_dpa4.checkpoint.archive import ABOUT, COMPILED, SCRIPT, Archive, FileError, open_archive
 from deepmd_dpa4.checkpoint.canonical_options import flattened, is_bridged_composition
 from deepmd_dpa4.checkpoint.count import Count, count, unique
+from deepmd_dpa4.checkpoint.known import identify
 from deepmd_dpa4.checkpoint.layout import layout
 from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, named, read_options, runs_here
 from deepmd_dpa4.checkpoint.params import check_params
@@ -40,12 +41,12 @@ def summarize(path: Path) -> Summary:
     Returns
     -------
     dict
-        ``file``, ``bytes``, ``kind``, ``versions`` (of the programs that wrote it, where it tells), ``parameters``
-        (shared ones once), ``training`` (of a checkpoint), ``frozen`` (``kernels`` and ``device`` of a frozen file),
-        ``metadata`` (of a compiled file), ``uses`` and ``branches``; a branch has
-        ``architecture``, ``type``, ``type_map``, ``runs_in``, ``official_only``, ``unknown``, ``changed`` (null for
-        other architectures than DPA4), ``options``, ``parameters``, ``shared`` (with which branches), ``bias`` in eV
-        for each type, and more. What a file does not tell is null.
+        ``file``, ``bytes``, ``kind``, ``known`` (the published model that it is), ``versions`` (of the programs that
+        wrote it, where it tells), ``parameters`` (shared ones once), ``training`` (of a checkpoint), ``frozen``
+        (``kernels`` and ``device`` of a frozen file), ``metadata`` (of a compiled file), ``uses`` and ``branches``; a
+        branch has ``architecture``, ``type``, ``type_map``, ``runs_in``, ``official_only``, ``unknown``, ``changed``
+        (null for other architectures than DPA4), ``options``, ``parameters``, ``shared`` (with which branches),
+        ``bias`` in eV for each type, and more. What a file does not tell is null.
 
     Raises
     ------
@@ -62,7 +63,14 @@ def summarize(path: Path) -> Summary:
             summary = _of_compiled(archive)
         else:
             summary = describe(read_checkpoint(path))
-    return {"file": str(path), "bytes": path.stat().st_size, "kind": kind} | summary
+    known = identify(path)
+    about = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "kind": kind,
+        "known": None if known is None else known.name,
+    }
+    return about | summary
 
 
 def describe(checkpoint: Checkpoint) -> Summary:

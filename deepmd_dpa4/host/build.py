@@ -17,10 +17,11 @@ from deepmd_dpa4.host import builtin
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION, trains_lora
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
-from deepmd_dpa4.host.kernels import backend_for, use_compile
+from deepmd_dpa4.host.kernels import backend_for, in_words, use_compile
 from deepmd_dpa4.host.lora import LowRankPlan
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.host.statistics import preset_bias
+from deepmd_dpa4.ops.backends import backend_of
 from deepmd_dpa4.type_names import BUILTIN, NEUTRAL, SHARED_NAMES
 
 log = logging.getLogger("deepmd.dpa4")
@@ -58,7 +59,8 @@ def build_model(model_params: dict[str, Any]) -> Any:
         log.warning("%s. Handing this model to the built-in DPA4.", reason)
         return _builtin(model_params, str(reason))
     model.model_def_script = json.dumps(model_params)
-    log.info("model type %s is built by deepmd-dpa4 %s", model_params.get("type"), __version__)
+    kernels = in_words(backend_of(model))
+    log.info("model type %s is built by deepmd-dpa4 %s, %s", model_params.get("type"), __version__, kernels)
     return model
 
 

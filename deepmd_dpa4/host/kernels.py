@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4.config import ConfigError
@@ -47,6 +48,14 @@ def backend_for(kernels: str, precision: str, served: bool) -> str:
     if kernels == "native":
         demand_native("model/kernels")
     return "cpu" if load() else "plain"
+
+
+def in_words(backend: str) -> str:
+    """Say which kernels a model with this backend runs, and where."""
+    if backend == "cpu":
+        return f"native kernels, threads: {torch.get_num_threads()}"
+    where = f"threads: {torch.get_num_threads()}" if DEVICE.type == "cpu" else str(DEVICE)
+    return f"plain torch kernels, {where}"
 
 
 def use_compile(wanted: bool, backend: str) -> bool:

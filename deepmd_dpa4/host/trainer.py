@@ -2,16 +2,18 @@
 
 import logging
 import math
-import os
 import platform
 import warnings
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.files import sync, write_text
+from deepmd_dpa4.files import sync
+from deepmd_dpa4.host.claim import Claim
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.force_errors import ForceErrors, file_beside
+from deepmd_dpa4.host.interruption import interruptible
+from deepmd_dpa4.host.publisher import Publisher
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -48,6 +50,16 @@ class Guards:
     rank: int
     multi_task: bool
     force_errors: ForceErrors | None = None
+    claim: Claim | None = None
+
+    def run(self) -> None:
+        """Train; Ctrl-C and SIGTERM end it with a checkpoint."""
+        try:
+            with interruptible(self):
+                super().run()  # type: ignore[misc]
+        finally:
+            if self.claim is not None:
+                self.claim.give_up()
 
     def get_data(self, is_train: bool = True, task_key: str = "Default") -> tuple[dict[str, Any], ...]:
         """Fetch a batch, and remember where it came from for the largest force error."""
@@ -98,30 +110,6 @@ class Counts(dict[str, float]):
     def __setitem__(self, name: str, count: float) -> None:
         """Keep a count; NaN + 1 is what the first step makes of none."""
         super().__setitem__(name, math.nan if count == 0 else 1 if math.isnan(count) else count)
-
-
-class Publisher:
-    """Points ``model.ckpt.pt`` at a checkpoint without a moment in which it is missing.
-
-    Parameters
-    ----------
-    store : Any
-        DeePMD-kit's ``CheckpointStore``.
-    """
-
-    def __init__(self, store: Any) -> None:
-        self.store = store
-
-    def __call__(self, path: Path) -> None:
-        """Make the link, and the file with the path of the newest checkpoint if there is to be one."""
-        link = Path(f"{self.store.prefix}{self.store.suffix}")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        partial = link.with_name(f".{link.name}.partial")
-        partial.unlink(missing_ok=True)
-        partial.symlink_to(os.path.relpath(path, link.parent))
-        partial.replace(link)
-        if self.store.pointer_file is not None:
-            write_text(Path(self.store.pointer_file), str(path))
 
 
 def advance(trainer: Any) -> None:

@@ -8,6 +8,7 @@ model without a word.
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def check_training(config: dict[str, Any]) -> None:
     DataError
         If a type map repeats a name, or a file is not what DeePMD-kit takes it for; names the file.
     """
+    check_tensorboard(config)
     inspection = Inspection()
     for place, section, data, loss in branches(config):
         names = section.get("type_map") or []
@@ -84,6 +86,21 @@ def check_training(config: dict[str, Any]) -> None:
                 check_presence(folders, found, *loss)
     if inspection.skipped:
         log.info("the labels of %d large files of the data were not checked for NaN", inspection.skipped)
+
+
+def check_tensorboard(config: dict[str, Any]) -> None:
+    """Refuse to log for a package that is not there, before the data are gone through.
+
+    Raises
+    ------
+    DataError
+        If `training/tensorboard` is true and TensorBoard is not installed.
+    """
+    wanted = config["training"].get("tensorboard") and mentions_ours(config["model"])
+    if wanted and find_spec("tensorboard") is None:
+        raise DataError(
+            "`training/tensorboard` is true but must be false where the package is missing: pip install tensorboard"
+        )
 
 
 def branches(

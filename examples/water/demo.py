@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,10 +118,15 @@ def follow(
         if progress_of is None:
             continue
         done, note = progress_of()
-        if done > progress.tasks[task].completed:
+        if done > progress.tasks[task].completed or not done:
             progress.update(task, completed=done, note=note)
-        if not console.is_terminal and 0 < done < total and time.monotonic() - last_line > PLAIN_LINE_SECONDS:
+        if console.is_terminal or done >= total or time.monotonic() - last_line < PLAIN_LINE_SECONDS:
+            continue
+        if done or note:
             last_line = time.monotonic()
+        if not done and note:
+            console.print(f"  {note}")
+        elif done:
             left = progress.tasks[task].time_remaining
             note += f", about {left:.0f} s left" if left else ""
             console.print(f"  {done} of {total} steps, {note}")
@@ -157,9 +163,17 @@ def learning_curve() -> np.ndarray:
 
 
 def training_progress() -> tuple[int, str]:
-    """Steps done and the latest validation error."""
+    """Steps done and the latest validation error; before the first step how far the compilation of kernels is."""
     curve = learning_curve()
-    return (int(curve[-1, 0]), f"force error {curve[-1, 1]:.3f} {FORCE_UNIT}") if len(curve) else (0, "")
+    return (int(curve[-1, 0]), f"force error {curve[-1, 1]:.3f} {FORCE_UNIT}") if len(curve) else (0, compilation())
+
+
+def compilation() -> str:
+    """What the log of the training says last of the compilation of native kernels, if that is where it is."""
+    path = OUT / "train.log"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    found = re.search(r"\b(compil(?:ing|ed) .*)", lines[-1]) if lines else None
+    return found[1][:100] if found else ""
 
 
 def thermo() -> np.ndarray:

@@ -192,6 +192,12 @@ CONVERT = (
     convert("a.xyz --type-map Cu Cu", "Name it once.", "`--type-map` is Cu Cu but must not repeat a name"),
     convert("a.xyz --set-size 0", "Give 1 or more.", "`--set-size` is 0 but must be positive"),
     convert("a.xyz --energy-key E", "Take one of the names.", "`--energy-key` is 'E'", "names in the files"),
+    convert(
+        "a.xyz --valid-fraction 0.1 --split-by key:run",
+        "Take a value that every frame has.",
+        *("`--split-by` is key:run", "a.xyz, frame 0 has no value 'run'"),
+    ),
+    convert("a.xyz --valid-fraction 0.5", "Give more frames.", "makes 1 units", "none of them is for"),
     convert("a.xyz -o there", "Remove the folder, or choose another name.", "`--output` is there", "exists"),
 )
 
@@ -199,6 +205,27 @@ CONVERT = (
 def data(desk: Desk) -> None:
     """Sound data."""
     desk.data()
+
+
+def split(words: str, remedy: str, *says: str) -> Case:
+    """A split of sound data."""
+    return command(f"data split data {words} -o out", remedy, *says, prepare=data)
+
+
+SPLIT = (
+    split("--valid-fraction 0.9", "Give a fraction; 0.1 is usual.", "`--valid-fraction` is 0.9", "at most 0.5"),
+    split("--valid-fraction 0", "Give a fraction; 0.1 is usual.", "`--valid-fraction` is 0", "above 0"),
+    split("--split-by atoms", "Take one of these.", "`--split-by` is 'atoms'", "frame, block:N, source"),
+    split("--split-by block:0", "Give a number of frames.", "`--split-by` is 'block:0'", "block:N"),
+    split("--split-by key:run", "Split in the conversion.", "`--split-by` is key:NAME", "`dpa4 data convert`"),
+    split("--split-by source", "Split by less, or give more data.", "makes 1 units", "`--split-by`"),
+    command(
+        "data split data -o data",
+        "Remove the folder, or choose another name.",
+        *("`--output` is data", "exists"),
+        prepare=data,
+    ),
+)
 
 
 def checked(where: str, harm: Harm, remedy: str, *says: str) -> Case:
@@ -241,5 +268,6 @@ CHECK = (
 KINDS = (
     Kind("Data folders of a training", "`data` is a folder of three frames of six atoms, O and H.", FOLDERS),
     Kind("`dpa4 data convert`", "`a.xyz` holds one crystal of Al and Cu.", CONVERT),
+    Kind("`dpa4 data split`", "", SPLIT),
     Kind("`dpa4 data check`", "", CHECK),
 )

@@ -36,7 +36,9 @@ TESTED = {"README.md"} | {
         "finetuning",
         "first_model",
         "host",
+        "lammps",
         "native",
+        "own_data",
         "plots",
         "presets",
         "pretraining",
@@ -69,6 +71,17 @@ def test_module_table_is_complete() -> None:
     modules = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem != "__init__"]
     found = {str(path) for path in modules if len(path.parts) > 1}
     assert listed == found
+
+
+def test_the_demo_tells_how_far_the_compilation_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = load(ROOT / "examples" / "water" / "demo.py")
+    monkeypatch.setattr(demo, "OUT", tmp_path)
+    assert demo.training_progress() == (0, "")
+    line = "compiling for 30 s, 3 of 20 sources are done"
+    (tmp_path / "train.log").write_text(f"[2026-01-01] DEEPMD INFO    {line}\n")
+    assert demo.training_progress() == (0, line)
+    (tmp_path / "train.log").write_text(f"{line}\n[2026-01-01] DEEPMD INFO    Start to train 1000 steps.\n")
+    assert demo.training_progress() == (0, "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

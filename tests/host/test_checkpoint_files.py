@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from deepmd_dpa4.host.builtin import available
-from deepmd_dpa4.host.trainer import Counts, Guards, Publisher, guard
+from deepmd_dpa4.host.publisher import Publisher
+from deepmd_dpa4.host.trainer import Counts, Guards, guard
 from tests.support import inputs
 from tests.support.commands import dp, environment
 from tests.support.runs import Data, train

@@ -24,7 +24,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def test_the_plugin_builds_the_model_and_says_so(trained: Run) -> None:
-    assert "is built by deepmd-dpa4" in trained.log
+    assert re.search(r"is built by deepmd-dpa4 [\d.]+, (native|plain torch) kernels, (threads: \d+|cuda)", trained.log)
 
 
 def test_learning_curve_falls(trained: Run) -> None:

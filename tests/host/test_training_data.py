@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepmd_dpa4.host import training_data
 from deepmd_dpa4.host.arrays import DataError, first_bad_frame, read_header
 from deepmd_dpa4.host.training_data import BUDGET, Inspection, check_training, check_values
 from tests.catalogue.data import Harm, cut, mixed, text, value
@@ -63,6 +64,18 @@ def test_a_branch_of_several_is_named(data: Data, tmp_path: Path) -> None:
     content = inputs.multi_task(data.train)
     content["model"]["shared_dict"]["all"] = ["O", "H", "O"]
     assert "`model/model_dict/one/type_map` repeats 'O'" in complaint(content, tmp_path)
+
+
+def test_a_log_for_a_missing_package(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the training at its first step, after the statistics of the data."""
+    monkeypatch.setattr(training_data, "find_spec", lambda name: None)
+    section = inputs.training(data.train)
+    section["training"]["tensorboard"] = True
+    with pytest.raises(DataError, match=r"`training/tensorboard` is true .* pip install tensorboard"):
+        check_training({"model": inputs.model()} | section)
+    check_training({"model": {"descriptor": inputs.SE_A, "type_map": ["O", "H"]}} | section)
+    monkeypatch.setattr(training_data, "find_spec", lambda name: name)
+    check_training({"model": inputs.model()} | section)
 
 
 def test_a_repeated_name(data: Data) -> None:

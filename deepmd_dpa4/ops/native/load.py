@@ -3,17 +3,20 @@
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-from deepmd_dpa4.ops.native.build import BuildError, build, known_failure
+from deepmd_dpa4.ops.native.build import BREATH, BuildError, build, known_failure
 from deepmd_dpa4.ops.native.prebuilt import usable_library
 from deepmd_dpa4.ops.native.record import damage
 
 log = logging.getLogger("deepmd.dpa4")
 
+INTERVAL = BREATH - 1
+"""Seconds between two lines of the log."""
 _lock = threading.Lock()
 _loaded: bool | None = None
 
@@ -46,7 +49,6 @@ def _load() -> bool:
                 raise BuildError(f"an earlier build failed: {reason}")
             if path.exists():
                 log.warning("%s %s; it is compiled again", path, wrong)
-            log.info("compiling native kernels, about a minute, once per machine and torch version")
             with _progress() as report:
                 build(report, retry=False)
         with torch.jit.optimized_execution(True):  # the library switches it off, for LAMMPS
@@ -62,9 +64,29 @@ def _load() -> bool:
     return True
 
 
+class Occasional:
+    """Passes a line on unless another one was passed on a moment ago.
+
+    Parameters
+    ----------
+    tell : callable
+        Gets the lines.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+        self.last = -INTERVAL
+
+    def __call__(self, line: str) -> None:
+        """Take a line; the first is always passed on."""
+        if time.monotonic() - self.last >= INTERVAL:
+            self.last = time.monotonic()
+            self.tell(line)
+
+
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """A status line where somebody watches and rich is installed, otherwise debug messages."""
+    """A status line where somebody watches and rich is installed, otherwise a line of the log now and then."""
     console = None
     if sys.stderr.isatty():
         try:
@@ -74,7 +96,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
         else:
             console = Console(stderr=True)
     if console is None:
-        yield log.debug
+        yield Occasional(log.info)
     else:
         with console.status("compiling native kernels") as status:
             yield status.update

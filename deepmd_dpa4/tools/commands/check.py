@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.data_check import check_page
-from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, tell_weights
+from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, newest, tell_weights
 from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
 
@@ -72,7 +72,7 @@ def run(options: Namespace) -> int:
     from deepmd_dpa4.tools.check.prepare import prepare
     from deepmd_dpa4.tools.check.suite import ALL, run_all
 
-    evaluator = Evaluator(options.model, options.head)
+    evaluator = Evaluator(newest(options.model, "MODEL"), options.head)
     tell_weights(evaluator)
     context, report = prepare(evaluator, options)
     with progress_bar("") as advance:

@@ -5,6 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.tools.commands.model_argument import add_branch, newest
+
 
 def add_parser(commands: Any) -> None:
     """Declare the subcommand."""
@@ -23,7 +25,7 @@ def add_parser(commands: Any) -> None:
         default="plugin",
         help="official = DeePMD-kit's built-in DPA4, plugin = this package; default %(default)s",
     )
-    parser.add_argument("--branch", help="keep this branch of a multi-task checkpoint, as a single task")
+    add_branch(parser, "keep this branch of a multi-task checkpoint, as a single task")
     parser.add_argument("--ema", action="store_true", help="averaged weights in place of the last ones")
     parser.add_argument(
         "--weights-only", action="store_true", help="leave out the state of the optimizer; fold low-rank updates"
@@ -50,15 +52,20 @@ def run(options: Namespace) -> None:
     """
     from deepmd_dpa4.checkpoint.architecture import require_dpa4
     from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
+    from deepmd_dpa4.checkpoint.known import identify
     from deepmd_dpa4.checkpoint.read import read_checkpoint
     from deepmd_dpa4.uncertainty.entry import has_any_entry
 
-    wanted = Conversion(options.to, options.branch, options.weights_only, options.ema)
+    options.file = newest(options.file, "FILE")
+    wanted = Conversion(options.to, options.head, options.weights_only, options.ema)
     if options.output.suffix != ".pt":
         raise ValueError(f"`--output` is {options.output} but must end in .pt")
     if options.output.exists() and options.output.samefile(options.file):
         raise ValueError(f"`--output` is {options.output}, which is also the checkpoint to read")
     checkpoint = read_checkpoint(options.file)
+    known = identify(options.file)
+    if known is not None:
+        print(f"{options.file} is {known.name}, licence {known.licence}", file=sys.stderr)
     require_dpa4(checkpoint)
     result = convert(checkpoint, wanted)
     write(result.checkpoint, options.output)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.data_limits import add_limits, limits
+from deepmd_dpa4.tools.commands.data_split import add_split, splitter, told
 from deepmd_dpa4.tools.data.errors import require
 
 STRESS_UNITS = ("eV/A^3", "GPa", "kbar")
@@ -43,6 +44,7 @@ def add_parser(commands: Any) -> None:
         "opposite sign)",
     )
     labels.add_argument("--no-stress-check", action="store_true", help="take a stress that looks wrong")
+    add_split(parser, None)
     checks = add_limits(parser)
     checks.add_argument("--drop-bad", action="store_true", help="leave out duplicates, too close atoms, absurd forces")
     parser.set_defaults(run=run)
@@ -72,8 +74,11 @@ def run(options: Namespace) -> None:
             if summary.read % 100 == 0:
                 progress.update(task, description=f"{summary.read} frames read, {summary.written} written")
 
-        summary = convert(options.sources, options.output, conversion(options), show)
+        settings = conversion(options)
+        summary = convert(options.sources, options.output, settings, show)
     tell(summary, options.output)
+    if settings.splitter is not None:
+        print(told(settings.splitter, options.output))
 
 
 def conversion(options: Namespace) -> Any:
@@ -110,6 +115,7 @@ def conversion(options: Namespace) -> Any:
         form=options.format,
         drop_bad=options.drop_bad,
         check_stress=not options.no_stress_check,
+        splitter=splitter(options),
     )
 
 

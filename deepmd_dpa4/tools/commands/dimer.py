@@ -4,7 +4,7 @@ import math
 from argparse import Namespace
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_model
+from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_model, title_of
 from deepmd_dpa4.tools.data.errors import DataError, require_positive
 
 
@@ -57,7 +57,8 @@ def run(options: Namespace) -> None:
     distance = np.linspace(options.start, end, options.points)
     pair = options.A, options.B
     curve = model_curve(evaluator, pair, distance, options.charge_spin)
-    draw(curve, zbl_curve(pair, distance), clamp_zone(evaluator, pair), evaluator.rcut, options.output)
+    zone = clamp_zone(evaluator, pair)
+    draw(curve, zbl_curve(pair, distance), zone, evaluator.rcut, options.output, title_of(options, "-".join(pair)))
     if curve.minimum is None:
         print("no bound minimum in this range")
     else:

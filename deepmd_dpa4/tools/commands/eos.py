@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_model
+from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_model, title_of
 from deepmd_dpa4.tools.data.errors import DataError, require
 
 
@@ -40,7 +40,7 @@ def run(options: Namespace) -> None:
     from deepmd_dpa4.tools.plots.eos import draw, energy_volume
 
     curve = energy_volume(evaluator, atoms, options.strain, options.points, options.charge_spin)
-    draw(curve, atoms.get_chemical_formula(), options.output)
+    draw(curve, title_of(options, atoms.get_chemical_formula()), options.output)
     print(f"V0 = {curve.v0:.4f} A^3/atom")
     print(f"E0 = {curve.e0:.6f} eV/atom")
     print(f"B0 = {curve.b0:.2f} GPa")

@@ -5,6 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.tools.commands.model_argument import add_branch, newest
+
 
 def add_parser(commands: Any) -> None:
     """Declare the subcommand."""
@@ -20,7 +22,7 @@ def add_parser(commands: Any) -> None:
         default="frozen_model.pth",
         help=".pth = TorchScript, .pt2 = compiled, with plain kernels only; default %(default)s",
     )
-    parser.add_argument("--head", help="branch of a multi-task checkpoint")
+    add_branch(parser)
     parser.add_argument(
         "--kernels",
         choices=("plain", "native"),
@@ -40,7 +42,9 @@ def run(options: Namespace) -> None:
     FileNotFoundError
         If the checkpoint does not exist.
     """
-    checkpoint = newest(options.checkpoint)
+    checkpoint = newest(options.checkpoint, "checkpoint")
+    if not checkpoint.exists():
+        raise FileNotFoundError(f"`checkpoint` is {checkpoint} but there is no such file")
     from deepmd_dpa4.checkpoint.architecture import require_dpa4
     from deepmd_dpa4.checkpoint.read import read_checkpoint
 
@@ -51,14 +55,3 @@ def run(options: Namespace) -> None:
 
     log.addHandler(logging.StreamHandler())
     freeze(str(checkpoint), options.output, options.head, options.kernels)
-
-
-def newest(path: Path) -> Path:
-    """Find a checkpoint, in a folder the one that its file ``checkpoint`` names."""
-    if path.is_dir():
-        if not (path / "checkpoint").is_file():
-            raise FileNotFoundError(f"`checkpoint` is {path} but this folder holds no training: no file `checkpoint`")
-        path = path / (path / "checkpoint").read_text(encoding="utf-8").strip()
-    if not path.exists():
-        raise FileNotFoundError(f"`checkpoint` is {path} but there is no such file")
-    return path

@@ -2,14 +2,28 @@
 
 import json
 import sys
-from argparse import Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.checkpoint.elements import SMALLEST_BIAS
+from deepmd_dpa4.tools.commands.model_argument import newest
 
 Row = tuple[str, str]
+
+
+class ListKnown(Action):
+    """Option that lists published models and stops."""
+
+    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
+        """Print and exit."""
+        from deepmd_dpa4.checkpoint.known import KNOWN, never_trained
+
+        for model in KNOWN:
+            show([*model.facts(), ("", "")])
+        print(f"not trained on: {' '.join(never_trained())}")
+        parser.exit()
 
 
 def add_parser(commands: Any) -> None:
@@ -20,10 +34,11 @@ def add_parser(commands: Any) -> None:
         description="Tell what a checkpoint .pt, or a frozen model .pth or .pt2 holds: options, elements, branches, "
         "numbers of parameters, training, versions, and what can be done with it. Nothing in the file is run.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help=".pt, .pth or .pt2")
+    parser.add_argument("file", metavar="FILE", type=Path, help=".pt, .pth or .pt2, or the folder of a training")
     parser.add_argument(
         "--options", action="store_true", help="list all options, not only those that differ from the default"
     )
+    parser.add_argument("--known", action=ListKnown, nargs=0, default=SUPPRESS, help="list published models, and stop")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 
@@ -40,7 +55,7 @@ def run(options: Namespace) -> None:
     """
     from deepmd_dpa4.checkpoint.summary import summarize
 
-    summary = summarize(options.file)
+    summary = summarize(newest(options.file, "FILE"))
     if options.json:
         print(json.dumps(summary, indent=2, default=str))
     else:
@@ -73,6 +88,8 @@ def rows(summary: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
     """List labels and values, in the order in which they are read."""
     yield "file", f"{summary['file']}, {summary['kind']}, {summary['bytes'] / 1e6:.1f} MB"
     written = [f"{name} {version}" for name, version in summary["versions"].items() if version]
+    if summary["known"]:
+        yield "known as", f"{summary['known']}, unchanged (SHA-256)"
     yield "written by", ", ".join(written) or "unknown versions"
     if summary["training"]:
         yield from _training(summary["training"])

@@ -3,7 +3,7 @@
 import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,26 @@ def run(options: Namespace) -> None:
         show(data_table(contents), sys.stderr)
     if unused := data.unused_types(contents):
         print(f"types without an atom, which a type_map.raw names: {' '.join(unused)}", file=sys.stderr)
+    for line in advice(options.size, plan, contents):
+        print(line, file=sys.stderr)
     pretrained = " --finetune PRETRAINED.pt" if options.task == "finetune" else ""
-    print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr, flush=True)
+    print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr)
+    print("then: dpa4 plot lcurve.out; dpa4 parity . DATA; dpa4 freeze . -o model.pth", file=sys.stderr, flush=True)
     print(options.output)
+
+
+def advice(size: str, plan: Plan, contents: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Tell what the data lack, and how long the training takes."""
+    from deepmd_dpa4.tools.presets import duration
+
+    if not contents["--data"]:
+        return
+    if not contents["--validation"]:
+        yield (
+            "no validation data: the log will show errors on training data alone; `dpa4 data split` sets frames aside "
+            "for `--validation`"
+        )
+    yield duration.told(size, plan.steps, duration.atoms_in_step(plan.batch_size, contents["--data"].values()))
 
 
 def check_output(path: Path, force: bool) -> None:

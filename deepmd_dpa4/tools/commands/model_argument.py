@@ -8,14 +8,42 @@ from typing import Any
 
 def add_model(parser: ArgumentParser) -> None:
     """Declare the model and its branch."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help="checkpoint .pt, or frozen file .pth or .pt2")
-    parser.add_argument("--head", help="branch of a multi-task checkpoint")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="checkpoint .pt, or frozen file .pth or .pt2; or the folder of a training: its newest checkpoint",
+    )
+    add_branch(parser)
+
+
+def add_branch(parser: ArgumentParser, text: str = "branch of a multi-task checkpoint") -> None:
+    """Declare the branch, which ``dp`` calls head in some commands and branch in others."""
+    parser.add_argument("--head", "--branch", metavar="BRANCH", help=text)
+
+
+def newest(path: Path, option: str) -> Path:
+    """Find the newest checkpoint in the folder of a training, which its file ``checkpoint`` names; a file stays.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no training was in the folder, or its checkpoint is gone.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / "checkpoint").is_file():
+        raise FileNotFoundError(f"`{option}` is {path} but this folder holds no training: no file `checkpoint`")
+    found = path / (path / "checkpoint").read_text(encoding="utf-8").strip()
+    if not found.exists():
+        raise FileNotFoundError(f"`{option}` is {path}, which names {found}, but there is no such file")
+    return found
 
 
 def add_output(parser: ArgumentParser, default: str) -> None:
     """Declare the plot."""
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path(default), help="plot, .png or .svg; default %(default)s"
+        "-o", "--output", type=Path, default=Path(default), help="plot, .png, .svg or .pdf; default %(default)s"
     )
 
 
@@ -45,9 +73,23 @@ def open_model(options: Namespace) -> Any:
     check_output(options.output)
     from deepmd_dpa4.inference.evaluator import Evaluator
 
-    evaluator = Evaluator(options.model, options.head)
+    evaluator = Evaluator(newest(options.model, "MODEL"), options.head)
     tell_weights(evaluator)
     return evaluator
+
+
+def title_of(options: Namespace, subject: str) -> str:
+    """Write the title of a plot: the model, its branch, and what it was applied to.
+
+    Parameters
+    ----------
+    options : Namespace
+        Options of a command with :func:`add_model`.
+    subject : str
+        Data, pair or structure.
+    """
+    branch = f", branch {options.head}" if options.head else ""
+    return f"{newest(options.model, 'MODEL')}{branch}: {subject}"
 
 
 def tell_weights(evaluator: Any) -> None:

@@ -1,10 +1,11 @@
 """``dpa4 parity``: predictions against labels."""
 
+import math
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_model, add_output, open_model
+from deepmd_dpa4.tools.commands.model_argument import add_model, add_output, open_model, title_of
 from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
 
@@ -40,14 +41,17 @@ def run(options: Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from deepmd_dpa4.tools.plots.breakdown import Breakdown
     from deepmd_dpa4.tools.plots.parity import compare, draw
 
+    breakdown = Breakdown()
     with progress_bar("frames") as report:
         comparisons = compare(
             evaluator,
             options.data,
             options.frames,
             report,
+            breakdown,
         )
     table = Table("quantity", "values", "RMSE", "MAE", "largest", "unit", "frames without")
     for item in comparisons:
@@ -55,8 +59,28 @@ def run(options: Namespace) -> None:
         figures = [f"{1000 * value:.4g}" for value in (item.rmse, item.mae, largest)]
         table.add_row(item.name, str(len(item.errors)), *figures, f"m{item.unit}", str(item.missing))
     if comparisons:
-        draw(comparisons, options.output)
+        draw(comparisons, options.output, title_of(options, " ".join(map(str, options.data))))
     else:
         raise DataError(f"`DATA` is {', '.join(map(str, options.data))} but must have labels")
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    # names of folders stay in one piece
+    console.width = max(console.width, 80 + max(map(len, breakdown.systems)))
+    console.print(parts_table(breakdown))
     print(options.output)
+
+
+def parts_table(breakdown: Any) -> Any:
+    """Tabulate the errors of elements and systems."""
+    from rich.table import Table
+
+    from deepmd_dpa4.tools.plots.breakdown import QUANTITIES
+
+    table = Table("", "", "frames", "atoms", "energy", "force", "virial", title="RMSE, meV/atom and meV/Å")
+    for kind, name, sums in breakdown.rows():
+        figures = ["" if math.isnan(value) else f"{1000 * value:.4g}" for value in map(sums.rmse, QUANTITIES)]
+        table.add_row(kind, name, str(sums.frames), str(sums.atoms), *figures)
+    hidden = len(breakdown.elements) + len(breakdown.systems) - table.row_count
+    if hidden:
+        table.caption = f"{hidden} systems with smaller force errors are left out"
+    return table

@@ -12,9 +12,9 @@ def add_parser(commands: Any) -> None:
         help="draw learning curves",
         description="Draw the learning curves of one or more trainings, a panel for each quantity.",
     )
-    parser.add_argument("curves", metavar="LCURVE", nargs="+", type=Path, help="files lcurve.out")
+    parser.add_argument("curves", metavar="LCURVE", nargs="+", type=Path, help="files lcurve.out, or folders with one")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("lcurve.png"), help="plot, .png or .svg; default %(default)s"
+        "-o", "--output", type=Path, default=Path("lcurve.png"), help="plot, .png, .svg or .pdf; default %(default)s"
     )
     parser.add_argument("--log-steps", action="store_true", help="logarithmic axis of steps")
     parser.set_defaults(run=run)
@@ -32,5 +32,6 @@ def run(options: Namespace) -> None:
     from deepmd_dpa4.tools.plots.style import check_output
 
     check_output(options.output)
-    draw(options.curves, options.output, options.log_steps)
+    curves = [path / "lcurve.out" if path.is_dir() else path for path in options.curves]
+    draw(curves, options.output, options.log_steps)
     print(options.output)

@@ -5,6 +5,7 @@ from argparse import REMAINDER, ArgumentParser, Namespace
 from typing import Any
 
 from deepmd_dpa4.lammps_plugin import announce
+from deepmd_dpa4.waiting import wait_politely
 
 # Big blocks stay in the process, see docs/performance.md.
 ALLOCATOR = {
@@ -50,5 +51,6 @@ def run(options: Namespace) -> None:
 def environment(given: dict[str, str]) -> dict[str, str]:
     """Set the variables for the program; those that are given stay."""
     result = {**ALLOCATOR, **given}
+    wait_politely(result)
     announce(result)
     return result

@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import tell_weights
+from deepmd_dpa4.tools.commands.model_argument import add_branch, newest, tell_weights
 from deepmd_dpa4.tools.commands.progress import progress_bar
 
 SUFFIXES = (".pt", ".pth")
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         "makes the uncertainties too small",
     )
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="file to write; default: MODEL itself")
-    parser.add_argument("--head", help="branch of a multi-task checkpoint")
+    add_branch(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,6 +45,7 @@ def run(options: Namespace) -> None:
         As :func:`deepmd_dpa4.tools.uncertainty.estimate.estimate`, :func:`deepmd_dpa4.uncertainty.entry.write_entry`
         and :class:`deepmd_dpa4.inference.evaluator.Evaluator`; or if a file cannot have uncertainties.
     """
+    options.model = newest(options.model, "MODEL")
     # the newest checkpoint is a link, which stays
     output = options.output or options.model.resolve()
     if options.model.suffix not in SUFFIXES:

@@ -12,6 +12,7 @@ from deepmd_dpa4.tools.data.frame import Place
 from deepmd_dpa4.tools.data.labels import Keys, Labels
 from deepmd_dpa4.tools.data.limits import Limits
 from deepmd_dpa4.tools.data.sources import format_of, records
+from deepmd_dpa4.tools.data.split import Splitter
 from deepmd_dpa4.tools.data.stress import Convention, StressAudit
 from deepmd_dpa4.tools.data.writer import Layout, Writer
 
@@ -33,6 +34,8 @@ class Conversion:
     """Leave out frames with a problem."""
     check_stress: bool = True
     """Refuse a stress that looks wrong."""
+    splitter: Splitter | None = None
+    """Chooses the frames for validation; ``None``: no split."""
 
 
 @dataclass
@@ -100,7 +103,8 @@ def convert(
             note(summary, table.writerow, frame.place, problems, kept)
             if kept:
                 usable = frame.with_finite_labels()
-                writer.add(usable)
+                splitter = conversion.splitter
+                writer.add(usable, "" if splitter is None else splitter.side(splitter.unit.of_record(record)))
                 summary.written += 1
                 audit.add(usable)
             if conversion.check_stress and summary.read % AUDIT_EVERY == 0:
@@ -110,6 +114,8 @@ def convert(
         if conversion.check_stress:
             audit.check()
         require_frames(summary)
+        if conversion.splitter is not None:
+            conversion.splitter.check()
     summary.used, summary.stress_without_cell = labels.used, labels.without_cell
     if conversion.check_stress and not audit.shows_trend():
         summary.stress_sign_untested = audit.frames

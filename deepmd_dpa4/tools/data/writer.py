@@ -83,10 +83,18 @@ class Writer:
             for folder in self.folders.values():
                 self.finish(folder)
 
-    def add(self, frame: Frame) -> None:
-        """Take a frame; in the standard layout its atoms are sorted by type, keeping the order within each."""
+    def add(self, frame: Frame, below: str = "") -> None:
+        """Take a frame; in the standard layout its atoms are sorted by type, keeping the order within each.
+
+        Parameters
+        ----------
+        frame : Frame
+            The frame.
+        below : str, optional
+            Part of the output that its folder belongs into.
+        """
         self.check_types(frame)
-        folder = self.folder(frame)
+        folder = self.folder(frame, below)
         folder.waiting.append(self.row(frame, folder))
         self.atoms_waiting += len(frame.symbols)
         if self.atoms_waiting >= self.layout.buffer:
@@ -101,10 +109,10 @@ class Writer:
                     raise DataError(f"`--type-map` is {allowed} but must hold {symbol}, which is in {frame.place}")
                 self.types.append(symbol)
 
-    def folder(self, frame: Frame) -> Folder:
+    def folder(self, frame: Frame, below: str) -> Folder:
         """Find where the frame belongs: every file of a folder has a row for each frame in it."""
         base = str(len(frame.symbols)) if self.layout.mixed else formula(frame.composition)
-        name = "-".join([base, *variant(frame)])
+        name = str(Path(below) / "-".join([base, *variant(frame)]))
         if name not in self.folders:
             type_map = self.layout.type_map or tuple(by_element(set(frame.symbols)))
             symbols = tuple(sorted(frame.symbols, key=type_map.index))

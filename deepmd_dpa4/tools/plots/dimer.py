@@ -18,6 +18,8 @@ from deepmd_dpa4.tools.plots.style import COLOURS, REFERENCE, picture
 
 CORE = 0.6
 """Fraction of the sum of the covalent radii inside which the nuclei repel each other."""
+SHALLOW, UNBOUND = 0.02, 2.0
+"""Least depth in eV of a well that the plot is scaled to, and what stands for it where there is none."""
 HOLE = 0.05
 """Energy in eV by which the core has to lie below the rest to count as a hole."""
 
@@ -130,13 +132,42 @@ def clamp_zone(evaluator: Evaluator, pair: tuple[str, str]) -> tuple[float, floa
     return unit * config.bridging_r_inner, unit * config.bridging_r_outer
 
 
-def draw(curve: PairCurve, zbl: PairCurve | None, zone: tuple[float, float] | None, rcut: float, output: Path) -> None:
-    """Draw energy and force, linear within 1 eV and 1 eV/Angstrom of zero, logarithmic beyond."""
+def windows(curve: PairCurve) -> dict[str, tuple[float, float]]:
+    """Find ranges of energy (eV) and force (eV/Angstrom) in which a bond can be seen.
+
+    Both reach from 1.25 times the depth of the minimum, and the strongest attraction outside the core, below zero to
+    2.5 times above. Without a minimum the depth is taken as 2 eV and the attraction as 2 eV/Angstrom.
+    """
+    depth = attraction = UNBOUND
+    if curve.minimum is not None:
+        depth = max(-curve.minimum[1], SHALLOW)
+        attraction = max(-float(curve.force[curve.distance >= curve.minimum[0]].min()), SHALLOW)
+    return {name: (-1.25 * size, 2.5 * size) for name, size in (("energy", depth), ("force", attraction))}
+
+
+def draw(
+    curve: PairCurve,
+    zbl: PairCurve | None,
+    zone: tuple[float, float] | None,
+    rcut: float,
+    output: Path,
+    title: str = "",
+) -> None:
+    """Draw energy and force: above the bond on linear axes, below everything on logarithmic ones.
+
+    The latter are linear within 1 eV and 1 eV/Angstrom of zero.
+    """
     from matplotlib.ticker import SymmetricalLogLocator
 
-    with picture(output, columns=2) as ((left, right),):
-        for axes, name, unit in ((left, "energy", "eV"), (right, "force", "eV/Å")):
-            axes.set_yscale("symlog", linthresh=1.0)
+    window = windows(curve)
+    columns = (("energy", "eV"), ("force", "eV/Å"))
+    with picture(output, columns=2, rows=2, size=(4.6, 3.0), title=title) as (near, far):
+        for axes, (name, unit) in zip((*near, *far), 2 * columns):
+            if axes in far:
+                axes.set_yscale("symlog", linthresh=1.0)
+                axes.yaxis.set_minor_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=range(2, 10)))
+            else:
+                axes.set_ylim(*window[name])
             axes.axhline(0.0, color=REFERENCE, linewidth=0.8)
             if zbl is not None:
                 axes.plot(zbl.distance, getattr(zbl, name), "--", color=COLOURS[1], label="ZBL repulsion")
@@ -145,6 +176,5 @@ def draw(curve: PairCurve, zbl: PairCurve | None, zone: tuple[float, float] | No
                 axes.axvspan(*zone, color=COLOURS[4], alpha=0.25, label="bridging zone")
             if curve.distance[0] < rcut < curve.distance[-1]:
                 axes.axvline(rcut, color=REFERENCE, linestyle=":", label="cutoff")
-            axes.yaxis.set_minor_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=range(2, 10)))
             axes.set(xlabel="distance (Å)", ylabel=f"{'-'.join(curve.pair)} {name} ({unit})")
-        left.legend()
+        near[0].legend()

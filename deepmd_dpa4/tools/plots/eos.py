@@ -99,10 +99,10 @@ def energy_volume(
 def draw(curve: EnergyVolume, name: str, output: Path) -> None:
     """Draw points and fit, relative to the lowest energy."""
     fine = np.linspace(curve.volume[0], curve.volume[-1], 300)
-    with picture(output) as ((axes,),):
+    with picture(output, title=name) as ((axes,),):
         axes.plot(fine, 1000 * (curve.fitted(fine) - curve.e0), color=COLOURS[1])
         axes.plot(curve.volume, 1000 * (curve.energy - curve.e0), "o", color=COLOURS[0], markersize=4.5)
         axes.axvline(curve.v0, color="0.6", linestyle=":")
         text = f"$V_0$ = {curve.v0:.3f} Å³/atom\n$B_0$ = {curve.b0:.1f} GPa"
-        axes.text(0.5, 0.95, text, transform=axes.transAxes, va="top", ha="center")
-        axes.set(xlabel="volume (Å³/atom)", ylabel="energy above minimum (meV/atom)", title=name)
+        axes.text(0.5, 0.95, text, transform=axes.transAxes, va="top", ha="center", backgroundcolor="white")
+        axes.set(xlabel="volume (Å³/atom)", ylabel="energy above minimum (meV/atom)")

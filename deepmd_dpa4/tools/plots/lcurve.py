@@ -110,7 +110,9 @@ def draw(paths: Sequence[Path], output: Path, log_steps: bool = False) -> None:
     )
     columns = min(len(labels), 3)
     rows = -(-len(labels) // columns)
-    with picture(output, columns, rows) as grid:
+    # the folder tells trainings apart, the name does not
+    title = str(Path(paths[0].resolve().parent.name) / paths[0].name) if len(files) == 1 else ""
+    with picture(output, columns, rows, title=title) as grid:
         for axes, label in zip(grid.flat, labels):
             for file, curves in files.items():
                 for item in (c for c in curves if c.label == label):

@@ -10,6 +10,7 @@ from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Prediction, Structure
 from deepmd_dpa4.tools.data.frame import Frame
 from deepmd_dpa4.tools.data.reader import Set, frame_of, sets, systems
+from deepmd_dpa4.tools.plots.breakdown import Breakdown
 from deepmd_dpa4.tools.plots.style import COLOURS, equal_limits, picture, points_or_density
 
 # Structures of together at least so many atoms are evaluated in one call.
@@ -62,6 +63,7 @@ def compare(
     paths: Sequence[Path],
     frames: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
+    breakdown: Breakdown | None = None,
 ) -> list[Comparison]:
     """Evaluate data sets.
 
@@ -75,6 +77,8 @@ def compare(
         At most so many, evenly spaced over the data; all by default.
     report : callable, optional
         Told the number of frames done and to do.
+    breakdown : Breakdown, optional
+        Gets every frame too.
 
     Returns
     -------
@@ -101,6 +105,8 @@ def compare(
             label = None if frame.energy is None else np.array([frame.energy / atoms])
             energy.add(label, np.array([prediction.energy / atoms]))
             force.add(frame.force, prediction.forces)
+            if breakdown is not None:
+                breakdown.add(str(Path(frame.place.source).parent), frame, prediction)
             virial.add(None if frame.virial is None else frame.virial / atoms, prediction.virial / atoms)
         done += len(batch)
         report(done, chosen)
@@ -134,9 +140,9 @@ def structure(part: Set, index: int, frame: Frame, evaluator: Evaluator) -> Stru
     return Structure(frame.symbols, frame.positions, frame.cell, **conditions)
 
 
-def draw(comparisons: Sequence[Comparison], output: Path) -> None:
+def draw(comparisons: Sequence[Comparison], output: Path, title: str = "") -> None:
     """Draw one panel for each quantity, its errors in the legend."""
-    with picture(output, len(comparisons), size=(4.4, 4.2)) as grid:
+    with picture(output, len(comparisons), size=(4.4, 4.2), title=title) as grid:
         for axes, quantity, colour in zip(grid.flat, comparisons, COLOURS):
             labels, predictions = quantity.pairs
             points_or_density(axes, labels, predictions, colour)

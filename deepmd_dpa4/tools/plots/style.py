@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,7 @@ from deepmd_dpa4.tools.data.errors import require, require_name
 # Colours of Okabe and Ito, which people with any kind of colour vision can tell apart; black is left for references.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
 REFERENCE = "0.35"
-SUFFIXES = (".png", ".svg")
+SUFFIXES = (".png", ".svg", ".pdf")
 UNITS: Mapping[str, str] = MappingProxyType({"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom"})
 # Points of a scatter plot; more are shown as a density.
 MOST_POINTS = 5000
@@ -26,15 +27,29 @@ def check_output(path: Path) -> None:
     Raises
     ------
     DataError
-        If matplotlib is missing, the suffix is neither .png nor .svg, or the folder does not exist.
+        If matplotlib is missing, the suffix is none of .png, .svg and .pdf, or the folder does not exist.
     """
     require("matplotlib", "plot", f"drawing {path}")
     require_name(path, *SUFFIXES)
 
 
 @contextmanager
-def picture(path: Path, columns: int = 1, rows: int = 1, size: tuple[float, float] = (4.6, 3.6)) -> Iterator[Any]:
-    """Give axes (rows, columns) to draw on, written to ``path`` afterwards; ``size`` of each in inches."""
+def picture(
+    path: Path, columns: int = 1, rows: int = 1, size: tuple[float, float] = (4.6, 3.6), title: str = ""
+) -> Iterator[Any]:
+    """Give axes (rows, columns) to draw on, written to ``path`` afterwards.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    columns, rows : int
+        Number of axes.
+    size : tuple of float
+        Of each, in inches.
+    title : str
+        What the plot is of: model and data.
+    """
     from cycler import cycler
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -51,8 +66,10 @@ def picture(path: Path, columns: int = 1, rows: int = 1, size: tuple[float, floa
     }
     with rc_context(settings):
         figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+        if title:
+            figure.suptitle("\n".join(wrap(title, int(14 * columns * size[0]))), fontsize="medium")
         yield figure.subplots(rows, columns, squeeze=False)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
         with replacing(path) as partial:
             figure.savefig(partial, dpi=160, metadata=metadata)
 

@@ -21,6 +21,8 @@ class Contents:
     systems: int
     frames: int
     virial: bool
+    atoms: int
+    """In all frames together."""
 
     @staticmethod
     def of(parts: Iterable["Contents"]) -> "Contents":
@@ -32,6 +34,7 @@ class Contents:
             sum(part.systems for part in parts),
             sum(part.frames for part in parts),
             any(part.virial for part in parts),
+            sum(part.atoms for part in parts),
         )
 
 
@@ -93,4 +96,5 @@ def _set(part: Set, names: tuple[str, ...], named: frozenset[str]) -> Contents:
     if used and used[-1] >= len(names):
         raise ValueError(f"{part.path} has atoms of type {used[-1]}, and `--type-map` {len(names)} names")
     elements = frozenset(names[index] for index in used)
-    return Contents(elements, elements | named, 0, len(part), part.virial is not None)
+    atoms = int(np.count_nonzero(part.types >= 0))
+    return Contents(elements, elements | named, 0, len(part), part.virial is not None, atoms)

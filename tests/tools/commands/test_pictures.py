@@ -33,7 +33,14 @@ class TestParity:
     ) -> None:
         picture = tmp_path / "p.svg"
         assert main(["parity", str(trained.checkpoint), str(data.valid), "-o", str(picture)]) == 0
-        rows = re.findall(r"(energy|force|virial) +│ +(\d+) +│ +([\d.e+-]+) +│", capsys.readouterr().out)
+        printed = capsys.readouterr().out
+        rows = re.findall(r"(energy|force|virial) +│ +(\d+) +│ +([\d.e+-]+) +│", printed)
+        parts = re.findall(r"(element|system) +│ (\S+) +│ (\d+) +│ (\d+)", printed)
+        assert [(kind, *counts) for kind, _, *counts in parts] == [
+            ("element", "5", "10"),
+            ("element", "5", "20"),
+            ("system", "5", "30"),
+        ]
         found = {name: float(rmse) / 1000 for name, _, rmse in rows}
         expected = errors(dp("test", "-m", trained.checkpoint, "-s", data.valid, folder=tmp_path))
         assert found["energy"] == pytest.approx(expected["Energy/Natoms"], rel=1e-3)
@@ -41,6 +48,7 @@ class TestParity:
         assert found["virial"] == pytest.approx(expected["Virial/Natoms"], rel=1e-3)
         assert [int(count) for _, count, _ in rows] == [5, 5 * 6 * 3, 5 * 9]
         assert "reference force component (eV/Å)" in words_of(picture)
+        assert trained.checkpoint.name in words_of(picture)
 
     def test_fewer_frames(self, trained: Run, data: Data) -> None:
         evaluator = Evaluator(trained.checkpoint)

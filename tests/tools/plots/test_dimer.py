@@ -1,9 +1,11 @@
 """A pair curve tells the bound minimum from a hole in the repulsive core."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from deepmd_dpa4.tools.plots.dimer import PairCurve
+from deepmd_dpa4.tools.plots.dimer import PairCurve, draw, windows
 
 DISTANCE = np.linspace(0.3, 6.0, 1141)
 
@@ -53,3 +55,26 @@ def test_names_that_are_no_elements_have_no_core() -> None:
     assert found.core == 0.0
     assert found.hole is None
     assert found.minimum is not None and found.minimum[0] < 0.6
+
+
+@pytest.mark.parametrize("depth", [0.05, 1.8, 9.0])
+def test_the_window_shows_the_well(depth: float) -> None:
+    """Whatever the repulsion or a hole do."""
+    found = windows(curve(morse(depth) + hole(1e4) + 1e4 * np.exp(-20 * DISTANCE)))
+    assert -2 * depth < found["energy"][0] < -depth and depth < found["energy"][1] < 5 * depth
+    # the largest attraction of a Morse curve is half of depth times its exponent, which is 2 here
+    assert found["force"] == pytest.approx((-1.25 * depth, 2.5 * depth), rel=0.02)
+
+
+def test_a_curve_without_a_well_has_a_window() -> None:
+    found = windows(curve(np.exp(-DISTANCE)))
+    assert found["energy"] == found["force"] == (-2.5, 5.0)
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".png", ".svg"])
+def test_formats(suffix: str, tmp_path: Path) -> None:
+    draw(curve(morse()), None, None, 6.0, tmp_path / f"a{suffix}", "model.pt: Fe-O")
+    draw(curve(morse()), None, None, 6.0, tmp_path / f"b{suffix}", "model.pt: Fe-O")
+    content = (tmp_path / f"a{suffix}").read_bytes()
+    assert content == (tmp_path / f"b{suffix}").read_bytes()
+    assert content.startswith({".pdf": b"%PDF", ".png": b"\x89PNG", ".svg": b"<?xml"}[suffix])
