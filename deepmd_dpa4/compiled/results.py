@@ -7,31 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-aten = torch.ops.aten
-COPIES = {
-    aten.index.Tensor,
-    aten.index_select.default,
-    aten.gather.default,
-    aten.embedding.default,
-    aten.cat.default,
-    aten.clone.default,
-    aten._to_copy.default,
-    aten.constant_pad_nd.default,
-    aten.full.default,
-    aten.zeros.default,
-    aten.ones.default,
-    aten.arange.default,
-    aten.arange.start,
-    aten.scalar_tensor.default,
-    aten.new_zeros.default,
-    aten.new_ones.default,
-    aten.new_full.default,
-    aten.zeros_like.default,
-    aten.ones_like.default,
-    aten.full_like.default,
-}
+READING = ("index.Tensor", "index_select", "gather", "embedding", "cat", "clone", "_to_copy", "constant_pad_nd")
+MAKING = ("full", "zeros", "ones", "arange", "arange.start", "scalar_tensor", "new_zeros", "new_ones", "new_full")
+MAKING_LIKE = ("zeros_like", "ones_like", "full_like")
+COPIES = frozenset(f"aten::{name}" for name in (*READING, *MAKING, *MAKING_LIKE))
 """Operators that only read and write: rows of tables, copies, constants."""
-SAME = {aten.detach.default, aten.alias.default}
+SAME = frozenset({torch.ops.aten.detach.default, torch.ops.aten.alias.default})
 """Operators whose result is their argument."""
 
 Number = Callable[[Any], int]
@@ -185,4 +166,4 @@ def _made_again(node: fx.Node) -> bool:
     if not isinstance(target, torch._ops.OpOverload):
         return False
     views = any(returned.alias_info is not None for returned in target._schema.returns)
-    return views or target in COPIES or torch.Tag.pointwise in target.tags
+    return views or target.name() in COPIES or torch.Tag.pointwise in target.tags
