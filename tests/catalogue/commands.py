@@ -151,6 +151,13 @@ PICTURES = (
         "parity model.txt data", "Give a file of these endings.", "'model.txt'", ".pt, .pth, .pt2", prepare=with_data
     ),
     command("parity model.pt data --frames 0", "Give 1 or more.", "`--frames` is 0", "at least 1", prepare=with_data),
+    command(
+        "parity model.pt data --by config_type",
+        "Give extended XYZ files.",
+        "`--by` is 'config_type'",
+        "data is no file",
+        prepare=with_data,
+    ),
     command("parity model.pt data -o p.gif", PICTURE, "`--output` is p.gif", ".png, .svg", prepare=with_data),
     command("parity model.pt data --head three", "Leave `--head` out.", "`head` is 'three'", "None", prepare=with_data),
     command("parity multi.pt data", "Name a branch.", "`head` is None", "water, ice", prepare=multi),

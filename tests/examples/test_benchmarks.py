@@ -82,6 +82,14 @@ def test_readme_lists_the_question(name: str) -> None:
     assert f"| `{name}.py` | {question}" in (FOLDER / "README.md").read_text()
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*/*.py")), ids=lambda path: path.stem)
+def test_readme_lists_scripts_of_folders(path: Path) -> None:
+    text = path.read_text()
+    question = text.split("\n")[0].removeprefix('"""')
+    row = f"| `{path.parent.name}/{path.name}` | {question}"
+    assert ("__main__" in text) == (row in (FOLDER / "README.md").read_text())
+
+
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     ("name", "rows"), [("evaluation", 1), ("training_step", 2), ("scaling", 2), ("shapes", 2), ("compiled", 2)]

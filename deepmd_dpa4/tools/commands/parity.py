@@ -3,11 +3,14 @@
 import math
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepmd_dpa4.tools.commands.model_argument import add_model, add_output, open_model, title_of
 from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
+
+if TYPE_CHECKING:
+    from deepmd_dpa4.tools.plots.subsets import SubsetError
 
 
 def add_parser(commands: Any) -> None:
@@ -15,11 +18,20 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "parity",
         help="errors of a model on data, and parity plots",
-        description="Evaluate a model on DeePMD data; print the errors of energy per atom, force components and virial "
+        description="Evaluate a model on data; print the errors of energy per atom, force components and virial "
         "per atom, and draw predictions against labels.",
     )
     add_model(parser)
-    parser.add_argument("data", metavar="DATA", nargs="+", type=Path, help="folders of data, at any depth")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="+",
+        type=Path,
+        help="folders of data, at any depth, or files such as extended XYZ",
+    )
+    parser.add_argument(
+        "--by", metavar="KEY", help="key in the files, such as config_type: errors of each of its values"
+    )
     parser.add_argument("--frames", type=int, help="at most so many frames, evenly spaced; default: all")
     add_output(parser, "parity.png")
     parser.set_defaults(run=run)
@@ -52,6 +64,7 @@ def run(options: Namespace) -> None:
             options.frames,
             report,
             breakdown,
+            options.by,
         )
     table = Table("quantity", "values", "RMSE", "MAE", "largest", "unit", "frames without")
     for item in comparisons:
@@ -67,6 +80,10 @@ def run(options: Namespace) -> None:
     # names of folders stay in one piece
     console.width = max(console.width, 80 + max(map(len, breakdown.systems)))
     console.print(parts_table(breakdown))
+    if options.by is not None:
+        from deepmd_dpa4.tools.plots.subsets import subset_errors
+
+        console.print(subset_table(options.by, subset_errors(comparisons), [item.name for item in comparisons]))
     print(options.output)
 
 
@@ -83,4 +100,25 @@ def parts_table(breakdown: Any) -> Any:
     hidden = len(breakdown.elements) + len(breakdown.systems) - table.row_count
     if hidden:
         table.caption = f"{hidden} systems with smaller force errors are left out"
+    return table
+
+
+def subset_table(key: str, errors: "list[SubsetError]", quantities: list[str]) -> Any:
+    """Tabulate the mean absolute errors of subsets, and their geometric means over all subsets.
+
+    A subset without some label is left out of the mean of that quantity.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from deepmd_dpa4.tools.plots.style import UNITS
+    from deepmd_dpa4.tools.plots.subsets import geometric_mean
+
+    table = Table(escape(key), "frames", *(f"{name} MAE (m{UNITS[name]})" for name in quantities))
+    for item in errors:
+        values = [f"{1000 * item.mae[name]:.4g}" if name in item.mae else "-" for name in quantities]
+        table.add_row(escape(item.name), str(item.frames), *values)
+    means = [geometric_mean(item.mae[name] for item in errors if name in item.mae) for name in quantities]
+    total = str(sum(item.frames for item in errors))
+    table.add_row("geometric mean", total, *(f"{1000 * value:.4g}" for value in means))
     return table

@@ -8,7 +8,9 @@ import numpy as np
 
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Prediction, Structure
+from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.frame import Frame
+from deepmd_dpa4.tools.data.labelled import Labelled, labelled
 from deepmd_dpa4.tools.data.reader import Set, frame_of, sets, systems
 from deepmd_dpa4.tools.plots.breakdown import Breakdown
 from deepmd_dpa4.tools.plots.style import COLOURS, equal_limits, picture, points_or_density
@@ -25,14 +27,17 @@ class Comparison:
     unit: str
     labels: list[np.ndarray] = field(default_factory=list)
     predictions: list[np.ndarray] = field(default_factory=list)
+    subsets: list[str] = field(default_factory=list)
+    """Subset of each frame."""
     missing: int = 0
     """Frames without this label."""
 
-    def add(self, label: np.ndarray | None, prediction: np.ndarray) -> None:
+    def add(self, label: np.ndarray | None, prediction: np.ndarray, subset: str = "") -> None:
         """Take the values of a frame."""
         if label is None:
             self.missing += 1
         else:
+            self.subsets.append(subset)
             self.labels.append(np.ravel(label))
             self.predictions.append(np.ravel(prediction))
 
@@ -64,6 +69,7 @@ def compare(
     frames: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
     breakdown: Breakdown | None = None,
+    by: str | None = None,
 ) -> list[Comparison]:
     """Evaluate data sets.
 
@@ -72,13 +78,15 @@ def compare(
     evaluator : Evaluator
         The model.
     paths : sequence of Path
-        Folders of DeePMD data, at any depth.
+        Folders of DeePMD data, at any depth, and files such as extended XYZ.
     frames : int, optional
         At most so many, evenly spaced over the data; all by default.
     report : callable, optional
         Told the number of frames done and to do.
     breakdown : Breakdown, optional
         Gets every frame too.
+    by : str, optional
+        Key in the files whose value names the subset of a frame.
 
     Returns
     -------
@@ -88,41 +96,61 @@ def compare(
     Raises
     ------
     DataError
-        If there are no data, or files of wrong sizes.
+        If there are no data, files of wrong sizes, or frames without the key ``by``, which folders do not have.
     ValueError
         If the model does not know an element.
     """
     energy, force = Comparison("energy", "eV/atom"), Comparison("force", "eV/Å")
     virial = Comparison("virial", "eV/atom")
-    parts = [part for system in systems(paths) for part in sets(system)]
+    parts = parts_of(paths, by)
     total = sum(map(len, parts))
     chosen = total if frames is None else min(frames, total)
     done = 0
     for batch in batches(parts, set(np.linspace(0, total - 1, chosen).round().astype(int).tolist()), evaluator):
-        predictions: list[Prediction] = evaluator.evaluate([structure for _, structure in batch])
-        for (frame, _), prediction in zip(batch, predictions):
+        predictions: list[Prediction] = evaluator.evaluate([structure for _, _, structure in batch])
+        for (frame, subset, _), prediction in zip(batch, predictions):
             atoms = len(frame.symbols)
             label = None if frame.energy is None else np.array([frame.energy / atoms])
-            energy.add(label, np.array([prediction.energy / atoms]))
-            force.add(frame.force, prediction.forces)
+            energy.add(label, np.array([prediction.energy / atoms]), subset)
+            force.add(frame.force, prediction.forces, subset)
             if breakdown is not None:
-                breakdown.add(str(Path(frame.place.source).parent), frame, prediction)
-            virial.add(None if frame.virial is None else frame.virial / atoms, prediction.virial / atoms)
+                breakdown.add(system_of(frame), frame, prediction)
+            virial.add(None if frame.virial is None else frame.virial / atoms, prediction.virial / atoms, subset)
         done += len(batch)
         report(done, chosen)
     return [quantity for quantity in (energy, force, virial) if quantity.labels]
 
 
-def batches(parts: Sequence[Set], chosen: set[int], evaluator: Evaluator) -> Iterator[list[tuple[Frame, Structure]]]:
-    """Yield the chosen frames, numbered through all sets, a few thousand atoms at a time."""
-    batch: list[tuple[Frame, Structure]] = []
+def parts_of(paths: Sequence[Path], by: str | None) -> list[Set | Labelled]:
+    """Read the sets of folders and the frames of files.
+
+    Raises
+    ------
+    DataError
+        As :func:`compare`.
+    """
+    parts: list[Set | Labelled] = []
+    for path in paths:
+        if path.is_file():
+            parts.append(labelled(path, by))
+        elif by is not None:
+            raise DataError(f"`--by` is {by!r} but {path} is no file: folders of DeePMD data have no such key")
+        else:
+            parts += [part for system in systems([path]) for part in sets(system)]
+    return parts
+
+
+def batches(
+    parts: Sequence[Set | Labelled], chosen: set[int], evaluator: Evaluator
+) -> Iterator[list[tuple[Frame, str, Structure]]]:
+    """Yield the chosen frames with subsets, numbered through all parts, a few thousand atoms at a time."""
+    batch: list[tuple[Frame, str, Structure]] = []
     atoms = number = 0
     for part in parts:
         for index in range(len(part)):
             if number in chosen:
-                frame = frame_of(part, index).with_finite_labels()
-                batch.append((frame, structure(part, index, frame, evaluator)))
-                atoms += len(frame.symbols)
+                batch.append(entry(part, index, evaluator))
+                atoms += len(batch[-1][0].symbols)
             if atoms >= ATOMS_PER_CALL:
                 yield batch
                 batch, atoms = [], 0
@@ -131,13 +159,23 @@ def batches(parts: Sequence[Set], chosen: set[int], evaluator: Evaluator) -> Ite
         yield batch
 
 
-def structure(part: Set, index: int, frame: Frame, evaluator: Evaluator) -> Structure:
-    """Make a structure of a frame as the model takes it, with the conditions that it asks for."""
+def system_of(frame: Frame) -> str:
+    """Return the file of a frame, or the folder that the sets of its system lie in."""
+    source = Path(frame.place.source)
+    return str(source if source.is_file() else source.parent)
+
+
+def entry(part: Set | Labelled, index: int, evaluator: Evaluator) -> tuple[Frame, str, Structure]:
+    """Make frame, subset and structure, the last as the model takes it, with the conditions that it asks for."""
+    if isinstance(part, Labelled):
+        frame = part.frames[index].with_finite_labels()
+        return frame, part.subsets[index], Structure(frame.symbols, frame.positions, frame.cell)
+    frame = frame_of(part, index).with_finite_labels()
     there = part.types[index] >= 0
     conditions = {name: part.conditions[name][index] for name in part.conditions if evaluator.widths[name]}
     if "aparam" in conditions:
         conditions["aparam"] = conditions["aparam"][there]
-    return Structure(frame.symbols, frame.positions, frame.cell, **conditions)
+    return frame, "", Structure(frame.symbols, frame.positions, frame.cell, **conditions)
 
 
 def draw(comparisons: Sequence[Comparison], output: Path, title: str = "") -> None:

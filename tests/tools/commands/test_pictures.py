@@ -8,6 +8,9 @@ import pytest
 
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.tools.data.errors import DataError
+from deepmd_dpa4.tools.data.labelled import labelled
+from deepmd_dpa4.tools.data.reader import frames_at
 from deepmd_dpa4.tools.plots.dimer import clamp_zone, model_curve, zbl_curve
 from deepmd_dpa4.tools.plots.parity import compare
 from tests.support import inputs
@@ -18,6 +21,20 @@ from tests.support.toy import toy_frames, write_system
 
 def words_of(picture: Path) -> str:
     return "\n".join(re.findall(r"<!-- (.*?) -->", picture.read_text()))
+
+
+def write_xyz(path: Path, system: Path, kinds: list[str]) -> Path:
+    """The frames of a system as extended XYZ, with the given values of ``config_type``."""
+    from ase import Atoms
+    from ase.io import write
+
+    atoms = []
+    for kind, frame in zip(kinds, frames_at([system]), strict=True):
+        info = {"config_type": kind, "energy": frame.energy, "virial": frame.virial}
+        atoms.append(Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=True, info=info))
+        atoms[-1].arrays["forces"] = frame.force
+    write(path, atoms, format="extxyz")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +73,27 @@ class TestParity:
         assert [len(quantity.errors) for quantity in (energy, force, virial)] == [3, 54, 27]
         everything = compare(evaluator, [data.train, data.valid])[0]
         assert set(energy.pairs[0]) == set(everything.pairs[0][[0, 8, 16]])
+
+    def test_errors_of_subsets(
+        self, trained: Run, data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = write_xyz(tmp_path / "valid.xyz", data.valid, ["small", "large", "large", "small", "small"])
+        words = ["parity", str(trained.checkpoint), str(file), "--by", "config_type", "-o", str(tmp_path / "p.png")]
+        assert main(words) == 0
+        printed = capsys.readouterr().out
+        folder = compare(Evaluator(trained.checkpoint), [data.valid])
+        for name, chosen in (("small", [0, 3, 4]), ("large", [1, 2])):
+            (row,) = re.findall(rf"{name} +│ (\d) +│ ([\d.e+]+) +│ ([\d.e+]+) +│ ([\d.e+]+) +│", printed)
+            assert int(row[0]) == len(chosen)
+            for quantity, value in zip(folder, row[1:]):
+                errors = np.abs(quantity.errors).reshape(5, -1)[chosen]
+                assert float(value) == pytest.approx(1000 * errors.mean(), rel=1e-3)
+        assert re.search(r"geometric mean +│ 5 ", printed)
+
+    def test_key_that_the_file_lacks(self, data: Data, tmp_path: Path) -> None:
+        file = write_xyz(tmp_path / "valid.xyz", data.valid, ["small"] * 5)
+        with pytest.raises(DataError, match=r"`--by` is 'kind' but must be one of the keys of .*frame 0: config_type"):
+            labelled(file, "kind")
 
     def test_missing_labels(self, trained: Run, tmp_path: Path) -> None:
         system = write_system(tmp_path / "system", toy_frames(2, seed=5), periodic=False)

@@ -1,0 +1,165 @@
+"""Which code reaches which error on real data, and how soon?
+
+Trains networks on acetylacetone, silicon and molybdenum with the same split and the same time, and evaluates every
+checkpoint on the validation frames. A short run before each kind of training measures the seconds of a step; the number
+of steps follows from the budget, so that the learning rate has come down when the time is over. Time counts from the
+start of the command. What is finished is kept, and an interrupted training goes on from its last checkpoint.
+
+`--test` evaluates the last checkpoint of every finished training on the test file: once, when nothing else is chosen
+any more. `accuracy_page.py` makes table and plot.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from clock import CLOCKS
+from codes import CODES, Task, step_of
+from networks import RECIPES
+from splits import DATA, test_frames, validation_frames, write
+
+from deepmd_dpa4.tools.data.frame import Frame
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "results" / "accuracy"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parsed(arguments)
+    # so that a training ends together with this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for task in tasks(options):
+        path = options.results / f"{task.name}.json"
+        if not path.exists():
+            print(f"{task.name}: training", flush=True)
+            save(path, trained(task, options.data, options.work))
+        if options.test:
+            record = json.loads(path.read_text())
+            if "test" not in record:
+                last = options.work / task.name / record["curve"][-1]["checkpoint"]
+                save(path, record | {"test": errors(last, test_frames(task.data, options.data))})
+        told(path)
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with acac/ and mlearn/")
+    parser.add_argument("--sets", nargs="+", choices=DATA, default=["acac", "si"])
+    parser.add_argument("--codes", nargs="+", choices=CODES, default=["deepmd-dpa4"])
+    parser.add_argument("--networks", nargs="+", default=["nano", "mini", "small"], help="those that the code has")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--budget", type=float, default=3600, help="seconds of a training; default %(default)s")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: on a machine that others use")
+    parser.add_argument(
+        "--recipe", choices=RECIPES, default="adamw", help="optimizer, loss and rate; default %(default)s"
+    )
+    parser.add_argument("--batch", type=int, default=60, help="atoms of a batch, at least; default %(default)s")
+    parser.add_argument("--saves", type=int, default=12, help="points of the curve; default %(default)s")
+    parser.add_argument("--work", type=Path, default=Path("accuracy_work"), help="inputs and checkpoints")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--test", action="store_true", help="evaluate the test files too")
+    return parser.parse_args(arguments)
+
+
+def tasks(options: argparse.Namespace) -> Iterator[Task]:
+    """Every training: seed by seed, so that an early end leaves a whole comparison."""
+    for seed in options.seeds:
+        for data in options.sets:
+            for code in options.codes:
+                for network in CODES[code].networks:
+                    if network in options.networks or len(CODES[code].networks) == 1:
+                        yield Task(
+                            code,
+                            network,
+                            data,
+                            seed,
+                            options.budget,
+                            options.recipe,
+                            options.batch,
+                            options.clock,
+                            options.saves,
+                        )
+
+
+def trained(task: Task, data: Path, work: Path) -> dict[str, Any]:
+    """Train, evaluate all checkpoints, and describe how."""
+    code, folders, folder = CODES[task.code], write(task.data, data, work / "data"), work / task.name
+    speed = work / f"{task.kind}.speed.json"
+    if not speed.exists():
+        start, step = code.calibrate(task, folders, work / f"{task.kind}.calibration")
+        save(speed, {"start_s": round(start, 2), "step_s": round(step, 4)})
+    planned = json.loads(speed.read_text())
+    planned["steps"] = max(task.saves, int((task.budget - planned["start_s"]) / planned["step_s"]))
+    marks = code.run(task, folders, folder, planned["steps"], task.saves)
+    frames = validation_frames(folders)
+    curve = [
+        {"checkpoint": mark, "step": step_of(mark), "seconds": marks[mark], **errors(folder / mark, frames)}
+        for mark in sorted(marks, key=step_of)
+        if (folder / mark).exists()
+    ]
+    from worker import machine
+
+    return {
+        "task": asdict(task),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "parameters": parameters(folder / curve[-1]["checkpoint"], task.code),
+        "plan": planned,
+        "curve": curve,
+    }
+
+
+def parameters(checkpoint: Path, code: str) -> int:
+    """Count the trained parameters of a checkpoint."""
+    from deepmd_dpa4.checkpoint.count import unique
+    from deepmd_dpa4.checkpoint.read import read_checkpoint
+
+    tensors = unique(read_checkpoint(checkpoint).tensors, ours=code != "dpa3")
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def errors(checkpoint: Path, frames: Sequence[Frame]) -> dict[str, float]:
+    """Errors of energies per atom in meV and of force components in meV/Angstrom."""
+    # this process waits for trainings meanwhile, and should not hold the memory of torch
+    from deepmd_dpa4.inference.evaluator import Evaluator
+    from deepmd_dpa4.inference.structure import Structure
+
+    evaluator = Evaluator(checkpoint)
+    predictions = evaluator.evaluate([Structure(frame.symbols, frame.positions, frame.cell) for frame in frames])
+    energy, force = [], []
+    for frame, prediction in zip(frames, predictions):
+        assert frame.energy is not None and frame.force is not None
+        energy.append((prediction.energy - frame.energy) / len(frame.symbols))
+        force.append((prediction.forces - frame.force).ravel())
+    found = {}
+    for name, values in (("energy", np.array(energy)), ("force", np.concatenate(force))):
+        found[f"{name}_mae"] = round(1000 * float(np.abs(values).mean()), 4)
+        found[f"{name}_rmse"] = round(1000 * float(np.sqrt(np.mean(values**2))), 4)
+    return found
+
+
+def save(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def told(path: Path) -> None:
+    """Say what a training came to."""
+    last = json.loads(path.read_text())["curve"][-1]
+    print(
+        f"{path.stem}: {last['seconds']:.0f} s, {last['step']} steps, validation RMSE "
+        f"{last['energy_rmse']:.2f} meV/atom, {last['force_rmse']:.1f} meV/Å",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.path.append(str(HERE.parent))
+    main()
