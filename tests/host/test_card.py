@@ -116,19 +116,19 @@ def test_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_compiled_stages() -> None:
-    """Traced for a card, with numbers and without; what a card would run is made of operations of the card alone."""
+    """Traced for a card, they are made of operations of the card alone, and give the numbers of plain torch."""
     graphs = []
 
     def lowering(graph: Any) -> Any:
         graphs.append(graph)
         return graph
 
-    potential, system = active_potential(TINY | {"n_blocks": 1}).train(), graph_of(cluster_frame())
-    expected = _train_step(potential, system)
+    potential, system = active_potential(TINY | {"n_blocks": 1, "mixing_layers": 1}), graph_of(cluster_frame())
+    expected = values(potential(system, 1))
     with card():
         potential.to(CARD)
         potential.compiled = CompiledEnergies(lowering)
-        found = from_card(_train_step(potential, to_card(system)))
+        found = from_card(values(potential(to_card(system), 1)))
         assert not potential.compiled.failed
     same(found, expected)
     devices = {node.meta["val"].device for graph in graphs for node in graph.graph.nodes if _is_tensor(node)}
