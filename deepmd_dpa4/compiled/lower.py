@@ -13,8 +13,8 @@ from deepmd_dpa4.compiled.trace import HINTS
 Run = Callable[..., Any]
 Lowering = Callable[[fx.GraphModule], Run]
 
-# On graphics cards torch 2.11 joins reductions along rows with those along columns where both are long, by the sizes that
-# a graph is traced with; the code then serves no others: less than 163,840 edges for 32 channels.
+# For graphics cards torch 2.11 may join sums along rows with sums along columns. Whether it pays is decided by the sizes
+# that a graph is traced with, and the code serves no others: fewer than 163,840 edges with 32 channels.
 OPTIONS = {"triton.mix_order_reduction": False}
 
 

@@ -3,7 +3,6 @@
 import importlib
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -240,13 +239,13 @@ def edges_of(graph: Graph) -> set[tuple[int, ...]]:
 def test_costs_without_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain torch, at two sizes: everything but the weights grows with the atoms."""
     device_free = script("device_free")
-    one, two = device_free.count("nano", "plain", [("training", 40), ("training", 80)])
+    one, two = device_free.count("nano", "plain", [("evaluation", 40), ("evaluation", 80)])
     assert two.kernels == one.kernels and two.flops == pytest.approx(2 * one.flops, rel=0.01)
     assert two.kept == pytest.approx(2 * one.kept, rel=0.01)
     device_free.save([one], tmp_path / "rows.json")
     assert device_free.load(tmp_path / "rows.json") == [one]
     card = device_free.CARDS["H100"]
-    assert one.roofline(card) == pytest.approx(1e3 * max(one.moved / 3.35e12, one.flops / 989.4e12))
+    assert one.roofline(card) == pytest.approx(1e3 * max(one.moved / 3.35e12, one.flops / 67e12))
 
 
 def test_table_of_the_page_on_cards() -> None:
@@ -264,9 +263,8 @@ def test_bundle(tmp_path: Path) -> None:
     assert "filelock" in site and "torch" not in site
     found = [distribution.metadata["Name"] for distribution in gpu_bundle.distributions(["deepmd-kit"])]
     assert {"deepmd-kit", "h5py", "dargs"} <= set(found) and not {"torch", "numpy", "mpich"} & set(found)
-    given = {"PYTHONPATH": str(tmp_path / "bundle")}
-    printed = call([sys.executable, "-c", "import benchmarks.gpu_steps as g; print(g.__file__)"], tmp_path, given)
-    assert str(tmp_path) in printed
+    needed = ["benchmarks/gpu.py", "deepmd_dpa4/model/potential.py", "examples/water/train.json", "tests/conftest.py"]
+    assert all((tmp_path / "bundle" / name).exists() for name in needed)
 
 
 def test_worker_answers_in_a_process_of_its_own() -> None:
