@@ -13,8 +13,8 @@ from deepmd_dpa4.compiled.trace import HINTS
 Run = Callable[..., Any]
 Lowering = Callable[[fx.GraphModule], Run]
 
-# For graphics cards torch 2.11 may join sums along rows with sums along columns. Whether it pays is decided by the sizes
-# that a graph is traced with, and the code serves no others: fewer than 163,840 edges with 32 channels.
+# For graphics cards torch 2.11 may join sums along rows with sums along columns. The sizes that a graph is traced with
+# decide whether that pays, and the code serves no others: fewer than 163,840 edges with 32 channels.
 OPTIONS = {"triton.mix_order_reduction": False}
 
 
