@@ -1,7 +1,8 @@
 """Networks and atoms that the benchmarks run.
 
 Atoms are described by a small dictionary that can be sent to another process:
-``{"kind": "water", "atoms": 192, "scale": 1.0}`` or ``{"kind": "clusters", "frames": 16, "molecules": 9}``.
+``{"kind": "water", "atoms": 192, "scale": 1.0}``, ``{"kind": "clusters", "frames": 16, "molecules": 9}`` or
+``{"kind": "diamond", "atoms": 400}``.
 """
 
 import copy
@@ -18,6 +19,9 @@ TINY = {"channels": 8, "lmax": 1, "n_blocks": 1, "rcut": 4.0}
 WATER = Path(__file__).resolve().parents[1] / "examples" / "water"
 CELL_ATOMS = 96
 """Atoms of a frame of the example data."""
+
+LATTICE = 3.567
+"""Edge of the cubic cell of diamond, which has 8 atoms, Angstrom."""
 
 Spec = dict[str, Any]
 
@@ -44,8 +48,15 @@ def clusters(frames: int, molecules: int) -> Spec:
     return {"kind": "clusters", "frames": frames, "molecules": molecules}
 
 
+def diamond(atoms: int) -> Spec:
+    """Periodic diamond of one type, every atom displaced a little."""
+    return {"kind": "diamond", "atoms": atoms}
+
+
 def describe(spec: Spec) -> str:
     """For tables."""
+    if spec["kind"] == "diamond":
+        return f"{spec['atoms']:,} diamond atoms"
     if spec["kind"] == "clusters":
         return f"{spec['frames']} x {3 * spec['molecules']}-atom water cluster"
     density = {True: "dense ", False: "dilute "}[spec["scale"] < 1] if spec["scale"] != 1 else ""
@@ -54,13 +65,15 @@ def describe(spec: Spec) -> str:
 
 def count(spec: Spec) -> int:
     """Number of atoms of all frames."""
-    return spec["atoms"] if spec["kind"] == "water" else 3 * spec["molecules"] * spec["frames"]
+    return spec["atoms"] if "atoms" in spec else 3 * spec["molecules"] * spec["frames"]
 
 
 def arrays(spec: Spec) -> dict[str, np.ndarray]:
     """Positions ``coord`` (frames, n, 3), types ``atype`` (frames, n) and, if periodic, cells ``box`` (frames, 9)."""
     if spec["kind"] == "clusters":
         return _clusters(spec["frames"], spec["molecules"])
+    if spec["kind"] == "diamond":
+        return _diamond(spec["atoms"])
     coord, types, box = _frame(0)
     shift, cell = _images(copies(spec["atoms"]), box)
     coord = (shift[:, None] + coord).reshape(1, -1, 3)
@@ -72,17 +85,17 @@ def arrays(spec: Spec) -> dict[str, np.ndarray]:
     }
 
 
-def copies(atoms: int) -> tuple[int, int, int]:
-    """Copies of the frame of 96 atoms along each axis, as close to a cube as possible.
+def copies(atoms: int, of_cell: int = CELL_ATOMS) -> tuple[int, int, int]:
+    """Copies of a cell of 96 atoms along each axis, as close to a cube as possible.
 
     Raises
     ------
     ValueError
-        If ``atoms`` is not a multiple of 96.
+        If ``atoms`` is not a multiple of ``of_cell``.
     """
-    cells, rest = divmod(atoms, CELL_ATOMS)
+    cells, rest = divmod(atoms, of_cell)
     if rest or not cells:
-        raise ValueError(f"`atoms` is {atoms} but must be a multiple of {CELL_ATOMS}")
+        raise ValueError(f"`atoms` is {atoms} but must be a multiple of {of_cell}")
     sizes = [n for n in range(1, cells + 1) if cells % n == 0]
     shapes = [(a, b, cells // (a * b)) for a, b in product(sizes, sizes) if cells % (a * b) == 0]
     return min(shapes, key=lambda shape: (max(shape) - min(shape), [-n for n in shape]))
@@ -128,6 +141,14 @@ def _images(numbers: tuple[int, int, int], box: np.ndarray) -> tuple[np.ndarray,
 def _clusters(frames: int, molecules: int) -> dict[str, np.ndarray]:
     coord = np.stack([_cluster(index, molecules) for index in range(frames)])
     return {"coord": coord, "atype": np.tile(_types()[: 3 * molecules], (frames, 1))}
+
+
+def _diamond(atoms: int) -> dict[str, np.ndarray]:
+    faces = np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]])
+    shift, box = _images(copies(atoms, 8), LATTICE * np.eye(3))
+    coord = (shift[:, None] + LATTICE / 4 * np.concatenate([faces, faces + 1])).reshape(1, atoms, 3)
+    coord = coord + np.random.default_rng(atoms).normal(0, 0.04, coord.shape)
+    return {"coord": coord, "atype": np.zeros((1, atoms), dtype=np.int64), "box": box.reshape(1, 9)}
 
 
 def _cluster(index: int, molecules: int) -> np.ndarray:

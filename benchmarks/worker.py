@@ -7,7 +7,6 @@ side its own peak of memory and its own allocator, while :mod:`compare` lets bot
 import contextlib
 import importlib
 import json
-import math
 import os
 import platform
 import resource
@@ -19,15 +18,13 @@ from typing import Any
 
 import torch
 from deepmd.pt.model.model import get_model
+from noise import shake
 from systems import arrays
 
 import deepmd_dpa4
 from deepmd_dpa4.host import builtin
 
 MEGABYTE = 1e6
-NOISE = 0.05
-FIXED = ("adam_freqs", "strength_log")
-"""Parameters that noise would turn into another cutoff or basis."""
 
 Result = dict[str, torch.Tensor]
 
@@ -136,7 +133,7 @@ class Worker:
         self.model = (builtin.build if side == "built-in" else get_model)(params)
         path = Path(weights)
         if not path.exists():
-            _shake(self.model)
+            shake(self.model)
             torch.save(self.model.state_dict(), path)
         self.model.load_state_dict(torch.load(path, weights_only=True))
         self.model.to(device())
@@ -186,17 +183,6 @@ class Worker:
 
     def yardstick(self) -> dict[str, Any]:
         return {"yardstick_gflops": yardstick()}
-
-
-@torch.no_grad()
-def _shake(model: torch.nn.Module) -> None:
-    """Noise on the weights, so that the branches that start at zero take part in the comparison of results."""
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if not name.endswith(FIXED):
-            width = math.sqrt(parameter.shape[-2]) if parameter.dim() >= 2 else 4.0
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_((NOISE / width * noise).to(parameter))
 
 
 def serve() -> None:

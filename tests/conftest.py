@@ -22,6 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs a graphics card where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a graphics card"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def scripts_run_as_written() -> Iterator[None]:
     """Keep TorchScript from optimising the models of this process, which takes most of its time and memory.

@@ -103,6 +103,9 @@ TORCH = {
     "torch._inductor.aoti_load_package": "reads a compiled file for its check",
     "torch._inductor.compile_fx.compile_fx": "compiles a traced graph",
     "torch._ops.OpOverload": "operators of a traced graph",
+    "torch._inductor.config": "options of the compiler",
+    "torch._inductor.config.get_config_copy": "tells which ones there are",
+    "torch._inductor.config.patch": "sets them for one graph",
     "torch._subclasses.fake_tensor.FakeTensor": "arguments of a traced graph",
     "torch._subclasses.fake_tensor.FakeTensorMode": "tracing without numbers",
 }

@@ -13,6 +13,10 @@ from deepmd_dpa4.compiled.trace import HINTS
 Run = Callable[..., Any]
 Lowering = Callable[[fx.GraphModule], Run]
 
+# For graphics cards torch 2.11 may join sums along rows with sums along columns. The sizes that a graph is traced with
+# decide whether that pays, and the code serves no others: fewer than 163,840 edges with 32 channels.
+OPTIONS = {"triton.mix_order_reduction": False}
+
 
 class CompileError(Exception):
     """A graph could not be traced or compiled; the cause says why."""
@@ -62,9 +66,11 @@ def inductor(graph: fx.GraphModule) -> Run:
     when a size or a flag changes.
     """
     from torch._guards import TracingContext, tracing
+    from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx
 
     inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
     mode = next(value.fake_mode for value in inputs if isinstance(value, FakeTensor))
-    with tracing(TracingContext(mode)):
+    known = {name: value for name, value in OPTIONS.items() if name in config.get_config_copy()}
+    with tracing(TracingContext(mode)), config.patch(known):
         return compile_fx(graph, inputs)  # type: ignore[return-value]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from vesin_torch import NeighborList
 
 from deepmd_dpa4.graph.extent import searchable
 from deepmd_dpa4.graph.graph import Ends, Graph
@@ -108,6 +107,9 @@ def search(
     ValueError
         As :func:`check_geometry`, :func:`check_types` and :func:`~deepmd_dpa4.graph.extent.searchable`.
     """
+    # whoever brings edges of his own needs no library for them
+    from vesin_torch import NeighborList
+
     frames, atoms = atype.shape
     coord = coord.detach().to(torch.float64)
     box = None if box is None else box.detach().to(torch.float64)

@@ -12,11 +12,26 @@ import numpy as np
 import pytest
 import torch
 
+from deepmd_dpa4.graph.graph import Graph
+from deepmd_dpa4.graph.neighbors import search
 from deepmd_dpa4.ops.native.compiler import find_compiler
 from tests.support.commands import BIN, ROOT, call, dp
 
 FOLDER = ROOT / "benchmarks"
-HELPERS = ("commands", "compare", "crystals", "systems", "watch", "worker")
+HELPERS = (
+    *(
+        "commands",
+        "compare",
+        "counting",
+        "crystals",
+        "gpu_steps",
+        "noise",
+        "systems",
+        "watch",
+        "without_card",
+        "worker",
+    ),
+)
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
 ROUNDING = 1e-4
 
@@ -172,6 +187,92 @@ def test_report(tmp_path: Path) -> None:
     assert len(re.findall(r"^\| energy and forces \|", page, re.MULTILINE)) == 3
     for picture in re.findall(r"!\[.*\]\((.*)\)", page):
         assert (tmp_path / picture).exists()
+
+
+def test_rows_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts but the compiled ones, on the CPU."""
+    gpu, steps = script("benchmarks.gpu"), script("benchmarks.gpu_steps")
+    monkeypatch.setattr(steps, "ways", lambda device: [steps.Way()])
+    record = gpu.Record(tmp_path / "gpu.json")
+    for part in gpu.parts(["tiny"], True):
+        for row in gpu.rows_of(part, "cpu", True) if part.kind != "mixed sizes" else []:
+            record.add(row)
+    kinds = [row["kind"] for row in record.rows()]
+    assert kinds == ["machine", "yardstick", "correctness", "correctness", "training", "evaluation"]
+    assert all(row["passed"] for row in record.rows() if row["kind"] == "correctness")
+    assert all(row["median_s"] > 0 for row in record.rows() if row["kind"] in ("training", "evaluation"))
+    assert len(gpu.summary(record.rows()).splitlines()) == len(kinds)
+
+
+def test_wrong_numbers_on_a_card_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way whose energies are off by a thousandth fails."""
+    steps = script("benchmarks.gpu_steps")
+    found = {"energy": {"trained": torch.tensor([1.001])}, "gradients": {}}
+    expected = {"energy": {"trained": torch.tensor([1.0])}, "gradients": {"w": torch.tensor([2.0])}}
+    worst = steps.errors(found, expected)
+    assert worst["energy"] == pytest.approx(1e-3, rel=1e-3) and worst["gradients"] == 1.0
+    assert steps.errors({"energy": {"trained": torch.tensor([float("nan")])}, "gradients": {}}, expected)["energy"] > 1
+
+
+def test_a_part_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    """What it had is kept, and the run goes on."""
+    gpu = script("benchmarks.gpu")
+    options = gpu.argparse.Namespace(device="cpu", quick=True, results=tmp_path / "gpu.json", networks=["tiny"])
+    reason = gpu.run_part(gpu.Part("correctness", "tiny"), options, 0.5)
+    assert reason.startswith("stopped after 0 s")
+    options.minutes = 0.0
+    record = gpu.Record(options.results)
+    gpu.run_all(options, record)
+    assert {row["kind"] for row in record.rows()} == {"not run"}
+
+
+def test_edges_of_a_card_are_those_of_the_search() -> None:
+    steps, systems = script("benchmarks.gpu_steps"), script("benchmarks.systems")
+    found = systems.arrays(systems.diamond(16))
+    given = (torch.tensor(found[name]) for name in ("coord", "atype", "box"))
+    coord, atype, box = given
+    expected = search(coord, atype, box.view(1, 3, 3), 6.0, 2, None)
+    graph = steps.graph_of(systems.diamond(16), 6.0, torch.device("cpu"))
+    assert bool((graph.ends.receiver.diff() >= 0).all())
+    assert edges_of(graph) == edges_of(expected)
+
+
+def edges_of(graph: Graph) -> set[tuple[int, ...]]:
+    """Ends and rounded vectors."""
+    vectors = (1e6 * graph.vector).round().long()
+    columns = [graph.ends.sender, graph.ends.receiver, *vectors.T]
+    return set(map(tuple, torch.stack(columns, dim=1).tolist()))
+
+
+def test_costs_without_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain torch, at two sizes: everything but the weights grows with the atoms."""
+    device_free = script("device_free")
+    one, two = device_free.count("nano", "plain", [("evaluation", 40), ("evaluation", 80)])
+    assert two.kernels == one.kernels and two.flops == pytest.approx(2 * one.flops, rel=0.01)
+    assert two.kept == pytest.approx(2 * one.kept, rel=0.01)
+    device_free.save([one], tmp_path / "rows.json")
+    assert device_free.load(tmp_path / "rows.json") == [one]
+    card = device_free.CARDS["H100"]
+    assert one.roofline(card) == pytest.approx(1e3 * max(one.moved / 3.35e12, one.flops / 67e12))
+
+
+def test_table_of_the_page_on_cards() -> None:
+    """It is made from the file of results."""
+    device_free = script("device_free")
+    table = device_free.table(device_free.load(device_free.RESULTS))
+    assert table in (ROOT / "docs" / "gpu.md").read_text(), "print it by `python -m benchmarks.device_free --table`"
+
+
+def test_bundle(tmp_path: Path) -> None:
+    """It holds what the benchmark imports, and nothing that a machine with torch has."""
+    gpu_bundle = script("gpu_bundle")
+    gpu_bundle.pack(tmp_path / "bundle", ["filelock"])
+    site = {path.name for path in (tmp_path / "bundle" / "site").iterdir()}
+    assert "filelock" in site and "torch" not in site
+    found = [distribution.metadata["Name"] for distribution in gpu_bundle.distributions(["deepmd-kit"])]
+    assert {"deepmd-kit", "h5py", "dargs"} <= set(found) and not {"torch", "numpy", "mpich"} & set(found)
+    needed = ["benchmarks/gpu.py", "deepmd_dpa4/model/potential.py", "examples/water/train.json", "tests/conftest.py"]
+    assert all((tmp_path / "bundle" / name).exists() for name in needed)
 
 
 def test_worker_answers_in_a_process_of_its_own() -> None:

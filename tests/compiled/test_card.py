@@ -1,0 +1,57 @@
+"""Code for graphics cards, planned by torch's compiler without one."""
+
+import torch
+from torch import Tensor
+
+from benchmarks.counting import CARD, Cost, GraphCost, Kept, Lowering, Meter, pretended_card
+from deepmd_dpa4.compiled.lower import compile_graph
+from deepmd_dpa4.compiled.trace import EDGES, NODES, Spec, trace
+
+SIZES = [(2, 2), (17, 900), (400, 63200), (3200, 505600), (4096, 647168), (300000, 2000000)]
+WIDE = Spec((EDGES, 32), torch.float32, CARD)
+
+
+def both_ways(nodes: int, edges: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums along rows and along columns of the same numbers, as gradients by weights and by features are."""
+    z = x * y
+    return z.sum(0), z.sum(1), (x * x).sum(0)
+
+
+def test_the_code_serves_systems_of_all_sizes() -> None:
+    with pretended_card():
+        compiled = compile_graph(lambda: trace(both_ways, [WIDE, WIDE]), Lowering())
+    assert all(compiled.serves(*sizes) for sizes in SIZES)
+
+
+def product(nodes: int, edges: int, x: Tensor, weight: Tensor, sender: Tensor) -> tuple[Tensor]:
+    """One product and a gather with a function of it, which the compiler joins."""
+    return (torch.tanh((x @ weight).index_select(0, sender)),)
+
+
+def test_cost_of_a_graph() -> None:
+    """Two kernels: the product reads x and the weight, the other one what it writes and the senders."""
+    inputs = [Spec((NODES, 8), torch.float32, CARD), Spec((8, 4), torch.float32, CARD)]
+    with pretended_card(), torch.no_grad():
+        cost = GraphCost(trace(product, [*inputs, Spec((EDGES,), torch.int64, CARD)]))
+    nodes, edges = 100, 1000
+    made = 4 * (nodes * 8 + 8 * 4 + nodes * 4)
+    gathered = 4 * nodes * 4 + 8 * edges + 4 * edges * 4
+    assert cost(nodes, edges) == Cost(2 * nodes * 8 * 4, made + gathered, 2)
+    assert cost(10 * nodes, edges).flops == 10 * cost(nodes, edges).flops
+
+
+def test_cost_of_operators_one_by_one() -> None:
+    x, weight, sender = torch.ones(100, 8), torch.ones(8, 4), torch.zeros(1000, dtype=torch.int64)
+    with Meter() as meter:
+        product(100, 1000, x, weight, sender)
+    made, gathered, function = 4 * (800 + 32 + 400), 8 * 1000 + 2 * 4 * 4000, 2 * 4 * 4000
+    # the table of the gather is smaller than what is taken from it
+    assert meter.total == Cost(2 * 100 * 8 * 4, made + gathered - 4 * 4000 + 4 * 400 + function, 3)
+
+
+def test_what_history_keeps() -> None:
+    layer = torch.nn.Linear(8, 4)
+    kept = Kept(layer)
+    with kept.hooks():
+        torch.tanh(layer(torch.ones(100, 8))).sum()
+    assert kept.bytes == 4 * (100 * 8 + 100 * 4)
