@@ -1,0 +1,109 @@
+"""The operators in Triton against plain torch, by Triton's interpreter.
+
+It has to be chosen before Triton is imported, so these tests run in a process of their own, which
+``test_triton.py`` starts: ``TRITON_INTERPRET=1 python -m pytest tests/ops/interpreted.py``.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
+from deepmd_dpa4.ops.triton.rotation import turn_back_sum, turn_in
+from tests.support.interpreter import allow_loops
+from tests.support.models import relative_error
+
+allow_loops()
+
+SINGLE = 1e-5
+Function = Callable[..., Tensor]
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
+
+
+def nodes(edges: int, n_nodes: int) -> Tensor:
+    return torch.randint(0, n_nodes, (edges,), generator=torch.Generator().manual_seed(edges))
+
+
+def derivatives(function: Function, leaves: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Value, first derivatives, and derivatives of those by leaves and adjoint, for fixed directions."""
+    leaves = [leaf.to(dtype).requires_grad_(True) for leaf in leaves]
+    value = function(*leaves)
+    adjoint = draw(*value.shape, seed=1).to(dtype).requires_grad_(True)
+    first = torch.autograd.grad(value, leaves, adjoint, create_graph=True)
+    directions = [draw(*leaf.shape, seed=2).to(dtype) for leaf in leaves]
+    second = torch.autograd.grad(first, [*leaves, adjoint], directions)
+    return [value, *first, *second]
+
+
+def assert_same(ours: Function, plain: Function, leaves: list[Tensor]) -> None:
+    found = derivatives(ours, leaves, torch.float32)
+    expected = derivatives(plain, leaves, torch.float64)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape and one.dtype == torch.float32
+        assert not other.numel() or relative_error(one.double(), other) < SINGLE
+
+
+# edges, nodes, degree, kept rows, channels, groups of channels: streams times heads
+SHAPES = {
+    "no edges": (0, 2, 1, 4, 16, 1),
+    "lmax 1": (5, 3, 1, 4, 16, 1),
+    "lmax 2, several heads": (4, 3, 2, 7, 24, 2),
+    "lmax 3, more than one tile of channels": (3, 2, 3, 10, 128, 4),
+    "lmax 4, streams": (3, 2, 4, 13, 48, 3),
+    "lmax 5, more than one tile of rows": (3, 2, 5, 24, 20, 4),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_into_the_frames(shape: tuple[int, ...]) -> None:
+    edges, n_nodes, lmax, rows, channels, _ = shape
+    node = nodes(edges, n_nodes)
+    leaves = [draw(n_nodes, (lmax + 1) ** 2, channels), draw(edges, rows, (lmax + 1) ** 2)]
+    assert_same(lambda x, m: turn_in(x, m, node), lambda x, m: rotate_in(x, node, m), leaves)
+
+
+def plain_sum(local: Tensor, matrix: Tensor, weight: Tensor, node: Tensor, n_nodes: int) -> Tensor:
+    weighted = local * weight.repeat_interleave(local.shape[2] // weight.shape[1], dim=1)[:, None]
+    return rotate_back_sum(weighted, matrix, node, n_nodes)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_back_and_summed(shape: tuple[int, ...]) -> None:
+    edges, n_nodes, lmax, rows, channels, groups = shape
+    node = nodes(edges, n_nodes).sort().values
+    leaves = [draw(edges, rows, channels), draw(edges, rows, (lmax + 1) ** 2), draw(edges, groups)]
+    assert_same(
+        lambda h, m, w: turn_back_sum(h, m, w, node, n_nodes),
+        lambda h, m, w: plain_sum(h, m, w, node, n_nodes),
+        leaves,
+    )
+
+
+@pytest.mark.parametrize("edges_of_nodes", [(0, 11, 1), (2, 10, 0), (12,), (3, 4, 5)])
+def test_hubs_are_divided(edges_of_nodes: tuple[int, ...]) -> None:
+    """Pieces of three edges, nodes with more than four of them, in all positions."""
+    n_nodes = len(edges_of_nodes)
+    node = torch.arange(n_nodes).repeat_interleave(torch.tensor(edges_of_nodes))
+    local, matrix, weight = draw(12, 4, 16), draw(12, 4, 4), draw(12, 1)
+    found = turn_back_sum(local, matrix, weight, node, n_nodes, 3, 4)
+    assert relative_error(found, plain_sum(local, matrix, weight, node, n_nodes)) < SINGLE
+    assert torch.equal(found, turn_back_sum(local, matrix, weight, node, n_nodes, 3, 4))
+
+
+def test_all_orders_of_derivatives() -> None:
+    node = nodes(2, 2)
+    leaves = [draw(2, 4, 16).double().requires_grad_(True), draw(2, 4, 4).double().requires_grad_(True)]
+
+    def third(function: Function) -> tuple[Tensor, ...]:
+        (first,) = torch.autograd.grad(function(*leaves).sin().sum(), leaves[0], create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), leaves[1], create_graph=True)
+        return torch.autograd.grad(second.square().sum(), leaves)
+
+    ours, plain = third(lambda x, m: turn_in(x, m, node)), third(lambda x, m: rotate_in(x, node, m))
+    for one, other in zip(ours, plain, strict=True):
+        assert relative_error(one, other) < 1e-12
