@@ -10,7 +10,8 @@ from triton.runtime.jit import JITFunction
 
 # The least extent of an operand of a matrix product.
 SMALLEST_TILE = 16
-MOST_CHANNELS = 64
+# Rows and channels of the tiles that a program adds to.
+MOST_ROWS, MOST_CHANNELS = 64, 64
 
 
 def tile(size: int, most: int = 2**30) -> int:

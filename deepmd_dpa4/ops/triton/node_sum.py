@@ -2,19 +2,18 @@ r"""Edge features turned back and summed for each node.
 
 .. math:: y_{n,s} = \sum_{e: n(e) = n} \sum_r M_{e,rs}\, w_e\, h_{e,r}
 
-One program sums the edges of one node, as a matrix product over the pairs (e, r). The edges of a hub are shared by
+One program sums the edges of one node, row by row of their features. The edges of a hub are shared by
 several programs, whose sums a second kernel adds in a fixed order, so that results never depend on who is first.
 """
 
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, interpreted, is_interpreted, tile, warps
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, is_interpreted, tile, warps
 
 # Nodes with more than HUB edges are hubs; their edges are divided after every SPLIT-th edge of the whole list.
 SPLIT, HUB = 512, 1024
@@ -69,7 +68,7 @@ def node_sum_kernel(  # type: ignore[no-untyped-def]
     if is_hub:
         stop = tl.minimum(end, (start // SPLIT + 1) * SPLIT)
     if (piece < 0) | (is_hub & (cut > begin) & (cut < n_edges)):
-        rows = tl.arange(0, BLOCK_S)
+        rows = tl.program_id(2) * BLOCK_S + tl.arange(0, BLOCK_S)
         columns = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
         row_exists, column_exists = rows < S, columns < C
         acc = tl.zeros([BLOCK_S, BLOCK_C], dtype=kind)
@@ -181,13 +180,12 @@ def node_sum(
     pieces = edges // split + 1
     total = matrix.new_empty([n_nodes, size, channels])
     partial = matrix.new_empty([pieces, size, channels])
-    block_s, block_c = tile(size), tile(channels, MOST_CHANNELS)
+    block_s, block_c = tile(size, MOST_ROWS), tile(channels, MOST_CHANNELS)
     unused = matrix
     local_dot, matrix_dot, weight_dot = (unused, unused, unused) if dots is None else dots
-    run: Any = (
-        interpreted(node_sum_kernel, total) if is_interpreted(node_sum_kernel) else wrap_triton(node_sum_kernel)
-    )
-    run[(n_nodes + pieces, triton.cdiv(channels, block_c))](
+    interpreting = is_interpreted(node_sum_kernel)
+    run: Any = interpreted(node_sum_kernel, total) if interpreting else wrap_triton(node_sum_kernel)
+    run[(n_nodes + pieces, triton.cdiv(channels, block_c), triton.cdiv(size, block_s))](
         total,
         partial,
         local,
@@ -216,9 +214,7 @@ def node_sum(
         num_warps=warps(block_s * block_c),
     )
     width, block = size * channels, 256
-    add: Any = (
-        interpreted(add_pieces_kernel, total) if is_interpreted(add_pieces_kernel) else wrap_triton(add_pieces_kernel)
-    )
+    add: Any = interpreted(add_pieces_kernel, total) if interpreting else wrap_triton(add_pieces_kernel)
     add[(pieces, triton.cdiv(width, block))](
         total,
         partial,
