@@ -13,7 +13,7 @@ from deepmd_dpa4.ops.pairs import CpuPairs, Pairs
 from deepmd_dpa4.ops.product import CpuProduct, Product
 from deepmd_dpa4.ops.rotation import RotateBackSum, RotateIn, TritonRotateBackSum, TritonRotateIn
 from deepmd_dpa4.ops.silu import CpuSilu, Silu
-from deepmd_dpa4.ops.softmax import CpuEnvelopeSoftmax, EnvelopeSoftmax
+from deepmd_dpa4.ops.softmax import CpuEnvelopeSoftmax, EnvelopeSoftmax, TritonEnvelopeSoftmax
 
 BACKENDS: dict[str, dict[type[Operation], type[Operation]]] = {
     "plain": {},
@@ -29,6 +29,7 @@ BACKENDS: dict[str, dict[type[Operation], type[Operation]]] = {
         Silu: CpuSilu,
     },
     "triton": {
+        EnvelopeSoftmax: TritonEnvelopeSoftmax,
         RotateBackSum: TritonRotateBackSum,
         RotateIn: TritonRotateIn,
     },

@@ -4,20 +4,30 @@ It has to be chosen before Triton is imported, so these tests run in a process o
 ``test_triton.py`` starts: ``TRITON_INTERPRET=1 python -m pytest tests/ops/interpreted.py``.
 """
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.compiled.energies import CompiledEnergies
+from deepmd_dpa4.model.potential import Potential
+from deepmd_dpa4.ops.backends import backend_of, use_backend
 from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
+from deepmd_dpa4.ops.softmax import EnvelopeSoftmax, TritonEnvelopeSoftmax
 from deepmd_dpa4.ops.triton.rotation import turn_back_sum, turn_in
+from tests.compiled.test_energies import Counting, train_step
+from tests.compiled.test_energies import assert_same as assert_same_step
+from tests.support.frames import frame
 from tests.support.interpreter import allow_loops
-from tests.support.models import relative_error
+from tests.support.models import active_potential, relative_error
+from tests.support.options import TINY
 
 allow_loops()
 
 SINGLE = 1e-5
+SYSTEM = frame([[0, 0, 0], [1.1, 0.3, 0], [-0.4, 1.2, 0.5]], [0, 1, 0])
 Function = Callable[..., Tensor]
 
 
@@ -107,3 +117,58 @@ def test_all_orders_of_derivatives() -> None:
     ours, plain = third(lambda x, m: turn_in(x, m, node)), third(lambda x, m: rotate_in(x, node, m))
     for one, other in zip(ours, plain, strict=True):
         assert relative_error(one, other) < 1e-12
+
+
+@pytest.mark.parametrize(("streams", "heads"), [(1, 1), (2, 3)])
+@pytest.mark.parametrize("edges_of_nodes", [(0, 0), (3, 0, 2), (70, 1)], ids=["no edges", "few", "tails"])
+def test_softmax(edges_of_nodes: tuple[int, ...], streams: int, heads: int) -> None:
+    n_nodes, edges = len(edges_of_nodes), sum(edges_of_nodes)
+    node = torch.arange(n_nodes).repeat_interleave(torch.tensor(edges_of_nodes))
+    leaves = [2 * draw(edges, streams, heads), draw(edges).abs() + 0.1, draw(streams, heads).abs() + 0.1]
+
+    def with_(operation: EnvelopeSoftmax) -> Function:
+        return lambda logits, weight, null: operation(logits, weight, None, null, node, n_nodes)
+
+    assert_same(with_(TritonEnvelopeSoftmax()), with_(EnvelopeSoftmax()), leaves)
+
+
+@pytest.mark.parametrize("size", [300.0, -300.0])
+def test_softmax_of_extreme_numbers(size: float) -> None:
+    node, weight = torch.tensor([0, 0, 0, 2]), torch.tensor([0.5, 0.0, 1e-25, 0.3])
+    leaves = [draw(4, 1, 2) + size, weight, draw(1, 2).abs() + 0.1]
+
+    def attention(*leaves: Tensor) -> Tensor:
+        return TritonEnvelopeSoftmax()(leaves[0], leaves[1], None, leaves[2], node, 3)
+
+    found = derivatives(attention, leaves, torch.float32)
+    assert all(bool(torch.isfinite(value).all()) for value in found)
+    assert found[0][1:3].abs().max() < 1e-30
+    torch.testing.assert_close(found[0][[0, 3]], torch.full((2, 1, 2), 1.0 if size > 0 else 0.0))
+
+
+@pytest.fixture(scope="module")
+def potentials() -> tuple[Potential, Potential]:
+    """The same potential by both backends."""
+    options = TINY | {"precision": "float32", "n_blocks": 1, "n_focus": 2, "n_atten_head": 2}
+    plain = active_potential(options, noise=0.1, dtype=torch.float32).train()
+    ours = copy.deepcopy(plain)
+    use_backend(ours, "triton", torch.device("cuda"))
+    assert backend_of(ours) == "triton"
+    return plain, ours
+
+
+def test_training_step(potentials: tuple[Potential, Potential]) -> None:
+    plain, ours = potentials
+    assert_same_step(train_step(ours, SYSTEM), train_step(plain, SYSTEM), 1e-4)
+
+
+def test_compiled_stages_hold_the_operators(potentials: tuple[Potential, Potential]) -> None:
+    plain, ours = potentials
+    lowering = Counting()
+    ours.compiled = CompiledEnergies(lowering)
+    found = train_step(ours, SYSTEM)
+    assert not ours.compiled.failed
+    code = "".join(graph.code for graph in lowering.graphs)
+    for name in ("turn_in", "turn_in_along", "turn_in_gradients", "turn_back_sum", "turn_back_second", "edge_softmax_second"):
+        assert f"dpa4_triton.{name}.default" in code
+    assert_same_step(found, train_step(plain, SYSTEM), 1e-4)
