@@ -154,5 +154,5 @@ def _launch(
         BLOCK_R=block_r,
         BLOCK_C=block_c,
         BLOCK_G=triton.next_power_of_2(groups),
-        num_warps=warps(block_r * block_c),
+        num_warps=warps((1 if weight is None else 2) * block_r * block_c),
     )

@@ -20,8 +20,8 @@ def tile(size: int, most: int = 2**30) -> int:
 
 
 def warps(numbers: int) -> int:
-    """Return the warps of a program whose largest tile has this many numbers: at most 32 of them for each thread."""
-    return min(max(triton.next_power_of_2(numbers) // 1024, 1), 8)
+    """Return the warps of a program whose tiles have this many numbers: about 32 of them for each thread."""
+    return min(max(triton.next_power_of_2(numbers) // 1024, 1), 16)
 
 
 class _Silent:
