@@ -4,21 +4,20 @@ It has to be chosen before Triton is imported, so these tests run in a process o
 ``test_triton.py`` starts: ``TRITON_INTERPRET=1 python -m pytest tests/ops/interpreted.py``.
 """
 
-import copy
 from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deepmd_dpa4.compiled.energies import CompiledEnergies
-from deepmd_dpa4.model.potential import Potential
+from deepmd_dpa4.compiled.segment import Segment
 from deepmd_dpa4.ops.backends import backend_of, use_backend
-from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
+from deepmd_dpa4.ops.rotation import TritonRotateBackSum, TritonRotateIn, rotate_back_sum, rotate_in
 from deepmd_dpa4.ops.softmax import EnvelopeSoftmax, TritonEnvelopeSoftmax
 from deepmd_dpa4.ops.triton.rotation import turn_back_sum, turn_in
 from tests.compiled.test_energies import Counting, train_step
 from tests.compiled.test_energies import assert_same as assert_same_step
+from tests.compiled.test_segment import Stage
 from tests.support.frames import frame
 from tests.support.interpreter import allow_loops
 from tests.support.models import active_potential, relative_error
@@ -146,29 +145,52 @@ def test_softmax_of_extreme_numbers(size: float) -> None:
     torch.testing.assert_close(found[0][[0, 3]], torch.full((2, 1, 2), 1.0 if size > 0 else 0.0))
 
 
-@pytest.fixture(scope="module")
-def potentials() -> tuple[Potential, Potential]:
-    """The same potential by both backends."""
-    options = TINY | {"precision": "float32", "n_blocks": 1, "n_focus": 2, "n_atten_head": 2}
-    plain = active_potential(options, noise=0.1, dtype=torch.float32).train()
-    ours = copy.deepcopy(plain)
-    use_backend(ours, "triton", torch.device("cuda"))
-    assert backend_of(ours) == "triton"
-    return plain, ours
+class Messages(nn.Module):
+    """Turned into edge frames, weighed, turned back and summed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(draw(2, 2).abs())
+        self.turn, self.softmax, self.sum = TritonRotateIn(), TritonEnvelopeSoftmax(), TritonRotateBackSum()
+
+    def forward(self, nodes: int, edges: int, *arguments: Tensor) -> tuple[Tensor]:
+        features, matrix, weight, sender, receiver = arguments
+        local = self.turn(features, sender, matrix)
+        logits = local[:, 0].view(edges, 2, 2, -1).sum(dim=3)
+        share = self.softmax(logits, weight, None, self.scale, receiver, nodes)
+        return (self.sum(local, share, matrix, receiver, nodes),)
 
 
-def test_training_step(potentials: tuple[Potential, Potential]) -> None:
-    plain, ours = potentials
-    assert_same_step(train_step(ours, SYSTEM), train_step(plain, SYSTEM), 1e-4)
+def test_compiled_stages_hold_the_operators() -> None:
+    """Their graphs and those of both derivatives, for other sizes than they were traced with."""
+    sizes, sender, receiver = (3, 4), torch.tensor([1, 2, 0, 2]), torch.tensor([0, 0, 1, 2])
+    network, lowering = Messages(), Counting()
+    part = Stage(lambda module, *arguments: module(*arguments), ("n--", "e--", "e", "e", "e"), 3)
+    segment = Segment(part, lowering)
+    leaves = [draw(3, 9, 16), draw(4, 7, 9), draw(4).abs() + 0.1]
 
+    def compiled(*leaves: Tensor) -> Tensor:
+        (total,) = segment(network, sizes, *leaves, sender, receiver)
+        assert total is not None
+        return total
 
-def test_compiled_stages_hold_the_operators(potentials: tuple[Potential, Potential]) -> None:
-    plain, ours = potentials
-    lowering = Counting()
-    ours.compiled = CompiledEnergies(lowering)
-    found = train_step(ours, SYSTEM)
-    assert not ours.compiled.failed
+    def direct(*leaves: Tensor) -> Tensor:
+        return network(*sizes, *leaves, sender, receiver)[0]
+
+    found = derivatives(compiled, leaves, torch.float32)
+    for one, other in zip(found, derivatives(direct, leaves, torch.float32), strict=True):
+        assert relative_error(one, other) < SINGLE
     code = "".join(graph.code for graph in lowering.graphs)
-    for name in ("turn_in", "turn_in_along", "turn_in_gradients", "turn_back_sum", "turn_back_second", "edge_softmax_second"):
+    for name in ("turn_in", "turn_in_along", "turn_in_gradients", "turn_back_sum", "turn_back_second"):
         assert f"dpa4_triton.{name}.default" in code
-    assert_same_step(found, train_step(plain, SYSTEM), 1e-4)
+    assert "dpa4_triton.edge_softmax_second.default" in code
+
+
+def test_training_step() -> None:
+    """Energies, forces, virial and gradients of all weights, with several streams and heads."""
+    options = TINY | {"precision": "float32", "n_blocks": 1, "n_focus": 2, "n_atten_head": 2}
+    potential = active_potential(options, noise=0.1, dtype=torch.float32).train()
+    expected = train_step(potential, SYSTEM)
+    use_backend(potential, "triton", torch.device("cuda"))
+    assert backend_of(potential) == "triton"
+    assert_same_step(train_step(potential, SYSTEM), expected, 1e-4)
