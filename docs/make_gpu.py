@@ -28,7 +28,11 @@ BEGIN, END = "<!-- table of make_gpu.py -->", "<!-- end of the table -->"
 # specifications per compute capability.
 CARDS = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 # Kept rows, rows, channels and groups of them.
-SIZES = {"lmax 3, 64 channels": (10, 16, 64, 1), "lmax 5, 256 channels": (30, 36, 256, 16)}
+SIZES = {
+    "lmax 3, 64 channels": (10, 16, 64, 1),
+    "lmax 4, 128 channels": (13, 25, 128, 4),
+    "lmax 5, 256 channels": (30, 36, 256, 16),
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def recording(launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> It
 
 
 def launches() -> list[Launch]:
-    """List all kernels in all forms, for a small and the largest network."""
+    """List all kernels in all forms, for networks of three sizes, the last the largest."""
     found = [launch for size, numbers in SIZES.items() for launch in _of_rotation(size, *numbers)]
     return found + _of_softmax()
 

@@ -60,12 +60,17 @@ class TestOption:
         with pytest.raises(ConfigError, match=r"`model/kernels` is 'native' but this machine .*`dpa4 build`"):
             build_model(inputs.model(kernels="native"))
 
-    @pytest.mark.parametrize("value", ["auto", "native"])
-    def test_on_a_gpu(self, value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize("triton", [True, False])
+    @pytest.mark.parametrize("value", ["auto", "native", "plain"])
+    def test_on_a_gpu(
+        self, value: str, triton: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         monkeypatch.setattr(kernels, "DEVICE", torch.device("cuda:0"))
+        monkeypatch.setattr(kernels, "has_triton", lambda: triton)
         monkeypatch.setattr(kernels, "load", lambda: pytest.fail("nothing to load"))
         with caplog.at_level(logging.INFO, "deepmd.dpa4"):
-            assert kernels.backend_for(value, "float32", True) == "plain"
+            chosen = kernels.backend_for(value, "float32", True)
+        assert chosen == ("triton" if triton and value == "auto" else "plain")
         assert ("plain ones on cuda:0" in caplog.text) == (value == "native")
 
     def test_it_travels_in_the_checkpoint(self, data: Data, tmp_path: Path) -> None:

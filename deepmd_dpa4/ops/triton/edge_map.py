@@ -91,6 +91,6 @@ def edge_map(features: Tensor, matrix: Tensor, dots: tuple[Tensor, Tensor] | Non
         DOTTED=dots is not None,
         BLOCK_R=block_r,
         BLOCK_C=block_c,
-        num_warps=warps(block_r * block_c),
+        num_warps=warps((1 if dots is None else 2) * block_r * block_c),
     )
     return local

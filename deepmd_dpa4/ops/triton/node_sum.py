@@ -13,10 +13,12 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, is_interpreted, tile, warps
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, is_interpreted, tile
 
 # Nodes with more than HUB edges are hubs; their edges are divided after every SPLIT-th edge of the whole list.
 SPLIT, HUB = 512, 1024
+# Warps by the rows of a tile: with others the assembler spills a register or two on some cards, to have more programs.
+WARPS = {16: 2, 32: 8, 64: 4}
 
 
 @triton.jit
@@ -211,7 +213,7 @@ def node_sum(
         HUB=hub,
         BLOCK_S=block_s,
         BLOCK_C=block_c,
-        num_warps=warps(block_s * block_c),
+        num_warps=WARPS[block_s],
     )
     width, block = size * channels, 256
     add: Any = interpreted(add_pieces_kernel, total) if interpreting else wrap_triton(add_pieces_kernel)

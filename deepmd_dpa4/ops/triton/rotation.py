@@ -23,9 +23,7 @@ def turn_in(features: Tensor, matrix: Tensor, node: Tensor) -> Tensor:
 
 
 @triton_op("dpa4_triton::turn_in_along", mutates_args={})
-def turn_in_along(
-    features: Tensor, matrix: Tensor, features_dot: Tensor, matrix_dot: Tensor, node: Tensor
-) -> Tensor:
+def turn_in_along(features: Tensor, matrix: Tensor, features_dot: Tensor, matrix_dot: Tensor, node: Tensor) -> Tensor:
     """Compute the derivative of :func:`turn_in` along the dotted tensors."""
     return edge_map(features, matrix, (features_dot, matrix_dot), node)
 
