@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import interpreted, is_interpreted, tile, warps
+from deepmd_dpa4.ops.triton.launch import interpreted, is_interpreted, sizes, tile, warps
 
 
 @triton.jit
@@ -115,7 +115,7 @@ def edge_gradients(
 def edge_outer(adjoint: Tensor, local: Tensor, matrix: Tensor, node: Tensor) -> Tensor:
     """Differentiate :func:`deepmd_dpa4.ops.triton.edge_map.edge_map` by a matrix of the kind of ``matrix``."""
     bar = matrix.new_empty(matrix.shape)
-    _launch((bar, bar, bar), adjoint, local, matrix, None, None, node)
+    _launch((matrix, bar, matrix), adjoint, local, matrix, None, None, node)
     return bar
 
 
@@ -128,12 +128,12 @@ def _launch(
     dots: tuple[Tensor, Tensor, Tensor] | None,
     node: Tensor,
 ) -> None:
-    edges, rows, channels = local.shape
-    groups = 1 if weight is None else weight.shape[1]
+    edges, (rows, channels), (_, size) = local.shape[0], sizes(local), sizes(matrix)
+    groups = 1 if weight is None else int(weight.shape[1])
     block_r, block_c = tile(rows), tile(channels)
     local_dot, matrix_dot, weight_dot = (matrix, matrix, matrix) if dots is None else dots
     interpreting = is_interpreted(edge_gradients_kernel)
-    run: Any = interpreted(edge_gradients_kernel, bars[0]) if interpreting else wrap_triton(edge_gradients_kernel)
+    run: Any = interpreted(edge_gradients_kernel, bars[1]) if interpreting else wrap_triton(edge_gradients_kernel)
     run[(edges,)](
         *bars,
         adjoint,
@@ -148,7 +148,7 @@ def _launch(
         groups,
         channels // groups,
         R=rows,
-        S=matrix.shape[2],
+        S=size,
         WEIGHTED=weight is not None,
         DOTTED=dots is not None,
         BLOCK_R=block_r,

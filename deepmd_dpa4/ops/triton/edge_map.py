@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, interpreted, is_interpreted, tile, warps
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, interpreted, is_interpreted, sizes, tile, warps
 
 
 @triton.jit
@@ -71,8 +71,7 @@ def edge_map(features: Tensor, matrix: Tensor, dots: tuple[Tensor, Tensor] | Non
     Tensor
         (E, R, C), in the precision of ``matrix``.
     """
-    edges, rows, size = matrix.shape
-    channels = features.shape[2]
+    edges, (rows, size), (_, channels) = matrix.shape[0], sizes(matrix), sizes(features)
     local = matrix.new_empty([edges, rows, channels])
     block_r, block_c = tile(rows), tile(channels, MOST_CHANNELS)
     features_dot, matrix_dot = (matrix, matrix) if dots is None else dots

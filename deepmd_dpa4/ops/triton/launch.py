@@ -41,6 +41,11 @@ def interpreted(kernel: Any, result: Tensor) -> Any:
     return _Silent() if isinstance(result, FakeTensor) else kernel
 
 
+def sizes(tensor: Tensor) -> tuple[int, int]:
+    """Return the last two sizes, which belong to the network: kernels are made for them, also in traces."""
+    return int(tensor.shape[1]), int(tensor.shape[2])
+
+
 def first_edges(node: Tensor, n_nodes: int) -> Tensor:
     """Return where the edges of each node begin, (n_nodes + 1,), among edges sorted by ``node`` (E,)."""
     return torch.searchsorted(node, torch.arange(n_nodes + 1, device=node.device, dtype=node.dtype))

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, is_interpreted, tile
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, is_interpreted, sizes, tile
 
 # Nodes with more than HUB edges are hubs; their edges are divided after every SPLIT-th edge of the whole list.
 SPLIT, HUB = 512, 1024
@@ -176,9 +176,8 @@ def node_sum(
     Tensor
         (n_nodes, S, C), in the precision of ``matrix``.
     """
-    edges, rows, channels = local.shape
-    size = matrix.shape[2]
-    groups = 1 if weight is None else weight.shape[1]
+    edges, (rows, channels), (_, size) = local.shape[0], sizes(local), sizes(matrix)
+    groups = 1 if weight is None else int(weight.shape[1])
     pieces = edges // split + 1
     total = matrix.new_empty([n_nodes, size, channels])
     partial = matrix.new_empty([pieces, size, channels])

@@ -162,7 +162,7 @@ def edge_softmax(
     tuple[Tensor, Tensor]
         (E, H), and the shares of the mass without an edge (n_receivers, H), which have no derivatives.
     """
-    alpha, heads = logits.new_empty(logits.shape), logits.shape[1]
+    alpha, heads = logits.new_empty(logits.shape), int(logits.shape[1])
     rest = logits.new_empty([n_receivers, heads])
     interpreting = is_interpreted(softmax_kernel)
     run: Any = interpreted(softmax_kernel, alpha) if interpreting else wrap_triton(softmax_kernel)
@@ -191,7 +191,7 @@ def edge_softmax_gradients(
     by_logits, by_weight, by_null = alpha.new_empty(alpha.shape), weight.new_empty(weight.shape), torch.empty_like(rest)
     interpreting = is_interpreted(softmax_gradients_kernel)
     run: Any = interpreted(softmax_gradients_kernel, by_null) if interpreting else wrap_triton(softmax_gradients_kernel)
-    n_receivers, heads = rest.shape
+    n_receivers, heads = rest.shape[0], int(rest.shape[1])
     run[(n_receivers,)](
         by_logits,
         by_weight,
@@ -227,7 +227,7 @@ def edge_softmax_second(
     by_weight = weight.new_empty(weight.shape)
     interpreting = is_interpreted(softmax_second_kernel)
     run: Any = interpreted(softmax_second_kernel, by_alpha) if interpreting else wrap_triton(softmax_second_kernel)
-    n_receivers, heads = rest.shape
+    n_receivers, heads = rest.shape[0], int(rest.shape[1])
     run[(n_receivers,)](
         by_adjoint,
         by_alpha,
