@@ -104,6 +104,24 @@ def test_hubs_are_divided(edges_of_nodes: tuple[int, ...]) -> None:
     assert torch.equal(found, turn_back_sum(local, matrix, weight, node, n_nodes, 3, 4))
 
 
+def test_features_in_bfloat16() -> None:
+    """Mixed precision makes such features; products and sums are those of single precision."""
+    node = torch.tensor([0, 0, 1])
+    features, matrix, weight = draw(2, 9, 16).bfloat16(), draw(3, 7, 9), draw(3, 2)
+    local = draw(3, 7, 16).bfloat16()
+    inward = derivatives(lambda x, m: turn_in(x.bfloat16(), m, node), [features, matrix], torch.float32)
+    expected = derivatives(lambda x, m: rotate_in(x, node, m), [features, matrix], torch.float32)
+    assert relative_error(inward[0], expected[0]) < SINGLE
+    back = derivatives(
+        lambda h, m, w: turn_back_sum(h.bfloat16(), m, w, node, 2), [local, matrix, weight], torch.float32
+    )
+    expected += derivatives(lambda h, m, w: plain_sum(h, m, w, node, 2), [local, matrix, weight], torch.float32)
+    assert relative_error(back[0], expected[len(inward)]) < SINGLE
+    for one, other in zip(inward + back, expected, strict=True):
+        # derivatives by the features are rounded once, and so are directions along them
+        assert one.dtype == torch.float32 and relative_error(one, other) < 2**-7
+
+
 def test_all_orders_of_derivatives() -> None:
     node = nodes(2, 2)
     leaves = [draw(2, 4, 16).double().requires_grad_(True), draw(2, 4, 4).double().requires_grad_(True)]
