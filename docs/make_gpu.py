@@ -19,7 +19,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from deepmd_dpa4.ops.triton import edge_gradients, edge_map, node_sum, softmax
+from deepmd_dpa4.ops.triton import couple, edge_gradients, edge_map, node_sum, softmax
 
 TARGET = Path(__file__).with_name("gpu.md")
 BEGIN, END = "<!-- table of make_gpu.py -->", "<!-- end of the table -->"
@@ -70,7 +70,7 @@ class Need:
 
 def _kind(value: Any) -> str:
     if isinstance(value, Tensor):
-        return {torch.float32: "*fp32", torch.int64: "*i64"}[value.dtype]
+        return {torch.float32: "*fp32", torch.int64: "*i64", torch.int32: "*i32"}[value.dtype]
     return "fp32" if isinstance(value, float) else "i32"
 
 
@@ -85,7 +85,7 @@ def recording(launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> It
         def __getitem__(self, grid: Any) -> Callable[..., None]:
             return lambda *arguments, **options: launches.append((self.kernel, arguments, options))
 
-    modules = edge_gradients, edge_map, node_sum, softmax
+    modules = couple, edge_gradients, edge_map, node_sum, softmax
     before = [module.wrap_triton for module in modules]
     try:
         for module in modules:
@@ -99,7 +99,7 @@ def recording(launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> It
 def launches() -> list[Launch]:
     """List all kernels in all forms, for networks of three sizes, the last the largest."""
     found = [launch for size, numbers in SIZES.items() for launch in _of_rotation(size, *numbers)]
-    return found + _of_softmax()
+    return found + _of_others()
 
 
 def _of_rotation(size: str, kept: int, rows: int, channels: int, groups: int) -> list[Launch]:
@@ -119,11 +119,13 @@ def _of_rotation(size: str, kept: int, rows: int, channels: int, groups: int) ->
     return [Launch(f"{name}; {size}", *recorded) for name, call in calls.items() for recorded in _recorded(call)[:1]]
 
 
-def _of_softmax() -> list[Launch]:
-    node, first, scores, weight = torch.zeros(16, dtype=torch.int64), torch.zeros(16, 16), torch.zeros(16, 16), None
+def _of_others() -> list[Launch]:
+    node, first, scores = torch.zeros(16, dtype=torch.int64), torch.zeros(16, 16), torch.zeros(16, 16)
     weight, floor = torch.zeros(16), 1e-18
     local, matrix = torch.zeros(16, 10, 64), torch.zeros(16, 10, 16)
+    rows, terms = torch.zeros(17, dtype=torch.int32), torch.zeros(16, 2, dtype=torch.int32)
     calls: dict[str, Callable[[], Any]] = {
+        "product of fields": lambda: couple._couple(scores, scores, rows, terms, weight),
         "pieces of hubs": lambda: node_sum.node_sum(local, matrix, None, None, node, node, None, 16),
         "softmax": lambda: softmax.edge_softmax._init_fn(scores, weight, scores[0], node, 16, floor),
         "softmax, gradients": lambda: softmax.edge_softmax_gradients._init_fn(

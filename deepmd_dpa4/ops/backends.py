@@ -5,7 +5,7 @@ from torch import nn
 
 from deepmd_dpa4.ops.bessel import CpuEnvelopedBessel, EnvelopedBessel
 from deepmd_dpa4.ops.edge_message import CpuEdgeMessage, EdgeMessage
-from deepmd_dpa4.ops.field_product import CpuFieldProduct, FieldProduct
+from deepmd_dpa4.ops.field_product import CpuFieldProduct, FieldProduct, TritonFieldProduct
 from deepmd_dpa4.ops.measure_edges import CpuMeasureEdges, MeasureEdges
 from deepmd_dpa4.ops.operation import Operation
 from deepmd_dpa4.ops.outer_sum import CpuOuterSum, OuterSum
@@ -30,6 +30,7 @@ BACKENDS: dict[str, dict[type[Operation], type[Operation]]] = {
     },
     "triton": {
         EnvelopeSoftmax: TritonEnvelopeSoftmax,
+        FieldProduct: TritonFieldProduct,
         RotateBackSum: TritonRotateBackSum,
         RotateIn: TritonRotateIn,
     },
@@ -57,6 +58,7 @@ def use_backend(module: nn.Module, backend: str, device: torch.device | None = N
             plain = plain_class(type(part))
             found = BACKENDS[backend].get(plain, plain)
             part.__class__ = found if found.supports(part.config, device or present, dtype) else plain
+            part.prepare()
 
 
 def backend_of(module: nn.Module) -> str:

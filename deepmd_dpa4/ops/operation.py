@@ -37,6 +37,9 @@ class Operation(nn.Module):
         super().__init__()
         self.config = config
 
+    def prepare(self) -> None:
+        """Make what this implementation needs besides the attributes of the operation, once it has been chosen."""
+
     @classmethod
     def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
         """Tell whether this implementation serves a network with these options on this device."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.compiled.segment import Segment
+from deepmd_dpa4.nn.grid_product import GridTables
 from deepmd_dpa4.ops.backends import backend_of, use_backend
 from deepmd_dpa4.ops.rotation import TritonRotateBackSum, TritonRotateIn, rotate_back_sum, rotate_in
 from deepmd_dpa4.ops.softmax import EnvelopeSoftmax, TritonEnvelopeSoftmax
@@ -161,6 +162,29 @@ def test_softmax_of_extreme_numbers(size: float) -> None:
     assert all(bool(torch.isfinite(value).all()) for value in found)
     assert found[0][1:3].abs().max() < 1e-30
     torch.testing.assert_close(found[0][[0, 3]], torch.full((2, 1, 2), 1.0 if size > 0 else 0.0))
+
+
+# degree and largest frame order (None: sphere), nodes, channels of a branch, branches
+PRODUCTS = {
+    "sphere, tail of columns": (1, None, 13, 20, 1),
+    "sphere, branches": (3, None, 2, 4, 2),
+    "rotations": (1, 1, 3, 5, 1),
+    "no nodes": (2, None, 0, 4, 1),
+}
+
+
+@pytest.mark.parametrize("sizes", PRODUCTS.values(), ids=PRODUCTS)
+def test_products_of_fields(sizes: tuple[int, int | None, int, int, int]) -> None:
+    lmax, kmax, n_nodes, channels, branches = sizes
+    ours = nn.Sequential(GridTables(lmax, kmax, True, torch.float32).multiply)
+    plain = GridTables(lmax, kmax, True, torch.float64).multiply
+    use_backend(ours, "triton", torch.device("cuda"))
+    rows = plain.to_grid.shape[1]
+    leaves = [draw(rows, n_nodes, channels * branches), draw(rows, n_nodes, channels * branches, seed=1)]
+    if branches == 1:
+        assert_same(lambda x, z: ours[0](x, z, None), lambda x, z: plain(x, z, None), leaves)
+    else:
+        assert_same(ours[0], plain, [*leaves, draw(n_nodes, branches)])
 
 
 class Messages(nn.Module):
