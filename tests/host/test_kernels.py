@@ -14,7 +14,10 @@ import torch
 
 from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.host import kernels, loading
+from deepmd_dpa4.host import model as host_model
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.ops import operation
+from deepmd_dpa4.ops.backends import backend_of
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.native.record import write_record
@@ -72,6 +75,16 @@ class TestOption:
             chosen = kernels.backend_for(value, "float32", True)
         assert chosen == ("triton" if triton and value == "auto" else "plain")
         assert ("plain ones on cuda:0" in caplog.text) == (value == "native")
+
+    @pytest.mark.parametrize(("precision", "expected"), [("float32", "triton"), ("float64", "plain")])
+    def test_models_for_a_gpu(self, precision: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The choice is made before DeePMD-kit moves the weights there."""
+        for module in (kernels, host_model):
+            monkeypatch.setattr(module, "DEVICE", torch.device("cuda"))
+        monkeypatch.setattr(kernels, "has_triton", lambda: True)
+        monkeypatch.setattr(operation, "has_triton", lambda: True)
+        model = build_model(inputs.model({"precision": precision}))
+        assert backend_of(model) == expected and model.sorts_edges() == (expected == "triton")
 
     def test_it_travels_in_the_checkpoint(self, data: Data, tmp_path: Path) -> None:
         content = {"model": inputs.model(kernels="plain")} | inputs.training(data.train)
