@@ -80,9 +80,10 @@ coverage: $(STAMP) ## share of the core folders that the tests of equations, lay
 docs: $(STAMP) ## build the documentation site, build/site/index.html; a warning is an error
 	$(BIN)/python -m sphinx -q -W --keep-going -c docs . build/site
 
-generate: $(STAMP) ## regenerate docs/parameters.md, docs/errors.md, docs/architecture.png and the plot of the README
+generate: $(STAMP) ## regenerate docs/parameters.md, docs/errors.md, the table of docs/gpu.md, docs/architecture.png and the plot of the README
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/make_errors.py
+	$(BIN)/python docs/make_gpu.py
 	$(BIN)/python docs/draw_architecture.py
 	$(BIN)/python benchmarks/report.py
 

@@ -65,8 +65,9 @@ class ExecutionConfig:
     enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")
     kernels: str = option(
         "auto",
-        "Kernels on CPUs: `auto` = native ones if this machine has or can compile them, `plain` = torch only, "
-        "`native` = an error where the native ones cannot be had. CUDA devices run plain ones.",
+        "Kernels: `auto` = native ones on CPUs if this machine has or can compile them, Triton ones on CUDA devices if "
+        "Triton is installed and has them for the options of the network, `plain` = torch only, `native` = an error on "
+        "CPUs where the native ones cannot be had, and torch only on CUDA devices.",
     )
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from deepmd_dpa4.nn.norm import ScalarRMSNorm
 from deepmd_dpa4.nn.so2_linear import SO2Linear
 from deepmd_dpa4.ops.edge_message import EdgeMessage
 from deepmd_dpa4.ops.halo import fill_ghosts
+from deepmd_dpa4.ops.rotation import RotateBackSum, RotateIn
 from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
 from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_degrees
 
@@ -64,6 +65,7 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         self.whole = (lmax, mmax) == (top_lmax, top_mmax)
         self.condition, self.scores = ConditionReader(), HeadScores(max(self.heads, 1))
         self.softmax, self.edge_message = EnvelopeSoftmax(), EdgeMessage(config, lmax, mmax)
+        self.rotate_in, self.rotate_back_sum = RotateIn(config), RotateBackSum(config)
         self._build_tables(top_lmax, top_mmax, init.dtype)
         self._build_stack(config, init)
         self._build_attention(init)

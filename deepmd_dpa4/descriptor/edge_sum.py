@@ -15,7 +15,7 @@ from deepmd_dpa4.nn.linear import WeightLinear
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
 from deepmd_dpa4.nn.so2_linear import join_orders, split_orders
 from deepmd_dpa4.ops.edge_message import EdgeMessage
-from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in
+from deepmd_dpa4.ops.rotation import RotateBackSum, RotateIn, weigh
 from deepmd_dpa4.ops.segment import segment_sum
 
 
@@ -40,6 +40,8 @@ class EdgeSumMethods:
         kappa: Tensor
         condition: ConditionReader
         edge_message: EdgeMessage
+        rotate_in: RotateIn
+        rotate_back_sum: RotateBackSum
         so2_linears: nn.ModuleList
         non_linearities: nn.ModuleList
         radial_degree_mixer: DegreeMixer | None
@@ -106,14 +108,14 @@ class EdgeSumMethods:
         mixer = self.radial_degree_mixer
         if mixer is None:
             if self.in_frame:
-                local = rotate_in(senders, sender, rotation)
+                local = self.rotate_in(senders, sender, rotation)
             else:
                 local = senders.index_select(0, sender)
             return local * self.degree_condition(context)
         kernels = self.condition.read(context, self.project(mixer.readout()), self.lmax + 1)
         if mixer.per_channel:
-            return mixer.mix_channels(kernels, rotate_in(senders, sender, rotation))
-        return rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
+            return mixer.mix_channels(kernels, self.rotate_in(senders, sender, rotation))
+        return self.rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
 
     def focus_share(self, local: Tensor) -> Tensor | None:
         """Weigh the focus streams of each edge against each other, (E, F, 1) (theory 4.6).
@@ -158,13 +160,6 @@ class EdgeSumMethods:
 
     def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, ends: Ends) -> Tensor:
         """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw) (theory 4.7)."""
-        if weight.shape[1] * weight.shape[2] == 1:
-            if not self.in_frame:
-                return segment_sum(local * weight, ends.receiver, ends.n_receivers)
-            return rotate_back_sum(local, rotation * weight, ends.receiver, ends.n_receivers)
-        shape = [local.shape[0], local.shape[1], weight.shape[1], weight.shape[2]]
-        shape.append(self.width // (weight.shape[1] * weight.shape[2]))
-        local = (local.view(shape) * weight[:, None, :, :, None]).flatten(2)
-        if not self.in_frame:
-            return segment_sum(local, ends.receiver, ends.n_receivers)
-        return rotate_back_sum(local, rotation, ends.receiver, ends.n_receivers)
+        if self.in_frame:
+            return self.rotate_back_sum(local, weight, rotation, ends.receiver, ends.n_receivers)
+        return segment_sum(weigh(local, weight), ends.receiver, ends.n_receivers)

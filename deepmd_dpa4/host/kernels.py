@@ -10,6 +10,7 @@ from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.ops.operation import has_triton
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -37,7 +38,8 @@ def backend_for(kernels: str, precision: str, served: bool) -> str:
     if DEVICE.type != "cpu":
         if kernels == "native":
             log.info("native kernels are for CPUs: this model runs plain ones on %s", DEVICE)
-        return "plain"
+            return "plain"
+        return "triton" if DEVICE.type == "cuda" and has_triton() else "plain"
     if not served:
         if kernels == "native":
             raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from deepmd.pt.model.model.dp_model import DPModelCommon
 from deepmd.pt.model.model.make_model import make_model
+from deepmd.pt.utils.env import DEVICE
 from torch import Tensor
 
 from deepmd_dpa4.checkpoint.elements import trained_types, untrained_elements
@@ -68,7 +69,7 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         fold_on_loading(self)
         strict_loading(self)
         store_nuclei(self, self.nuclear_charges)
-        use_backend(self, backend)
+        use_backend(self, backend, DEVICE)
         if compiled:
             self.atomic_model.compiled = CompiledEnergies(memory=execution.activation_memory)
 

@@ -5,14 +5,15 @@ from torch import nn
 
 from deepmd_dpa4.ops.bessel import CpuEnvelopedBessel, EnvelopedBessel
 from deepmd_dpa4.ops.edge_message import CpuEdgeMessage, EdgeMessage
-from deepmd_dpa4.ops.field_product import CpuFieldProduct, FieldProduct
+from deepmd_dpa4.ops.field_product import CpuFieldProduct, FieldProduct, TritonFieldProduct
 from deepmd_dpa4.ops.measure_edges import CpuMeasureEdges, MeasureEdges
 from deepmd_dpa4.ops.operation import Operation
 from deepmd_dpa4.ops.outer_sum import CpuOuterSum, OuterSum
 from deepmd_dpa4.ops.pairs import CpuPairs, Pairs
 from deepmd_dpa4.ops.product import CpuProduct, Product
+from deepmd_dpa4.ops.rotation import RotateBackSum, RotateIn, TritonRotateBackSum, TritonRotateIn
 from deepmd_dpa4.ops.silu import CpuSilu, Silu
-from deepmd_dpa4.ops.softmax import CpuEnvelopeSoftmax, EnvelopeSoftmax
+from deepmd_dpa4.ops.softmax import CpuEnvelopeSoftmax, EnvelopeSoftmax, TritonEnvelopeSoftmax
 
 BACKENDS: dict[str, dict[type[Operation], type[Operation]]] = {
     "plain": {},
@@ -27,11 +28,17 @@ BACKENDS: dict[str, dict[type[Operation], type[Operation]]] = {
         Product: CpuProduct,
         Silu: CpuSilu,
     },
+    "triton": {
+        EnvelopeSoftmax: TritonEnvelopeSoftmax,
+        FieldProduct: TritonFieldProduct,
+        RotateBackSum: TritonRotateBackSum,
+        RotateIn: TritonRotateIn,
+    },
 }
 """For each backend the implementation of each operation; an operation that it lacks runs in plain torch."""
 
 
-def use_backend(module: nn.Module, backend: str) -> None:
+def use_backend(module: nn.Module, backend: str, device: torch.device | None = None) -> None:
     """Choose the implementations of a backend for all operations of a module.
 
     Where an implementation does not support the options, the device or the precision, plain torch runs.
@@ -42,13 +49,16 @@ def use_backend(module: nn.Module, backend: str) -> None:
         Parts that are no operations are left alone.
     backend : str
         Key of :data:`BACKENDS`. The native library has to be loaded before operations of ``cpu`` run.
+    device : torch.device, optional
+        Where the module will run, if it is not there yet.
     """
-    device, dtype = _device_and_type(module)
+    present, dtype = _device_and_type(module)
     for part in module.modules():
         if isinstance(part, Operation):
             plain = plain_class(type(part))
             found = BACKENDS[backend].get(plain, plain)
-            part.__class__ = found if found.supports(part.config, device, dtype) else plain
+            part.__class__ = found if found.supports(part.config, device or present, dtype) else plain
+            part.prepare()
 
 
 def backend_of(module: nn.Module) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.ops.operation import OnCpu, Operation
+from deepmd_dpa4.ops.operation import OnCpu, OnCuda, Operation
 
 # Longer lists of coupling coefficients take seconds to make.
 COUPLED_ROWS = 256
@@ -58,6 +58,32 @@ class CpuFieldProduct(OnCpu, FieldProduct):
         if not self.coupled or left.is_cuda or left.dtype != self.coupling_value.dtype:
             return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
         return couple_multiply(left, right, self.coupling_index, self.coupling_value, branch_weight)
+
+
+class TritonFieldProduct(OnCuda, FieldProduct):
+    """By ``dpa4_triton::couple``, if the list of coefficients is short enough.
+
+    Reduced precision is left to matrix products.
+    """
+
+    def prepare(self) -> None:
+        from deepmd_dpa4.ops.triton.couple import tables_of
+
+        index, value = self.coupling_index.cpu().numpy(), self.coupling_value.cpu().numpy()
+        for name, table in tables_of(index, value, self.to_grid.shape[1]).items():
+            self.register_buffer(name, torch.tensor(table, device=self.to_grid.device), persistent=False)
+
+    def forward(self, left: Tensor, right: Tensor, branch_weight: Tensor | None) -> Tensor:
+        if not self.coupled or not self.runs_on(left) or left.dtype != self.coupling_value.dtype:
+            return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
+        from deepmd_dpa4.ops.triton.couple import couple
+
+        names = [f"{kind}_{part}" for kind in ("product", "adjoint") for part in ("first", "factors", "value")]
+        rows, nodes, width = left.shape
+        left = weigh_branches(left, branch_weight)
+        columns = [factor.reshape(rows, nodes * width).contiguous() for factor in (left, right)]
+        product = couple(*columns, *(getattr(self, name) for name in names))
+        return sum_branches(product.view(rows, nodes, width), branch_weight)
 
 
 def grid_multiply(
@@ -123,16 +149,27 @@ def coupling_entries(to_grid: np.ndarray, from_grid: np.ndarray) -> tuple[np.nda
 def couple_multiply(left: Tensor, right: Tensor, index: Tensor, value: Tensor, branch_weight: Tensor | None) -> Tensor:
     """Compute :func:`grid_multiply` with the entries of :func:`coupling_entries`; needs the native kernels."""
     rows, nodes, width = left.shape
-    if branch_weight is not None:
-        branches = branch_weight.shape[1]
-        left = left.view(rows, nodes, branches, width // branches) * branch_weight.unsqueeze(2)
-    columns = nodes * width
+    left, columns = weigh_branches(left, branch_weight), nodes * width
     product = torch.ops.dpa4.couple(left.reshape(rows, columns), right.reshape(rows, columns), index, value)
-    if branch_weight is not None:
-        branches = branch_weight.shape[1]
-        width = width // branches
-        product = product.view(rows, nodes, branches, width).sum(dim=2)
-    return product.view(rows, nodes, width)
+    return sum_branches(product.view(rows, nodes, width), branch_weight)
+
+
+def weigh_branches(left: Tensor, branch_weight: Tensor | None) -> Tensor:
+    """Multiply each branch of (rows, N, B * W) by its weight at each node: (rows, N, B * W), or (rows, N, B, W)."""
+    if branch_weight is None:
+        return left
+    rows, nodes, width = left.shape
+    branches = branch_weight.shape[1]
+    return left.view(rows, nodes, branches, width // branches) * branch_weight.unsqueeze(2)
+
+
+def sum_branches(product: Tensor, branch_weight: Tensor | None) -> Tensor:
+    """Sum (rows, N, B * W) over branches: (rows, N, W)."""
+    if branch_weight is None:
+        return product
+    rows, nodes, width = product.shape
+    branches = branch_weight.shape[1]
+    return product.view(rows, nodes, branches, width // branches).sum(dim=2)
 
 
 def grid_multiply_scalar(left: Tensor, right: Tensor, coupling: Tensor, branch_weight: Tensor | None) -> Tensor:

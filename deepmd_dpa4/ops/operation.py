@@ -7,14 +7,19 @@ weights, buffers and their names stay where they are, and TorchScript compiles t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from shutil import which
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepmd_dpa4.config import DescriptorConfig
 
 Options = Mapping[str, Any]
+# Compute capability; the kernels are compiled for this and newer ones in the tests.
+OLDEST_CARD = (8, 0)
 
 
 class Operation(nn.Module):
@@ -31,6 +36,9 @@ class Operation(nn.Module):
     def __init__(self, config: DescriptorConfig | None = None) -> None:
         super().__init__()
         self.config = config
+
+    def prepare(self) -> None:
+        """Make what this implementation needs besides the attributes of the operation, once it has been chosen."""
 
     @classmethod
     def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
@@ -73,3 +81,32 @@ class OnCpu:
     def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
         """Tell whether the library has code for this device and precision."""
         return device.type == "cpu" and dtype in (torch.float32, torch.float64)
+
+
+class OnCuda:
+    """What implementations in Triton share."""
+
+    backend = "triton"
+
+    @classmethod
+    def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
+        """Tell whether there is Triton, and kernels for this device and precision."""
+        return device.type == "cuda" and dtype == torch.float32 and has_triton() and _is_recent(device)
+
+    def runs_on(self, tensor: Tensor) -> bool:
+        """Tell whether kernels take this tensor: one on a card, or any if Triton interprets kernels."""
+        if tensor.is_cuda:
+            return True
+        from triton import knobs
+
+        return bool(knobs.runtime.interpret)
+
+
+@cache
+def has_triton() -> bool:
+    """Tell whether Triton is installed, and the compiler of C that it needs; it is not imported."""
+    return find_spec("triton") is not None and any(map(which, ("cc", "gcc", "clang")))
+
+
+def _is_recent(device: torch.device) -> bool:
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= OLDEST_CARD

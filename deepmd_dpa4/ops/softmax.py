@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.ops.operation import OnCpu, Operation
+from deepmd_dpa4.ops.operation import OnCpu, OnCuda, Operation
 from deepmd_dpa4.ops.segment import segment_sum
 
 # Below this edge weight an edge contributes less than rounding; the floor keeps ln w finite.
@@ -35,6 +35,21 @@ class CpuEnvelopeSoftmax(OnCpu, EnvelopeSoftmax):
         if gate is not None or weight.is_cuda:
             return envelope_softmax(logits, weight, gate, null_mass, receiver, n_receivers)
         return native_envelope_softmax(logits, weight, null_mass, receiver, n_receivers)
+
+
+class TritonEnvelopeSoftmax(OnCuda, EnvelopeSoftmax):
+    """By ``dpa4_triton::edge_softmax`` where there is no gate; edges are sorted by receiver."""
+
+    def forward(
+        self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, receiver: Tensor, n_receivers: int
+    ) -> Tensor:
+        if gate is not None or not self.runs_on(logits):
+            return envelope_softmax(logits, weight, gate, null_mass, receiver, n_receivers)
+        from deepmd_dpa4.ops.triton.softmax import edge_softmax
+
+        flat, null_logit = logits.flatten(1).contiguous(), torch.log(null_mass).flatten()
+        alpha, _ = edge_softmax(flat, weight.contiguous(), null_logit, receiver, n_receivers, SMALLEST_WEIGHT)
+        return alpha.view(logits.shape)  # type: ignore[no-any-return]
 
 
 def envelope_softmax(

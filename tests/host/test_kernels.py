@@ -14,7 +14,10 @@ import torch
 
 from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.host import kernels, loading
+from deepmd_dpa4.host import model as host_model
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.ops import operation
+from deepmd_dpa4.ops.backends import backend_of
 from deepmd_dpa4.ops.native.build import library_path
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.ops.native.record import write_record
@@ -60,13 +63,28 @@ class TestOption:
         with pytest.raises(ConfigError, match=r"`model/kernels` is 'native' but this machine .*`dpa4 build`"):
             build_model(inputs.model(kernels="native"))
 
-    @pytest.mark.parametrize("value", ["auto", "native"])
-    def test_on_a_gpu(self, value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize("triton", [True, False])
+    @pytest.mark.parametrize("value", ["auto", "native", "plain"])
+    def test_on_a_gpu(
+        self, value: str, triton: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         monkeypatch.setattr(kernels, "DEVICE", torch.device("cuda:0"))
+        monkeypatch.setattr(kernels, "has_triton", lambda: triton)
         monkeypatch.setattr(kernels, "load", lambda: pytest.fail("nothing to load"))
         with caplog.at_level(logging.INFO, "deepmd.dpa4"):
-            assert kernels.backend_for(value, "float32", True) == "plain"
+            chosen = kernels.backend_for(value, "float32", True)
+        assert chosen == ("triton" if triton and value == "auto" else "plain")
         assert ("plain ones on cuda:0" in caplog.text) == (value == "native")
+
+    @pytest.mark.parametrize(("precision", "expected"), [("float32", "triton"), ("float64", "plain")])
+    def test_models_for_a_gpu(self, precision: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The choice is made before DeePMD-kit moves the weights there."""
+        for module in (kernels, host_model):
+            monkeypatch.setattr(module, "DEVICE", torch.device("cuda"))
+        monkeypatch.setattr(kernels, "has_triton", lambda: True)
+        monkeypatch.setattr(operation, "has_triton", lambda: True)
+        model = build_model(inputs.model({"precision": precision}))
+        assert backend_of(model) == expected and model.sorts_edges() == (expected == "triton")
 
     def test_it_travels_in_the_checkpoint(self, data: Data, tmp_path: Path) -> None:
         content = {"model": inputs.model(kernels="plain")} | inputs.training(data.train)

@@ -1,0 +1,143 @@
+"""The operators in Triton: choice, interpretation, what torch's compiler and exports see, code for all cards."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch._functorch.aot_autograd import aot_module_simplified
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from deepmd_dpa4.config import DescriptorConfig, parse_descriptor
+from deepmd_dpa4.ops import operation
+from deepmd_dpa4.ops.backends import BACKENDS, use_backend
+from deepmd_dpa4.ops.operation import Operation
+from deepmd_dpa4.ops.rotation import COVERED, RotateIn, TritonRotateIn
+
+pytest.importorskip("triton")
+ROOT = Path(__file__).parents[2]
+CARD, SINGLE = torch.device("cuda"), torch.float32
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import make_gpu
+
+    return make_gpu
+
+
+class TestChoice:
+    @pytest.mark.parametrize("kind", BACKENDS["triton"].values(), ids=lambda kind: kind.__name__)
+    def test_cards_and_single_precision_alone(self, kind: type[Operation]) -> None:
+        config = DescriptorConfig()
+        assert kind.supports(config, CARD, SINGLE) == operation.has_triton()
+        assert not kind.supports(config, torch.device("cpu"), SINGLE)
+        assert not kind.supports(config, CARD, torch.float64)
+        assert not kind.supports(config, CARD, torch.bfloat16)
+
+    def test_without_triton(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(operation, "has_triton", lambda: False)
+        assert not any(kind.supports(DescriptorConfig(), CARD, SINGLE) for kind in BACKENDS["triton"].values())
+
+    def test_every_option_is_judged(self) -> None:
+        assert set(DescriptorConfig().flat()) == COVERED.names
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"lmax": 6}, {"lmax": 4, "mmax": 4}, {"n_focus": 8, "focus_dim": 64}, {"radial_so2_rank": 5}],
+        ids=str,
+    )
+    def test_what_has_no_tiles_stays_plain(self, options: dict[str, int]) -> None:
+        config = parse_descriptor(options)
+        model = nn.Sequential(RotateIn(config), RotateIn(DescriptorConfig()))
+        use_backend(model, "triton", CARD)
+        assert [type(part) for part in model] == [RotateIn, TritonRotateIn]
+
+    def test_tensors_elsewhere_run_plain(self) -> None:
+        model = nn.Sequential(RotateIn(DescriptorConfig()))
+        use_backend(model, "triton", CARD)
+        found = model[0](torch.ones(1, 4, 2), torch.tensor([0]), torch.ones(1, 3, 4))
+        assert torch.equal(found, torch.full((1, 3, 2), 4.0))
+
+
+@pytest.mark.slow
+def test_against_plain_torch() -> None:
+    """In a process of its own, because the interpreter has to be chosen before Triton is imported."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops/interpreted.py"]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
+
+
+def gradients(features: Tensor, matrix: Tensor, weight: Tensor, sender: Tensor, receiver: Tensor) -> list[Tensor]:
+    """Everything that training differentiates."""
+    from deepmd_dpa4.ops.triton.rotation import turn_back_sum, turn_in
+
+    leaves = [tensor.detach().requires_grad_(True) for tensor in (features, matrix, weight)]
+    local = turn_in(leaves[0], leaves[1], sender)
+    total = turn_back_sum(local, leaves[1], leaves[2], receiver, features.shape[0])
+    first = torch.autograd.grad(total.square().sum(), leaves, create_graph=True)
+    return list(torch.autograd.grad(sum(gradient.square().sum() for gradient in first), leaves))
+
+
+def inputs() -> list[Tensor]:
+    sender, receiver = torch.tensor([1, 2, 0, 2]), torch.tensor([0, 0, 1, 2])
+    return [torch.ones(3, 9, 16), torch.ones(4, 7, 9), torch.ones(4, 2), sender, receiver]
+
+
+def test_the_compiler_sees_the_kernels() -> None:
+    """What Inductor is given holds launches of kernels in place of operators."""
+    traced = make_fx(gradients, tracing_mode="symbolic")(*inputs())
+    assert "dpa4_triton.turn_in_along" in traced.code and "dpa4_triton.turn_back_second" in traced.code
+    seen: list[fx.GraphModule] = []
+
+    def keep(graph: fx.GraphModule, arguments: list[Any]) -> Any:
+        seen.append(graph)
+        return graph
+
+    with torch.no_grad():
+        aot_module_simplified(traced, inputs(), fw_compiler=keep)
+    code = seen[0].code
+    assert "triton_kernel_wrapper_functional" in code and "dpa4_triton" not in code
+
+
+def test_exports_hold_the_operators() -> None:
+    class Turning(nn.Module):
+        def forward(self, features: Tensor, matrix: Tensor, sender: Tensor) -> Tensor:
+            from deepmd_dpa4.ops.triton.rotation import turn_in
+
+            return turn_in(features, matrix, sender)
+
+    features, matrix, _, sender, _ = inputs()
+    edges = torch.export.Dim("edges", min=2)
+    shapes = (None, {0: edges}, {0: edges})
+    program = torch.export.export(Turning(), (features, matrix, sender), dynamic_shapes=shapes)
+    assert "dpa4_triton.turn_in.default" in program.graph_module.code
+
+
+@pytest.mark.slow
+def test_code_for_all_cards(pages: Any) -> None:
+    """No spilled registers, shared memory within the limit, and the table of the documentation is this."""
+    for launch in pages.launches():
+        for card, most in pages.CARDS.items():
+            needed = pages.need(launch, card)
+            assert needed.spilled == 0, (launch.name, card)
+            assert needed.shared <= most * 1024, (launch.name, card)
+    text = pages.TARGET.read_text(encoding="utf-8")
+    import triton
+
+    if f"Triton {triton.__version__};" in text:
+        assert pages.table() in text, "run `make generate`"
+
+
+def test_every_kernel_is_in_the_table(pages: Any) -> None:
+    folder = ROOT / "deepmd_dpa4/ops/triton"
+    sources = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    kernels = set(re.findall(r"@triton\.jit\ndef (\w+)", sources))
+    assert {launch.kernel.__name__ for launch in pages.launches()} == kernels
