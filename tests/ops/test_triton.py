@@ -11,15 +11,22 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch._functorch.aot_autograd import aot_module_simplified
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from deepmd_dpa4.config import DescriptorConfig, parse_descriptor
+from deepmd_dpa4.nn.grid_product import GridTables
 from deepmd_dpa4.ops import operation
 from deepmd_dpa4.ops.backends import BACKENDS, use_backend
 from deepmd_dpa4.ops.operation import Operation
-from deepmd_dpa4.ops.rotation import COVERED, RotateIn, TritonRotateIn
+from deepmd_dpa4.ops.rotation import COVERED, RotateBackSum, RotateIn, TritonRotateIn
+from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
 
 pytest.importorskip("triton")
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+pytestmark = pytest.mark.skipif(not operation.has_triton(), reason="Triton needs a C compiler")
 ROOT = Path(__file__).parents[2]
 CARD, SINGLE = torch.device("cuda"), torch.float32
 
@@ -36,7 +43,7 @@ class TestChoice:
     @pytest.mark.parametrize("kind", BACKENDS["triton"].values(), ids=lambda kind: kind.__name__)
     def test_cards_and_single_precision_alone(self, kind: type[Operation]) -> None:
         config = DescriptorConfig()
-        assert kind.supports(config, CARD, SINGLE) == operation.has_triton()
+        assert kind.supports(config, CARD, SINGLE)
         assert not kind.supports(config, torch.device("cpu"), SINGLE)
         assert not kind.supports(config, CARD, torch.float64)
         assert not kind.supports(config, CARD, torch.bfloat16)
@@ -91,8 +98,16 @@ def inputs() -> list[Tensor]:
     return [torch.ones(3, 9, 16), torch.ones(4, 7, 9), torch.ones(4, 2), sender, receiver]
 
 
-def test_the_compiler_sees_the_kernels() -> None:
-    """What Inductor is given holds launches of kernels in place of operators."""
+class Card:
+    """A driver that names a card, which is all that torch asks before it runs code."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+
+def test_the_compiler_sees_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Inductor is given holds launches of kernels in place of operators, and it knows what they write."""
+    monkeypatch.setattr(driver, "_active", Card())
     traced = make_fx(gradients, tracing_mode="symbolic")(*inputs())
     assert "dpa4_triton.turn_in_along" in traced.code and "dpa4_triton.turn_back_second" in traced.code
     seen: list[fx.GraphModule] = []
@@ -105,6 +120,27 @@ def test_the_compiler_sees_the_kernels() -> None:
         aot_module_simplified(traced, inputs(), fw_compiler=keep)
     code = seen[0].code
     assert "triton_kernel_wrapper_functional" in code and "dpa4_triton" not in code
+    written = set(re.findall(r"'(\w+)'", " ".join(re.findall(r"tensors_to_clone = \[(.*?)\]", code))))
+    assert written == {"total", "partial", "local", "local_bar", "matrix_bar", "weight_bar"}
+
+
+def test_results_are_on_the_card() -> None:
+    """On tensors of a card without numbers, with all implementations that a model of that card has."""
+    model = nn.ModuleList([RotateIn(DescriptorConfig()), RotateBackSum(DescriptorConfig()), EnvelopeSoftmax()])
+    model.append(GridTables(2, None, True, SINGLE).multiply)
+    use_backend(model, "triton", CARD)
+    assert {part.backend for part in model} == {"triton"}
+    with FakeTensorMode() as mode, torch.no_grad():
+        features, matrix, weight, sender, receiver = (mode.from_tensor(tensor).to(CARD) for tensor in inputs())
+        fake = mode.from_tensor
+        for name, buffer in list(model[3].named_buffers()):
+            setattr(model[3], name, fake(buffer).to(CARD))
+        local = model[0](features, sender, matrix)
+        share = model[2](weight.view(4, 2, 1), weight[:, 0], None, weight[:2, :1], receiver, 3)
+        total = model[1](local, share, matrix, receiver, 3)
+        product = model[3](total.transpose(0, 1), total.transpose(0, 1), None)
+    assert all(tensor.is_cuda for tensor in (local, share, total, product))
+    assert (local.shape, share.shape, total.shape, product.shape) == ((4, 7, 16), (4, 2, 1), (3, 9, 16), (9, 3, 16))
 
 
 def test_exports_hold_the_operators() -> None:
