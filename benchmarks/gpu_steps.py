@@ -43,16 +43,20 @@ class Way:
         Whether by compiled stages.
     backend : str
         Implementation of the operations.
+    memory : float, optional
+        Memory for what compiled stages keep, GB; by default as for users.
     """
 
     precision: str = "float32"
     compiled: bool = False
     backend: str = "plain"
+    memory: float | None = None
 
     @property
     def name(self) -> str:
         """For tables."""
-        parts = ["compiled" if self.compiled else "eager", {"bfloat16": "AMP", "float64": "fp64"}.get(self.precision)]
+        how = "recomputing" if self.memory == 0.0 else "compiled"
+        parts = [how if self.compiled else "eager", {"bfloat16": "AMP", "float64": "fp64"}.get(self.precision)]
         return " + ".join(part for part in [*parts, self.backend] if part and part != "plain")
 
 
@@ -60,10 +64,12 @@ def ways(device: torch.device) -> list[Way]:
     """All ways on a device; operators for cards as soon as there are any."""
     precisions = ["float32", "bfloat16"] if device.type == "cuda" else ["float32"]
     backends = ["plain", *(name for name in BACKENDS if name not in ("plain", "cpu"))]
+    # on CPUs nothing is kept by default
+    kept = None if device.type == "cuda" else 1.0
     return [
-        Way(precision, compiled, backend)
+        Way(precision, compiled, backend, memory)
         for backend in backends
-        for compiled in (False, True)
+        for compiled, memory in ((False, None), (True, kept), (True, 0.0))
         for precision in precisions
     ]
 
@@ -91,7 +97,7 @@ def build(name: str, way: Way, device: torch.device) -> Potential:
         potential = _double(config, fitting, potential)
     potential.to(device)
     use_backend(potential, way.backend)
-    potential.compiled = CompiledEnergies(Counting(device)) if way.compiled else None
+    potential.compiled = CompiledEnergies(Counting(device), way.memory) if way.compiled else None
     return potential
 
 
