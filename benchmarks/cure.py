@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from compare import HERE
 from cure_systems import SYSTEMS, prepare
@@ -36,7 +37,9 @@ from deepmd_dpa4.tools.check.instrument import Context
 from deepmd_dpa4.tools.check.pairs import PairSurvey
 from deepmd_dpa4.tools.check.samples import data_samples, generated_samples
 from deepmd_dpa4.tools.check.trimers import Trimers
+from deepmd_dpa4.tools.plots.dimer import model_curve
 from deepmd_dpa4.tools.plots.parity import compare
+from deepmd_dpa4.tools.plots.style import picture
 from deepmd_dpa4.tools.presets import recipe
 from deepmd_dpa4.tools.presets.sizes import FIRST_GENERATION, FITTING, SIZES
 
@@ -62,6 +65,12 @@ BRIDGING: Section = {
 
 PAIRS, CURVATURE, HILL = PairSurvey(step=0.01), Curvature(count=24, atoms=600), HillClimb(count=6, atoms=100)
 """The instruments, with fewer structures than in `dpa4 check`."""
+HEAD = """\
+| measure | E, meV/atom | F, meV/Å | change | holes | deepest, eV | minima | tails | trimers | curvature | hill |
+|---|---|---|---|---|---|---|---|---|---|---|"""
+"""Of a table; curvature is against its ceiling, hill a factor, both near the data and far from them."""
+COLUMNS = 4
+"""Panels of the picture in a row."""
 FAULTS = {"holes": ": hole", "extra minima": " minima, at", "tails": "in the tail", "tail forces": "two unit charges"}
 """How the findings of the pair survey are told apart."""
 
@@ -81,6 +90,7 @@ MEASURES: Mapping[str, Section] = {
     "isolated atoms": ISOLATED,
     "bridging": BRIDGING,
     "basis, envelope, AdamW": FIXED,
+    "basis, envelope, AdamW, isolated atoms": joined(FIXED, ISOLATED),
     "basis, envelope, AdamW, bridging": joined(FIXED, BRIDGING),
     "all": joined(FIXED, ISOLATED, BRIDGING),
 }
@@ -96,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of training; default %(default)s")
     parser.add_argument("--frames", type=int, help="train on so few frames; default: all")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "cure.json")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw curves of pairs of what was trained")
     options = parser.parse_args(arguments)
     # compiling HybridMuon takes longer than these small matrices ever give back
     torch.compiler.set_stance("force_eager")
@@ -113,6 +124,8 @@ def main(arguments: list[str] | None = None) -> None:
         record["rows"].append(row)
         write_text(options.output, json.dumps(record, indent=1) + "\n")
     print(page(record["rows"]))
+    if options.picture:
+        draw(options, wanted)
 
 
 def read(output: Path) -> Section:
@@ -127,7 +140,7 @@ def read(output: Path) -> Section:
 def measured(options: argparse.Namespace, what: Section) -> Section:
     """Train, unless that was done, and look."""
     train, valid = prepare(what["system"], options.data, options.folder / what["system"], what["frames"])
-    folder = options.folder / re.sub(r"\W+", "_", " ".join(map(str, what.values())))
+    folder = folder_of(options, what)
     start = time.process_time()
     if not (folder / "model.ckpt.pt").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +153,28 @@ def measured(options: argparse.Namespace, what: Section) -> Section:
     found = look(folder / "model.ckpt.pt", valid)
     seconds = {"training": trained - start, "looking": time.process_time() - trained}
     return {"processor seconds": {key: round(value, 1) for key, value in seconds.items()}, **found}
+
+
+def folder_of(options: argparse.Namespace, what: Section) -> Path:
+    """Where a training is."""
+    return Path(options.folder / re.sub(r"\W+", "_", " ".join(map(str, what.values()))))
+
+
+def draw(options: argparse.Namespace, wanted: Sequence[Section]) -> None:
+    """Draw the energies of pairs, a panel for each pair, a line for each measure."""
+    panels = [(name, pair) for name in options.systems for pair in choose_pairs(list(SYSTEMS[name].isolated), 3)]
+    rows = -(-len(panels) // COLUMNS)
+    with picture(options.picture, min(COLUMNS, len(panels)), rows, size=(3.6, 3.0)) as grid:
+        for axes, (name, pair) in zip(grid.flat, panels):
+            for what in wanted:
+                if what["system"] == name and what["seed"] == options.seeds[0]:
+                    evaluator = Evaluator(folder_of(options, what) / "model.ckpt.pt")
+                    curve = model_curve(evaluator, pair, np.arange(0.3, evaluator.rcut, 0.02))
+                    axes.plot(curve.distance, curve.energy, label=what["measure"], linewidth=1.2)
+            axes.set(title=f"{name}, {'-'.join(pair)}", xlabel="distance (Å)", ylabel="energy (eV)", yscale="symlog")
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.set_axis_off()
+        grid.flat[0].legend(fontsize=7)
 
 
 def training_input(what: Section, train: Path) -> Section:
@@ -205,31 +240,32 @@ def numbers(found: Mapping[str, float]) -> dict[str, float]:
 
 
 def page(rows: Sequence[Section]) -> str:
-    """The table in Markdown: means over seeds; errors against those of the default."""
-    lines = [
-        "| system | frames | steps | measure | seeds | energy RMSE (meV/atom) | force RMSE (meV/A) "
-        "| against default (%) | holes | deepest (eV) | tails | extra minima | trimers "
-        "| curvature / ceiling, near, far | hill factor, near, far |",
-        "|---" * 15 + "|",
-    ]
-    groups: dict[tuple[Any, ...], list[Section]] = {}
+    """A table for each system in Markdown: means over seeds, and force errors against those of the default."""
+    tables: dict[tuple[Any, ...], dict[str, list[Section]]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[key] for key in ("system", "frames", "steps", "measure")), []).append(row)
-    for (system, frames, steps, measure), group in groups.items():
-        value = Mean(group)
-        force = value("errors", "force RMSE (meV/A)")
-        default = groups.get((system, frames, steps, "default"))
-        change = 100 * (force / Mean(default)("errors", "force RMSE (meV/A)") - 1) if default else float("nan")
-        pairs = [f"{value('pairs', name):.3g}" for name in ("holes", "deepest hole (eV)", "tails", "extra minima")]
-        shares = [
-            f"{value('near', name):.2g}, {value('far', name):.2g}"
-            for name in ("largest share of the ceiling", "largest factor")
-        ]
-        cells = [system, frames or "all", steps, measure, len(group)]
-        cells += [f"{value('errors', 'energy RMSE (meV/atom)'):.2f}", f"{force:.1f}", f"{change:+.1f}"]
-        cells += [*pairs, f"{value('trimers', 'of another order'):.3g}", *shares]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        table = tables.setdefault((row["system"], row["frames"], row["steps"]), {})
+        table.setdefault(row["measure"], []).append(row)
+    parts = []
+    for (system, frames, steps), table in tables.items():
+        default = Mean(table["default"])("errors", "force RMSE (meV/A)") if "default" in table else None
+        lines = [cells(name, Mean(table[name]), default) for name in MEASURES if name in table]
+        parts += [f"**{system}**, {steps} steps, {frames or 'all'} frames:", "\n".join([HEAD, *lines])]
+    return "\n\n".join(parts)
+
+
+def cells(measure: str, value: "Mean", default: float | None) -> str:
+    """The line of a measure; ``default`` is the force error without it."""
+    force = value("errors", "force RMSE (meV/A)")
+    change = "" if default is None else f"{100 * (force / default - 1):+.0f} %"
+    tails = value("pairs", "tails") + value("pairs", "tail forces")
+    curvature, hill = (
+        f"{value('near', name):.2g}, {value('far', name):.2g}"
+        for name in ("largest share of the ceiling", "largest factor")
+    )
+    words = [measure, f"{value('errors', 'energy RMSE (meV/atom)'):.1f}", f"{force:.0f}", change]
+    words += [f"{value('pairs', name):.2g}" for name in ("holes", "deepest hole (eV)", "extra minima")]
+    words += [f"{tails:.2g}", f"{value('trimers', 'of another order'):.2g}", curvature, hill]
+    return "| " + " | ".join(words) + " |"
 
 
 class Mean:

@@ -156,13 +156,20 @@ def test_page_of_the_cure() -> None:
         return {
             "system": "water", "frames": None, "steps": 40, "measure": measure, "seed": seed,
             "errors": {"energy RMSE (meV/atom)": 1.0, "force RMSE (meV/A)": force},
-            "pairs": {"holes": hole > 0, "deepest hole (eV)": hole, "tails": 0, "extra minima": 1},
+            "pairs": {"holes": hole > 0, "deepest hole (eV)": hole, "tails": 1, "tail forces": 1, "extra minima": 1},
             "trimers": {"of another order": 0}, "near": shape, "far": shape,
         }  # fmt: skip
 
     page = script("cure").page([row("default", 1, 90.0, 2.0), row("default", 2, 110.0, 0.0), row("all", 1, 102.0, 0.0)])
-    assert "| water | all | 40 | default | 2 | 1.00 | 100.0 | +0.0 | 0.5 | 1 | 0 | 1 | 0 | 0.5, 0.5 | 2, 2 |" in page
-    assert "| water | all | 40 | all | 1 | 1.00 | 102.0 | +2.0 | 0 | 0 | 0 | 1 | 0 | 0.5, 0.5 | 2, 2 |" in page
+    assert page.startswith("**water**, 40 steps, all frames:\n\n| measure | E")
+    assert "| default | 1.0 | 100 | +0 % | 0.5 | 1 | 1 | 2 | 0 | 0.5, 0.5 | 2, 2 |" in page
+    assert "| all | 1.0 | 102 | +2 % | 0 | 0 | 1 | 2 | 0 | 0.5, 0.5 | 2, 2 |" in page
+
+
+def test_docs_have_the_tables_of_the_cure() -> None:
+    """What the page on robustness says is what was recorded."""
+    rows = json.loads((FOLDER / "results" / "cure.json").read_text())["rows"]
+    assert script("cure").page(rows) in (ROOT / "docs" / "robustness.md").read_text()
 
 
 @pytest.mark.usefixtures("in_process")
