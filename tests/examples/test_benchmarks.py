@@ -14,23 +14,23 @@ import torch
 
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.neighbors import search
+from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.ops.native.compiler import find_compiler
 from tests.support.commands import BIN, ROOT, call, dp
 
 FOLDER = ROOT / "benchmarks"
 HELPERS = (
-    *(
-        "commands",
-        "compare",
-        "counting",
-        "crystals",
-        "gpu_steps",
-        "noise",
-        "systems",
-        "watch",
-        "without_card",
-        "worker",
-    ),
+    "commands",
+    "compare",
+    "counting",
+    "crystals",
+    "cure_systems",
+    "gpu_steps",
+    "noise",
+    "systems",
+    "watch",
+    "without_card",
+    "worker",
 )
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
 ROUNDING = 1e-4
@@ -148,6 +148,50 @@ def test_row_of_uncertainties() -> None:
     found = script("uncertainty").row("last layer", "300 K", errors, deviations)
     assert (found.count, found.error, found.mean, found.spread, found.rank) == (3, 2.65, 2.33, 1.0, 1.0)
     assert "| last layer | 300 K | 2.6 | 2.3 | 1.00 | 1.00 |" in script("uncertainty").page([found])
+
+
+def test_measures_of_the_cure() -> None:
+    """Each input differs from the default in the options of its measure alone, and makes a model."""
+    cure = script("cure")
+    inputs = {
+        name: cure.training_input({"system": "water", "measure": name, "seed": 1, "steps": 40}, Path("train"))["model"]
+        for name in cure.MEASURES
+    }
+    default = inputs["default"]
+    for name, model in inputs.items():
+        build_model(model)
+        changes = {
+            section: {key: model[section][key] for key in model[section] if model[section][key] != found.get(key)}
+            for section, found in (("descriptor", default["descriptor"]), ("fitting_net", default["fitting_net"]))
+        } | {"model": {key: model[key] for key in model if key not in default}}
+        changes["model"].pop("preset_out_bias", None)
+        assert {key: value for key, value in changes.items() if value} == {
+            key: value for key, value in cure.MEASURES[name].items() if value
+        }
+
+
+def test_page_of_the_cure() -> None:
+    """Means over seeds, and errors against those of the default."""
+
+    def row(measure: str, seed: int, force: float, hole: float) -> dict[str, Any]:
+        shape = {"largest share of the ceiling": 0.5, "largest factor": 2.0}
+        return {
+            "system": "water", "frames": None, "steps": 40, "measure": measure, "seed": seed,
+            "errors": {"energy RMSE (meV/atom)": 1.0, "force RMSE (meV/A)": force},
+            "pairs": {"holes": hole > 0, "deepest hole (eV)": hole, "tails": 1, "tail forces": 1, "extra minima": 1},
+            "trimers": {"of another order": 0}, "near": shape, "far": shape,
+        }  # fmt: skip
+
+    page = script("cure").page([row("default", 1, 90.0, 2.0), row("default", 2, 110.0, 0.0), row("all", 1, 102.0, 0.0)])
+    assert page.startswith("**water**, 40 steps, all frames:\n\n| measure | E")
+    assert "| default | 1.0 | 100 | +0 % | 0.5 | 1 | 1 | 2 | 0 | 0.5, 0.5 | 2, 2 |" in page
+    assert "| all | 1.0 | 102 | +2 % | 0 | 0 | 1 | 2 | 0 | 0.5, 0.5 | 2, 2 |" in page
+
+
+def test_docs_have_the_tables_of_the_cure() -> None:
+    """What the page on robustness says is what was recorded."""
+    rows = json.loads((FOLDER / "results" / "cure.json").read_text())["rows"]
+    assert script("cure").page(rows) in (ROOT / "docs" / "robustness.md").read_text()
 
 
 @pytest.mark.usefixtures("in_process")
