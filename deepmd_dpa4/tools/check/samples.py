@@ -36,7 +36,7 @@ def data_samples(paths: Sequence[Path], count: int, evaluator: Evaluator) -> lis
     return [
         Sample(str(frame.place), structure, frame.force)
         for batch in batches(parts, set(chosen.tolist()), evaluator)
-        for frame, structure in batch
+        for frame, _, structure in batch
         if len(frame.symbols)
     ]
 

@@ -95,7 +95,7 @@ def features_of(evaluator: Evaluator, parts: Sequence[Set], report: Callable[[in
     errors: list[float] = []
     done = 0
     for batch in batches(parts, set(range(sum(map(len, parts)))), evaluator):
-        labelled = [(frame, structure) for frame, structure in batch if frame.energy is not None and frame.symbols]
+        labelled = [(frame, structure) for frame, _, structure in batch if frame.energy is not None and frame.symbols]
         structures = [structure for _, structure in labelled]
         found = evaluator.evaluate(structures, uncertainty=False, last_layer=True)
         for (frame, _), prediction in zip(labelled, found, strict=True):
