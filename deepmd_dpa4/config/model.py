@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from deepmd_dpa4.config.option import option, require, require_one_of
 
-KERNELS = ("auto", "plain", "native")
+KERNELS = ("auto", "plain", "native", "triton")
 RADIAL_OPTIMIZERS = ("auto", "muon", "adamw")
 
 
@@ -65,9 +65,10 @@ class ExecutionConfig:
     enable_tf32: bool = option(True, "Allow TF32 matrix products in training on CUDA devices that have them.")
     kernels: str = option(
         "auto",
-        "Kernels: `auto` = native ones on CPUs if this machine has or can compile them, Triton ones on CUDA devices if "
-        "Triton is installed and has them for the options of the network, `plain` = torch only, `native` = an error on "
-        "CPUs where the native ones cannot be had, and torch only on CUDA devices.",
+        "Kernels: `auto` = on CPUs native ones if this machine has or can compile them, on CUDA devices torch only; "
+        "`plain` = torch only; `native` = an error on CPUs where the native ones cannot be had, torch only on CUDA "
+        "devices; `triton` = operators in Triton on CUDA devices for the options that they serve, an error where Triton is "
+        "missing, torch only on CPUs.",
     )
 
     def __post_init__(self) -> None:

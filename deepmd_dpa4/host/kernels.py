@@ -30,16 +30,18 @@ def backend_for(kernels: str, precision: str, served: bool) -> str:
     Raises
     ------
     ConfigError
-        If native kernels are demanded but cannot be had, or not in this precision.
+        If native kernels are demanded but cannot be had, or not in this precision; if kernels in Triton are demanded on a
+        CUDA device without Triton.
     """
     kernels = _override.get() or kernels
     if kernels == "plain":
         return "plain"
+    if kernels == "triton":
+        return _triton()
     if DEVICE.type != "cpu":
         if kernels == "native":
             log.info("native kernels are for CPUs: this model runs plain ones on %s", DEVICE)
-            return "plain"
-        return "triton" if DEVICE.type == "cuda" and has_triton() else "plain"
+        return "plain"
     if not served:
         if kernels == "native":
             raise ConfigError(
@@ -52,12 +54,24 @@ def backend_for(kernels: str, precision: str, served: bool) -> str:
     return "cpu" if load() else "plain"
 
 
+def _triton() -> str:
+    if DEVICE.type != "cuda":
+        log.info("kernels in Triton are for CUDA devices: this model runs plain ones on %s", DEVICE)
+        return "plain"
+    if not has_triton():
+        raise ConfigError(
+            "`model/kernels` is 'triton' but Triton, or the C compiler that it needs, is not there; install them, or use "
+            "another value: `plain` always works"
+        )
+    return "triton"
+
+
 def in_words(backend: str) -> str:
     """Say which kernels a model with this backend runs, and where."""
     if backend == "cpu":
         return f"native kernels, threads: {torch.get_num_threads()}"
     where = f"threads: {torch.get_num_threads()}" if DEVICE.type == "cpu" else str(DEVICE)
-    return f"plain torch kernels, {where}"
+    return f"{'Triton' if backend == 'triton' else 'plain torch'} kernels, {where}"
 
 
 def use_compile(wanted: bool, backend: str) -> bool:

@@ -63,18 +63,31 @@ class TestOption:
         with pytest.raises(ConfigError, match=r"`model/kernels` is 'native' but this machine .*`dpa4 build`"):
             build_model(inputs.model(kernels="native"))
 
-    @pytest.mark.parametrize("triton", [True, False])
-    @pytest.mark.parametrize("value", ["auto", "native", "plain"])
+    @pytest.mark.parametrize(
+        ("value", "expected"), [("auto", "plain"), ("native", "plain"), ("plain", "plain"), ("triton", "triton")]
+    )
     def test_on_a_gpu(
-        self, value: str, triton: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, value: str, expected: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(kernels, "DEVICE", torch.device("cuda:0"))
-        monkeypatch.setattr(kernels, "has_triton", lambda: triton)
+        monkeypatch.setattr(kernels, "has_triton", lambda: True)
         monkeypatch.setattr(kernels, "load", lambda: pytest.fail("nothing to load"))
         with caplog.at_level(logging.INFO, "deepmd.dpa4"):
             chosen = kernels.backend_for(value, "float32", True)
-        assert chosen == ("triton" if triton and value == "auto" else "plain")
+        assert chosen == expected
         assert ("plain ones on cuda:0" in caplog.text) == (value == "native")
+
+    def test_triton_that_is_missing_or_not_for_this_device(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(kernels, "DEVICE", torch.device("cpu"))
+        with caplog.at_level(logging.INFO, "deepmd.dpa4"):
+            assert kernels.backend_for("triton", "float32", True) == "plain"
+        assert "this model runs plain ones on cpu" in caplog.text
+        monkeypatch.setattr(kernels, "DEVICE", torch.device("cuda:0"))
+        monkeypatch.setattr(kernels, "has_triton", lambda: False)
+        with pytest.raises(ConfigError, match="`model/kernels` is 'triton' but Triton"):
+            kernels.backend_for("triton", "float32", True)
 
     @pytest.mark.parametrize(("precision", "expected"), [("float32", "triton"), ("float64", "plain")])
     def test_models_for_a_gpu(self, precision: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +96,7 @@ class TestOption:
             monkeypatch.setattr(module, "DEVICE", torch.device("cuda"))
         monkeypatch.setattr(kernels, "has_triton", lambda: True)
         monkeypatch.setattr(operation, "has_triton", lambda: True)
-        model = build_model(inputs.model({"precision": precision}))
+        model = build_model(inputs.model({"precision": precision}, kernels="triton"))
         assert backend_of(model) == expected and model.sorts_edges() == (expected == "triton")
 
     def test_it_travels_in_the_checkpoint(self, data: Data, tmp_path: Path) -> None:
