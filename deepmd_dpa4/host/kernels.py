@@ -30,8 +30,8 @@ def backend_for(kernels: str, precision: str, served: bool) -> str:
     Raises
     ------
     ConfigError
-        If native kernels are demanded but cannot be had, or not in this precision; if kernels in Triton are demanded on a
-        CUDA device without Triton.
+        If native kernels are demanded but cannot be had, or not in this precision; if kernels in Triton are demanded on
+        a CUDA device without Triton.
     """
     kernels = _override.get() or kernels
     if kernels == "plain":
@@ -60,8 +60,8 @@ def _triton() -> str:
         return "plain"
     if not has_triton():
         raise ConfigError(
-            "`model/kernels` is 'triton' but Triton, or the C compiler that it needs, is not there; install them, or use "
-            "another value: `plain` always works"
+            "`model/kernels` is 'triton' but Triton, or the C compiler that it needs, is not there; install them, or "
+            "use another value: `plain` always works"
         )
     return "triton"
 
