@@ -83,6 +83,7 @@ def timed(
                     time.sleep(INTERVAL)
         finally:
             process.terminate()
+            process.wait()
     if process.returncode:
         tail = "\n".join((folder / "train.out").read_text(errors="replace").splitlines()[-20:])
         raise TrainingError(f"{tail}\n`{Path(str(command[0])).name}` in {folder} ended with code {process.returncode}")

@@ -127,7 +127,7 @@ def test_compiled_stages() -> None:
     expected = values(potential(system, 1))
     with card():
         potential.to(CARD)
-        potential.compiled = CompiledEnergies(lowering)
+        potential.compiled = CompiledEnergies(lowering, memory=1.0)
         found = from_card(values(potential(to_card(system), 1)))
         assert not potential.compiled.failed
     same(found, expected)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepmd_dpa4.compiled.segment import Segment
+from deepmd_dpa4.compiled.segment import Budget, Segment
 from deepmd_dpa4.nn.grid_product import GridTables
 from deepmd_dpa4.ops.backends import backend_of, use_backend
 from deepmd_dpa4.ops.rotation import TritonRotateBackSum, TritonRotateIn, rotate_back_sum, rotate_in
@@ -212,7 +212,7 @@ def test_compiled_stages_hold_the_operators() -> None:
     leaves = [draw(3, 9, 16), draw(4, 7, 9), draw(4).abs() + 0.1]
 
     def compiled(*leaves: Tensor) -> Tensor:
-        (total,) = segment(network, sizes, *leaves, sender, receiver)
+        (total,) = segment(network, sizes, Budget(0), *leaves, sender, receiver)
         assert total is not None
         return total
 
