@@ -67,8 +67,8 @@ class ExecutionConfig:
         "auto",
         "Kernels: `auto` = on CPUs native ones if this machine has or can compile them, on CUDA devices torch only; "
         "`plain` = torch only; `native` = an error on CPUs where the native ones cannot be had, torch only on CUDA "
-        "devices; `triton` = operators in Triton on CUDA devices for the options that they serve, an error where Triton "
-        "is missing, torch only on CPUs.",
+        "devices; `triton` = on CUDA devices operators in Triton for the options that they serve, an error where there "
+        "is no Triton, torch only on CPUs.",
     )
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ def lowering(graph):
     return graph
 
 build.use_compile = lambda wanted, native: wanted
-model.CompiledEnergies = lambda: CompiledEnergies(lowering)
+model.CompiledEnergies = lambda memory: CompiledEnergies(lowering, memory)
 atexit.register(lambda: Path("graphs.json").write_text(json.dumps(len(graphs))))
 sys.argv = ["dp", *sys.argv[1:]]
 main()
