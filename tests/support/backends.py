@@ -1,5 +1,8 @@
 """The choice between plain torch and the native library, as tests make it."""
 
+import io
+import zipfile
+
 import torch
 from torch import nn
 
@@ -15,6 +18,9 @@ def is_native(module: nn.Module) -> bool:
 
 
 def scripted_code(module: nn.Module) -> str:
-    """Script a module and return its graph with all calls inlined, which TorchScript does only where it optimises."""
-    with torch.jit.optimized_execution(True):
-        return str(torch.jit.script(module).inlined_graph)
+    """Script a module and return the code of a file with it, of all functions that it calls."""
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(module), buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        names = [name for name in archive.namelist() if "/code/" in name and name.endswith(".py")]
+        return "\n".join(archive.read(name).decode() for name in names)
