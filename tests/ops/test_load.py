@@ -58,7 +58,7 @@ assert load.load() and torch._C._get_graph_executor_optimize()
     program = f"""
 import ctypes, torch
 ctypes.CDLL({str(loader.usable_library())!r})
-assert not torch._C._get_graph_executor_optimize()
+assert torch._C._get_graph_executor_optimize() == torch.cuda.is_available()
 """
     run([sys.executable, "-c", program], check=True)
 
