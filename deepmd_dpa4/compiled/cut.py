@@ -74,7 +74,7 @@ def cut(program: Program, moving: Which, fixed: Which, training: bool) -> Cut:
     program : Program
         y.
     moving, fixed : tuple[int, ...]
-        Inputs that need a gradient, see :class:`deepmd_dpa4.compiled.executable.Pattern`.
+        Inputs that need a gradient, at least one, see :class:`deepmd_dpa4.compiled.executable.Pattern`.
     training : bool
         Whether derivatives of the pullback, and gradients by ``fixed``, are needed.
     """
@@ -96,13 +96,8 @@ def cut(program: Program, moving: Which, fixed: Which, training: bool) -> Cut:
     second, more = None, list[fx.Node]()
     if pullback is not None:
         pullback, second, more = _second(program, value, pullback, moving, everything)
-    if not fixed and not moving:
-        return Cut(value.graph, len(read), pullback, second, None, (), _total(read + more))
-    last = Traced(
-        trace_pullback(value, everything, True),
-        {"size": len(HINTS), "seed": len(value.outputs), "input": inputs},
-        number,
-    )
+    graph = trace_pullback(value, everything, whole=True)
+    last = Traced(graph, {"size": len(HINTS), "seed": len(value.outputs), "input": inputs}, number)
     results = last.results[: len(value.outputs)]
     reread = last.read(last.results[len(value.outputs) :], last.operations(results))
     handed = {last.number[node]: index for index, node in enumerate(results[outputs:]) if node is not None}

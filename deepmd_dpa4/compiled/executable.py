@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from functools import cache
 
-import torch
 from torch import fx
 
 from deepmd_dpa4.compiled.cut import Bytes, Cut, cut
 from deepmd_dpa4.compiled.differentiate import Which, trace_pullback, trace_second
-from deepmd_dpa4.compiled.lower import Compiled, CompileError, Lowering, compile_graph
+from deepmd_dpa4.compiled.lower import Compiled, Lowering, compile_graph, telling_failure
 from deepmd_dpa4.compiled.trace import Program
 
 
@@ -101,12 +100,8 @@ class Executable:
     def _cut(self, pattern: Pattern, training: bool) -> Cut:
         key = pattern, training
         if key not in self._cuts:
-            try:
+            with telling_failure():
                 self._cuts[key] = cut(self.program, pattern.moving, pattern.fixed, training)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:
-                raise CompileError from error
         return self._cuts[key]
 
     def prepare(self, pattern: Pattern, training: bool) -> list[Compiled]:

@@ -98,7 +98,7 @@ class _KeepingValue(torch.autograd.Function):
         read = kept[: keeping.n_read]
         outputs = len(program.outputs)
         of_outputs = [
-            _filled([seed], [_like(spec, call.sizes)])[0] if seed is None else seed.contiguous()
+            _zeros(spec, call.sizes) if seed is None else seed.contiguous()
             for seed, spec in zip(given[:outputs], program.outputs, strict=True)
         ]
         only_outputs = all(seed is None for seed in given[outputs:])
@@ -151,9 +151,9 @@ def _filled(gradients: Sequence[Tensor | None], values: Sequence[Tensor]) -> lis
     return [value.new_zeros(value.shape) if one is None else one.contiguous() for one, value in pairs]
 
 
-def _like(spec: Spec, sizes: Sizes) -> Tensor:
+def _zeros(spec: Spec, sizes: Sizes) -> Tensor:
     numbers = dict(zip(HINTS, sizes, strict=True))
-    return torch.empty(shape_of(spec, numbers), dtype=spec.dtype, device=spec.device)
+    return torch.zeros(shape_of(spec, numbers), dtype=spec.dtype, device=spec.device)
 
 
 def _divided(tensors: Sequence[Any], count: int) -> tuple[Sequence[Any], Sequence[Any]]:

@@ -1,6 +1,7 @@
 """From a traced graph to code that runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,17 @@ class Compiled:
     serves: Callable[[int, int], bool]
 
 
+@contextmanager
+def telling_failure() -> Iterator[None]:
+    """Turn what goes wrong into :class:`CompileError`, except for want of memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise CompileError from error
+
+
 def compile_graph(make: Callable[[], fx.GraphModule], lowering: Lowering) -> Compiled:
     """Generate code for the graph that ``make`` traces.
 
@@ -46,16 +58,12 @@ def compile_graph(make: Callable[[], fx.GraphModule], lowering: Lowering) -> Com
     CompileError
         If it cannot be traced or compiled.
     """
-    try:
+    with telling_failure():
         graph = make()
         sizes = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")[: len(HINTS)]]
         run = lowering(graph)
         environment = sizes[0].node.shape_env
         condition = environment.produce_guards_expression(sizes)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        raise CompileError from error
     return Compiled(run, lambda *counts: environment.evaluate_guards_expression(condition, counts))
 
 

@@ -244,7 +244,7 @@ def test_odd_contents_are_read_or_refused(ours: Run) -> None:
     content = torch.load(ours.checkpoint, weights_only=True)
     content["model"]["_extra_state"]["model_params"] |= {"models": [], "model_branch_alias": ["a"], "lora": None}
     state = [("model", "_extra_state", *place) for place in places(content["model"]["_extra_state"])]
-    head = {"file": "", "kind": "", "bytes": 0}
+    head = {"file": "", "kind": "", "bytes": 0, "known": None}
     refused = 0
     for place in [("model", "_extra_state"), ("optimizer",), ("ema",), *state]:
         for odd in ODD:

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import interpreted, is_interpreted
+from deepmd_dpa4.ops.triton.launch import interpreted
 
 COLUMNS = 256
 
@@ -65,8 +65,7 @@ def couple_kernel(result, left, right, first, factors, value, columns, BLOCK: tl
 def _couple(left: Tensor, right: Tensor, first: Tensor, factors: Tensor, value: Tensor) -> Tensor:
     rows, columns = left.shape
     result = left.new_empty(left.shape)
-    interpreting = is_interpreted(couple_kernel)
-    run: Any = interpreted(couple_kernel, result) if interpreting else wrap_triton(couple_kernel)
+    run: Any = interpreted(couple_kernel, result) or wrap_triton(couple_kernel)
     grid = triton.cdiv(columns, COLUMNS), int(rows)
     run[grid](result, left, right, first, factors, value, columns, BLOCK=COLUMNS, num_warps=4)
     return result

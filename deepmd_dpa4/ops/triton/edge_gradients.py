@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import interpreted, is_interpreted, sizes, tile, warps
+from deepmd_dpa4.ops.triton.launch import interpreted, sizes, tile, warps
 
 
 @triton.jit
@@ -132,8 +132,7 @@ def _launch(
     groups = 1 if weight is None else int(weight.shape[1])
     block_r, block_c = tile(rows), tile(channels)
     local_dot, matrix_dot, weight_dot = (matrix, matrix, matrix) if dots is None else dots
-    interpreting = is_interpreted(edge_gradients_kernel)
-    run: Any = interpreted(edge_gradients_kernel, bars[1]) if interpreting else wrap_triton(edge_gradients_kernel)
+    run: Any = interpreted(edge_gradients_kernel, bars[1]) or wrap_triton(edge_gradients_kernel)
     run[(edges,)](
         *bars,
         adjoint,

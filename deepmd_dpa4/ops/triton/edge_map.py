@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, interpreted, is_interpreted, sizes, tile, warps
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, interpreted, sizes, tile, warps
 
 
 @triton.jit
@@ -75,8 +75,7 @@ def edge_map(features: Tensor, matrix: Tensor, dots: tuple[Tensor, Tensor] | Non
     local = matrix.new_empty([edges, rows, channels])
     block_r, block_c = tile(rows), tile(channels, MOST_CHANNELS)
     features_dot, matrix_dot = (matrix, matrix) if dots is None else dots
-    interpreting = is_interpreted(edge_map_kernel)
-    run: Any = interpreted(edge_map_kernel, local) if interpreting else wrap_triton(edge_map_kernel)
+    run: Any = interpreted(edge_map_kernel, local) or wrap_triton(edge_map_kernel)
     run[(edges, triton.cdiv(channels, block_c))](
         local,
         features,

@@ -31,13 +31,14 @@ class _Silent:
         return lambda *arguments, **options: None
 
 
-def is_interpreted(kernel: Any) -> bool:
-    """Tell whether Triton interprets a kernel on the CPU, which torch cannot trace."""
-    return not isinstance(kernel, JITFunction)
-
-
 def interpreted(kernel: Any, result: Tensor) -> Any:
-    """Return what runs an interpreted kernel that writes to ``result``."""
+    """Return what runs a kernel that Triton interprets on the CPU and that writes to ``result``.
+
+    None where Triton compiles it: then callers wrap it themselves, since torch looks for kernels in their source.
+    """
+    if isinstance(kernel, JITFunction):
+        return None
+    # torch cannot trace interpreted kernels
     return _Silent() if isinstance(result, FakeTensor) else kernel
 
 

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, is_interpreted, sizes, tile
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, sizes, tile
 
 # Nodes with more than HUB edges are hubs; their edges are divided after every SPLIT-th edge of the whole list.
 SPLIT, HUB = 512, 1024
@@ -184,8 +184,7 @@ def node_sum(
     block_s, block_c = tile(size, MOST_ROWS), tile(channels, MOST_CHANNELS)
     unused = matrix
     local_dot, matrix_dot, weight_dot = (unused, unused, unused) if dots is None else dots
-    interpreting = is_interpreted(node_sum_kernel)
-    run: Any = interpreted(node_sum_kernel, total) if interpreting else wrap_triton(node_sum_kernel)
+    run: Any = interpreted(node_sum_kernel, total) or wrap_triton(node_sum_kernel)
     run[(n_nodes + pieces, triton.cdiv(channels, block_c), triton.cdiv(size, block_s))](
         total,
         partial,
@@ -215,7 +214,7 @@ def node_sum(
         num_warps=WARPS[block_s],
     )
     width, block = size * channels, 256
-    add: Any = interpreted(add_pieces_kernel, total) if interpreting else wrap_triton(add_pieces_kernel)
+    add: Any = interpreted(add_pieces_kernel, total) or wrap_triton(add_pieces_kernel)
     add[(pieces, triton.cdiv(width, block))](
         total,
         partial,

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import first_edges, interpreted, is_interpreted
+from deepmd_dpa4.ops.triton.launch import first_edges, interpreted
 
 EDGES = 32
 
@@ -164,8 +164,7 @@ def edge_softmax(
     """
     alpha, heads = logits.new_empty(logits.shape), int(logits.shape[1])
     rest = logits.new_empty([n_receivers, heads])
-    interpreting = is_interpreted(softmax_kernel)
-    run: Any = interpreted(softmax_kernel, alpha) if interpreting else wrap_triton(softmax_kernel)
+    run: Any = interpreted(softmax_kernel, alpha) or wrap_triton(softmax_kernel)
     first = first_edges(receiver, n_receivers)
     run[(n_receivers,)](
         alpha,
@@ -189,8 +188,7 @@ def edge_softmax_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the gradients by logits (E, H), weights (E,) and, receiver by receiver, null logits (n_receivers, H)."""
     by_logits, by_weight, by_null = alpha.new_empty(alpha.shape), weight.new_empty(weight.shape), torch.empty_like(rest)
-    interpreting = is_interpreted(softmax_gradients_kernel)
-    run: Any = interpreted(softmax_gradients_kernel, by_null) if interpreting else wrap_triton(softmax_gradients_kernel)
+    run: Any = interpreted(softmax_gradients_kernel, by_null) or wrap_triton(softmax_gradients_kernel)
     n_receivers, heads = rest.shape[0], int(rest.shape[1])
     run[(n_receivers,)](
         by_logits,
@@ -225,8 +223,7 @@ def edge_softmax_second(
     """Differentiate :func:`edge_softmax_gradients` by its adjoint, by ``alpha`` and by ``weight``."""
     by_adjoint, by_alpha = alpha.new_empty(alpha.shape), alpha.new_empty(alpha.shape)
     by_weight = weight.new_empty(weight.shape)
-    interpreting = is_interpreted(softmax_second_kernel)
-    run: Any = interpreted(softmax_second_kernel, by_alpha) if interpreting else wrap_triton(softmax_second_kernel)
+    run: Any = interpreted(softmax_second_kernel, by_alpha) or wrap_triton(softmax_second_kernel)
     n_receivers, heads = rest.shape[0], int(rest.shape[1])
     run[(n_receivers,)](
         by_adjoint,

@@ -88,7 +88,7 @@ def rows(summary: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
     """List labels and values, in the order in which they are read."""
     yield "file", f"{summary['file']}, {summary['kind']}, {summary['bytes'] / 1e6:.1f} MB"
     written = [f"{name} {version}" for name, version in summary["versions"].items() if version]
-    if summary.get("known"):
+    if summary["known"]:
         yield "known as", f"{summary['known']}, unchanged (SHA-256)"
     yield "written by", ", ".join(written) or "unknown versions"
     if summary["training"]:

@@ -59,7 +59,9 @@ def add_charge_spin(parser: ArgumentParser) -> None:
 
 
 def open_model(options: Namespace) -> Any:
-    """Open the model of the command line.
+    """Open the model of the command line; of a folder, ``options.model`` names the checkpoint from then on.
+
+    A training that goes on there may write a newer one meanwhile.
 
     Raises
     ------
@@ -73,7 +75,8 @@ def open_model(options: Namespace) -> Any:
     check_output(options.output)
     from deepmd_dpa4.inference.evaluator import Evaluator
 
-    evaluator = Evaluator(newest(options.model, "MODEL"), options.head)
+    options.model = newest(options.model, "MODEL")
+    evaluator = Evaluator(options.model, options.head)
     tell_weights(evaluator)
     return evaluator
 
@@ -84,12 +87,12 @@ def title_of(options: Namespace, subject: str) -> str:
     Parameters
     ----------
     options : Namespace
-        Options of a command with :func:`add_model`.
+        Options of a command with :func:`add_model`, after :func:`open_model`.
     subject : str
         Data, pair or structure.
     """
     branch = f", branch {options.head}" if options.head else ""
-    return f"{newest(options.model, 'MODEL')}{branch}: {subject}"
+    return f"{options.model}{branch}: {subject}"
 
 
 def tell_weights(evaluator: Any) -> None:
