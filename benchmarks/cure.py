@@ -58,7 +58,7 @@ BRIDGING: Section = {
         "bridging_unit": "contact",
         "bridging_r_inner": 0.5,
         "bridging_r_outer": 0.75,
-        "bridging_smooth": True,
+        "bridging_end": "window",
     }
 }
 

@@ -11,7 +11,7 @@ from deepmd_dpa4.type_names import FITTING_NAMES, MODEL_NAMES
 
 Section = dict[str, Any]
 
-PLUGIN_MODEL = ("kernels", "activation_memory", "radial_optimizer", "bridging_unit", "bridging_smooth")
+PLUGIN_MODEL = ("kernels", "activation_memory", "radial_optimizer", "bridging_unit", "bridging_end")
 """Options of the model that only this package has."""
 PLUGIN_FITTING = ("bias_out", "vacuum_ref")
 """Options of the fitting net that the input checks of the built-in DPA4 do not know; its network has the first."""

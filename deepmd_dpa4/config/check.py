@@ -202,10 +202,10 @@ def check_bridging(section: Mapping[str, Any], rcut: float, bridging: BridgingCo
         largest = 2 * max(covalent_radii(section["type_map"], where), default=0.5)
     outer = bridging.bridging_r_outer * largest
     require(
-        outer < rcut if bridging.bridging_smooth else outer <= rcut,
+        outer < rcut if bridging.bridging_end == "cutoff" else outer <= rcut,
         f"{where}/bridging_r_outer",
         bridging.bridging_r_outer,
-        f"must {'be below' if bridging.bridging_smooth else 'not exceed'} `descriptor/rcut` = {rcut:g}"
+        f"must {'be below' if bridging.bridging_end == 'cutoff' else 'not exceed'} `descriptor/rcut` = {rcut:g}"
         + (f": it stands for up to {outer:.2f} Angstrom" if bridging.in_contacts else ""),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from deepmd_dpa4.config.option import option, require, require_one_of
 
 KERNELS = ("auto", "plain", "native", "triton")
+BRIDGING_ENDS = ("step", "cutoff", "window")
 RADIAL_OPTIMIZERS = ("auto", "muon", "adamw")
 
 
@@ -20,15 +21,17 @@ class BridgingConfig:
         "Unit of `bridging_r_inner` and `bridging_r_outer`: `angstrom`, or `contact`, the sum of the covalent radii of "
         "each pair of elements, H to Cm.",
     )
-    bridging_smooth: bool = option(
-        False,
-        "Switch the short-range potential off smoothly between `bridging_r_outer` and the cutoff, where it ends with a "
-        "step otherwise.",
+    bridging_end: str = option(
+        "step",
+        "Where the short-range potential ends: `step` at the cutoff, by a step; `cutoff`, smoothly between "
+        "`bridging_r_outer` and the cutoff; `window`, smoothly between `bridging_r_inner` and `bridging_r_outer`, so "
+        "that the network has nothing to cancel at the distances of the data.",
     )
 
     def __post_init__(self) -> None:
         require_one_of("bridging_method", self.bridging_method.lower(), ("none", "zbl"))
         require_one_of("bridging_unit", self.bridging_unit, ("angstrom", "contact"))
+        require_one_of("bridging_end", self.bridging_end, BRIDGING_ENDS)
         require(
             0 < self.bridging_r_inner < self.bridging_r_outer,
             "bridging_r_inner",

@@ -12,7 +12,7 @@ NEWER: dict[str, dict[str, Callable[[Any], bool]]] = {
         "env_exp": lambda value: isinstance(value, int),
     },
     "fitting_net": {"vacuum_ref": bool},
-    "": {"bridging_unit": lambda value: value != "angstrom", "bridging_smooth": bool},
+    "": {"bridging_unit": lambda value: value != "angstrom", "bridging_end": lambda value: value != "step"},
 }
 """By section of a model and option, a test of its value; the model itself has no name."""
 

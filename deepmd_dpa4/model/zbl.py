@@ -35,7 +35,8 @@ class ZBL(nn.Module):
               a = \frac{0.88534 \cdot 0.5291772109}{Z_i^{0.23} + Z_j^{0.23}}
 
     in eV and Angstrom. Without ``start`` there is no switching function: V acts at every distance below ``rcut``, as in
-    the reference, so the energy has a step of up to 1 meV per pair at 6 Angstrom.
+    the reference, so the energy has a step of up to 1 meV per pair at 6 Angstrom. With it a factor with three
+    continuous derivatives takes V to 0 (theory 7.4).
 
     Parameters
     ----------
@@ -43,21 +44,25 @@ class ZBL(nn.Module):
         Symbols of the elements.
     rcut : float
         Cutoff in Angstrom.
-    start : float, optional
-        Distance from which on a switch with three continuous derivatives takes V to 0 at ``rcut`` (theory 7.4), in
-        Angstrom or in sums of covalent radii.
+    start, end : float, optional
+        Distances between which V is taken to 0, in Angstrom or in sums of covalent radii; without ``end``, ``rcut``.
     radius : Tensor, optional
-        Covalent radius of each type, (ntypes,), if ``start`` is in their sums.
+        Covalent radius of each type, (ntypes,), if ``start`` and ``end`` are in their sums.
     """
 
     charge: Tensor
     radius: Tensor | None
 
     def __init__(
-        self, type_map: list[str], rcut: float, start: float | None = None, radius: Tensor | None = None
+        self,
+        type_map: list[str],
+        rcut: float,
+        start: float | None = None,
+        end: float | None = None,
+        radius: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.rcut, self.start = rcut, start
+        self.rcut, self.start, self.end = rcut, start, end
         self.register_buffer("radius", radius, persistent=False)
         self.coulomb, self.screening_length = COULOMB, 0.88534 * BOHR
         charges = torch.tensor([*atomic_numbers(type_map), 0], dtype=torch.float64)
@@ -82,18 +87,22 @@ class ZBL(nn.Module):
         return segment_sum(torch.where(inside, pair, torch.zeros_like(pair)), ends.receiver, ends.n_receivers)
 
     def switch(self, distance: Tensor, node_type: Tensor, ends: Ends) -> Tensor:
-        """Compute the factor of V, from 1 at ``start`` to 0 at ``rcut``, (E,)."""
-        start, radius = self.start, self.radius
+        """Compute the factor of V, from 1 at ``start`` to 0 at ``end``, (E,)."""
+        start, end, radius = self.start, self.end, self.radius
         assert start is not None
-        first = torch.full_like(distance, start)
-        if radius is not None:
-            first = first * contacts(radius, node_type, ends)
-        return 1.0 - smooth_step((distance - first) / (self.rcut - first))
+        unit = torch.ones_like(distance) if radius is None else contacts(radius, node_type, ends)
+        first = start * unit
+        last = torch.full_like(distance, self.rcut) if end is None else end * unit
+        return 1.0 - smooth_step((distance - first) / (last - first))
 
 
 def repulsion(config: BridgingConfig | None, type_map: list[str], rcut: float) -> ZBL | None:
     """Build the short-range potential of a model; None without zone bridging."""
     if config is None or not config.enabled:
         return None
-    start = config.bridging_r_outer if config.bridging_smooth else None
-    return ZBL(type_map, rcut, start, contact_radii(config, type_map))
+    start, end = {
+        "step": (None, None),
+        "cutoff": (config.bridging_r_outer, None),
+        "window": (config.bridging_r_inner, config.bridging_r_outer),
+    }[config.bridging_end]
+    return ZBL(type_map, rcut, start, end, contact_radii(config, type_map))

@@ -214,7 +214,7 @@ class TestTensors:
             {"fitting": {"vacuum_ref": True}, "preset_out_bias": {"energy": [1.0, 2.0]}},
         ),
         ("model/bridging_unit = contact", {"bridging_method": "zbl", "bridging_unit": "contact"}),
-        ("model/bridging_smooth = True", {"bridging_method": "zbl", "bridging_smooth": True}),
+        ("model/bridging_end = cutoff", {"bridging_method": "zbl", "bridging_end": "cutoff"}),
     ],
 )
 def test_other_functions_do_not_go_to_official(named: str, change: dict[str, Any], tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_windows_fit_into_the_cutoff() -> None:
     check_model(params)
     with pytest.raises(ConfigError, match=r"`model/bridging_r_outer` is 2.7 but must not exceed .* up to 3.56 A"):
         check_model(params | {"bridging_r_outer": 2.7})
-    smooth = inputs.model(bridging_method="zbl", bridging_smooth=True, bridging_r_outer=3.5)
+    smooth = inputs.model(bridging_method="zbl", bridging_end="cutoff", bridging_r_outer=3.5)
     with pytest.raises(ConfigError, match=r"`model/bridging_r_outer` is 3\.5 but must be below"):
         check_model(smooth)
     with pytest.raises(

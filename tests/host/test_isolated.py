@@ -102,5 +102,5 @@ def test_tasks(branches: Run, data: Data, tmp_path: Path) -> None:
 
 def test_a_restart_keeps_the_reference() -> None:
     before = inputs.model(preset_out_bias=PRESET)
-    after = inputs.model(fitting={"vacuum_ref": True}, preset_out_bias=PRESET, bridging_smooth=True)
-    assert differences(before, after) == {"fitting_net/vacuum_ref": (False, True), "bridging_smooth": (False, True)}
+    after = inputs.model(fitting={"vacuum_ref": True}, preset_out_bias=PRESET, bridging_end="cutoff")
+    assert differences(before, after) == {"fitting_net/vacuum_ref": (False, True), "bridging_end": ("step", "cutoff")}

@@ -1,5 +1,7 @@
 """Zone bridging with distances in sums of covalent radii, and with a smooth end of the repulsion (theory 7)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from tests.support.options import CONTACTS, TINY
 
 RCUT = 6.0
 SHARP = BridgingConfig(bridging_method="zbl")
-SMOOTH = BridgingConfig(bridging_method="zbl", bridging_smooth=True)
+SMOOTH = BridgingConfig(bridging_method="zbl", bridging_end="cutoff")
 
 
 def zbl(config: BridgingConfig, type_map: list[str]) -> ZBL:
@@ -45,12 +47,27 @@ def test_a_smooth_end_vanishes_at_the_cutoff(config: BridgingConfig) -> None:
     assert pair(smooth, unit)[0] < pair(sharp, unit)[0]
 
 
-@pytest.mark.parametrize("distance", [0.3, 1.7, 2.5, 4.0, 5.5])
-def test_forces_of_a_smooth_end_are_derivatives(distance: float) -> None:
-    potential, step = zbl(CONTACTS, ["Au", "O"]), 1e-4
+@pytest.mark.parametrize("unit", ["angstrom", "contact"])
+def test_the_repulsion_can_end_with_the_window(unit: str) -> None:
+    """Full below the inner radius, nothing from the outer one on, and both smoothly."""
+    config = BridgingConfig(bridging_method="zbl", bridging_unit=unit, bridging_end="window")
+    window, sharp = zbl(config, ["Au", "O"]), zbl(SHARP, ["Au", "O"])
+    scale = contact("Au", "O") if unit == "contact" else 1.0
+    assert scale is not None
+    inner, outer = 0.5 * scale, 0.8 * scale
+    assert pair(window, inner - 1e-6) == pair(sharp, inner - 1e-6)
+    assert 0 < pair(window, 0.5 * (inner + outer))[0] < pair(sharp, 0.5 * (inner + outer))[0]
+    assert 0 <= pair(window, outer - 1e-3)[0] < 1e-5
+    assert pair(window, outer + 1e-6) == pair(window, 2.0) == pair(window, RCUT - 0.1) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("end", ["cutoff", "window"])
+@pytest.mark.parametrize("distance", [0.3, 1.2, 1.4, 1.7, 2.5, 4.0, 5.5])
+def test_forces_of_a_smooth_end_are_derivatives(distance: float, end: str) -> None:
+    potential, step = zbl(replace(CONTACTS, bridging_end=end), ["Au", "O"]), 1e-4
     energies = [pair(potential, distance + offset)[0] for offset in (-step, step)]
     slope = pair(potential, distance)[1]
-    assert slope < 0
+    assert slope < 0 or (end == "window" and distance > 1.62)
     assert (energies[1] - energies[0]) / (2 * step) == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
@@ -74,7 +91,7 @@ def test_one_element_has_the_window_of_its_contact() -> None:
     length = contact("O", "O")
     assert length is not None
     radii = {"bridging_r_inner": 0.5 * length, "bridging_r_outer": 0.8 * length}
-    in_angstrom = BridgingConfig(bridging_method="zbl", bridging_smooth=True, **radii)
+    in_angstrom = BridgingConfig(bridging_method="zbl", bridging_end="cutoff", **radii)
     graph = graph_of(frame([[0, 0, 0], [0, 0, 0.9], [0, 0.7, 0.2], [0.5, 0.1, 0.1]], [0, 0, 0, 0]))
     models = [active_potential(TINY, bridging=config) for config in (CONTACTS, in_angstrom)]
     found, expected = (evaluate_atoms(model, graph) for model in models)
@@ -89,9 +106,10 @@ def test_tiles_know_the_windows() -> None:
         assert relative_error(found[name], expected[name]) < 1e-12, name
 
 
-def test_the_window_is_smooth() -> None:
+@pytest.mark.parametrize("end", ["cutoff", "window"])
+def test_the_window_is_smooth(end: str) -> None:
     """The force of the whole model is the derivative of its energy at both ends of the window."""
-    potential, step = active_potential(TINY, bridging=CONTACTS), 1e-5
+    potential, step = active_potential(TINY, bridging=replace(CONTACTS, bridging_end=end)), 1e-5
 
     def at(distance: float) -> tuple[Tensor, Tensor]:
         out = evaluate_atoms(potential, graph_of(frame([[0, 0, 0], [0, 0, distance], [0.3, 2.0, 0.5]], [0, 0, 1])))
