@@ -1,11 +1,12 @@
 """``dpa4 init``: a training input of a published network."""
 
+import math
 import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.data.errors import require_name
@@ -15,6 +16,9 @@ from deepmd_dpa4.tools.presets.recipe import STEPS
 from deepmd_dpa4.tools.presets.robust import COMMENT
 from deepmd_dpa4.tools.presets.sizes import SIZES
 from deepmd_dpa4.tools.presets.text import render
+
+if TYPE_CHECKING:
+    from deepmd_dpa4.tools.presets.closest import Closest
 
 PLACEHOLDER = "path/to/training/data"
 
@@ -66,9 +70,9 @@ def add_parser(commands: Any) -> None:
     add(
         "--robust",
         action="store_true",
-        help="add the options against spikes and holes where no data are: a radial basis that is not trained, and a "
-        "single envelope; not those of the published networks, so a checkpoint to fine-tune must come from such a "
-        "training",
+        help="add the options against spikes and holes where no data are: a radial basis that is not trained, a "
+        "single envelope, and the repulsion of nuclei below the shortest distances of the data; not those of the "
+        "published networks, so a checkpoint to fine-tune must come from such a training",
     )
     add("--seed", type=int, default=1, help="of weights and sampling; default %(default)s")
     add(
@@ -106,6 +110,7 @@ def run(options: Namespace) -> None:
     given = data.named_types(options.type_map)
     folders = {f"--{key}": data.grouped(getattr(options, key), f"--{key}", multi) for key in ("data", "validation")}
     contents = {option: data.contents_of(places, given, option) for option, places in folders.items()}
+    closest = data.closest_of(folders["--data"], given) if options.robust else None
     plan = Plan(
         size=SIZES[options.size],
         type_map=data.types_of(given, contents),
@@ -114,6 +119,7 @@ def run(options: Namespace) -> None:
         seed=options.seed,
         sel="auto" if options.data else None,
         robust=options.robust,
+        closest=math.inf if closest is None else closest.fraction,
     )
     branches = data.branches_of(folders["--data"], folders["--validation"], contents["--data"])
     document = changed(make_input(options.task, plan, branches), options.set)
@@ -123,7 +129,7 @@ def run(options: Namespace) -> None:
         show(data_table(contents), sys.stderr)
     if unused := data.unused_types(contents):
         print(f"types without an atom, which a type_map.raw names: {' '.join(unused)}", file=sys.stderr)
-    for line in advice(options.size, plan, contents):
+    for line in (*advice(options.size, plan, contents), *bridged(plan, closest)):
         print(line, file=sys.stderr)
     pretrained = " --finetune PRETRAINED.pt" if options.task == "finetune" else ""
     print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr)
@@ -143,6 +149,21 @@ def advice(size: str, plan: Plan, contents: Mapping[str, Mapping[str, Any]]) -> 
             "for `--validation`"
         )
     yield duration.told(size, plan.steps, duration.atoms_in_step(plan.batch_size, contents["--data"].values()))
+
+
+def bridged(plan: Plan, closest: "Closest | None") -> Iterator[str]:
+    """Tell which pair of the data moved the window of zone bridging, or left no room for it."""
+    if not plan.robust:
+        return
+    chosen = plan.bridging().get("bridging_r_outer")
+    if closest is not None:
+        end = "is left out" if chosen is None else f"ends at {chosen:g} of it"
+        yield (
+            f"closest pair: {'-'.join(closest.pair)}, {closest.distance:.2f} Angstrom, {closest.fraction:.2f} of the "
+            f"sum of the covalent radii ({closest.place}); zone bridging {end}"
+        )
+    elif chosen is None:
+        yield "zone bridging is left out: it needs types with names of elements, H to Cm"
 
 
 def check_output(path: Path, force: bool) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepmd_dpa4.config.elements import ELEMENTS
+from deepmd_dpa4.tools.presets.closest import Closest, closest_pair
 from deepmd_dpa4.tools.presets.document import Branch
+from deepmd_dpa4.tools.presets.robust import OUTER
 from deepmd_dpa4.tools.presets.systems import Contents, in_order, read
 
 Folders = dict[str, tuple[str, ...]]
@@ -58,6 +60,12 @@ def contents_of(folders: Folders, type_map: tuple[str, ...] | None, option: str)
     return {
         name: Contents.of(read(Path(place), type_map, option) for place in places) for name, places in folders.items()
     }
+
+
+def closest_of(folders: Folders, type_map: tuple[str, ...] | None) -> Closest | None:
+    """Find the closest pair of all branches that is too close for zone bridging as it is otherwise."""
+    places = [Path(place) for group in folders.values() for place in group]
+    return closest_pair(places, type_map, OUTER / 0.99) if places else None
 
 
 def named_types(words: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -1,10 +1,11 @@
 """Complete inputs: one network, one recipe, and the data of one or more branches."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from deepmd_dpa4.tools.presets import recipe
-from deepmd_dpa4.tools.presets.robust import COMMENT, robust
+from deepmd_dpa4.tools.presets.robust import COMMENT, DESCRIPTOR, bridging
 from deepmd_dpa4.tools.presets.sizes import FITTING, Size
 
 Section = dict[str, Any]
@@ -24,7 +25,7 @@ class Plan:
     """What the user wants: a network for some types, trained for ``steps`` on batches of ``batch_size``.
 
     ``sel`` is the hint of the number of neighbours, none for the default; ``robust`` adds the options of
-    :mod:`deepmd_dpa4.tools.presets.robust`.
+    :mod:`deepmd_dpa4.tools.presets.robust`, for data whose closest pair is ``closest`` sums of covalent radii apart.
     """
 
     size: Size
@@ -34,13 +35,14 @@ class Plan:
     seed: int = 1
     sel: int | str | None = None
     robust: bool = False
+    closest: float = math.inf
 
     def descriptor(self) -> Section:
         """Write the section of the network."""
         hint = {} if self.sel is None else {"sel": self.sel}
         changes = f"; {COMMENT}" if self.robust else ""
         comment = {"_comment": f"published: {self.size.title}{changes}; sel is a hint, no neighbour is left out"}
-        return comment | self.size.descriptor() | robust("descriptor", self.robust) | hint | {"seed": self.seed}
+        return comment | self.size.descriptor() | (DESCRIPTOR if self.robust else {}) | hint | {"seed": self.seed}
 
     def fitting(self) -> Section:
         """Write the section of the fitting net."""
@@ -53,13 +55,16 @@ class Plan:
             "type_map": list(self.type_map),
             "descriptor": self.descriptor(),
             "fitting_net": self.fitting(),
-            **robust("model", self.robust),
+            **self.bridging(),
         }
+
+    def bridging(self) -> Section:
+        """Write the options of zone bridging, none if they are not wanted or the data leave no room for them."""
+        return bridging(self.type_map, self.closest) if self.robust else {}
 
     def parameters(self, branches: int) -> int:
         """Count the trained parameters of the network."""
-        fixed = "basis_type" in robust("descriptor", self.robust)
-        frequencies: int = self.size.options["n_radial"] if fixed else 0
+        frequencies: int = self.size.options["n_radial"] if self.robust else 0
         return self.size.parameters(len(self.type_map), branches) - frequencies
 
     def data(self, branch: Branch) -> Section:
@@ -113,7 +118,7 @@ def multitask_input(plan: Plan, branches: dict[str, Branch]) -> Section:
                 "type_map": "type_map",
                 "descriptor": "descriptor",
                 "fitting_net": "fitting_net",
-                **robust("model", plan.robust),
+                **plan.bridging(),
             }
             for name in branches
         },

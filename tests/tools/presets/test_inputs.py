@@ -5,15 +5,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.config import parse_descriptor, parse_fitting
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.tools.data.frame import Frame, Place
+from deepmd_dpa4.tools.data.writer import Layout, Writer
 from deepmd_dpa4.tools.presets.check import expanded
 from deepmd_dpa4.tools.presets.recipe import STEPS
-from deepmd_dpa4.tools.presets.robust import COMMENT, ROBUST
+from deepmd_dpa4.tools.presets.robust import BRIDGING, COMMENT, DESCRIPTOR
 from deepmd_dpa4.tools.presets.sizes import FITTING, SIZES
 from deepmd_dpa4.tools.presets.text import render
 from tests.support.disks import small_disk
@@ -117,18 +120,60 @@ def test_options_of_the_user_win(tmp_path: Path) -> None:
     assert document["training"]["save_freq"] == 20
 
 
-def test_robust(data: Data, alloy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_robust(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All tasks get the options; the parameters that are told are the trained ones."""
     document = init(tmp_path, "nano", "--robust", "--type-map", "H", "O")
     options = {key: value for key, value in document["model"]["descriptor"].items() if key not in ("type", "_comment")}
-    assert options == SIZES["nano"].descriptor() | ROBUST["descriptor"] | {"seed": 1}
+    assert options == SIZES["nano"].descriptor() | DESCRIPTOR | {"seed": 1}
     model = build_model({**document["model"], "descriptor": options})
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     assert f"{COMMENT}, 2 elements, {trained:,} parameters" in capsys.readouterr().err
-    words = ["--task", "multitask", "--data", f"toy={data.train}", f"alloy={alloy}"]
+    oxide, alloy = close_pair(tmp_path / "oxide", 1.3), close_pair(tmp_path / "alloy", 2.1, ("Cu", "Al"))
+    words = ["--task", "multitask", "--data", f"oxide={oxide}", f"alloy={alloy}"]
     for section in models(init(tmp_path, "mini", "--robust", *words)):
-        assert section["descriptor"].items() >= ROBUST["descriptor"].items()
-        assert section.items() >= ROBUST["model"].items()
+        assert section["descriptor"].items() >= DESCRIPTOR.items()
+        assert section.items() >= BRIDGING.items()
+
+
+def close_pair(path: Path, distance: float, names: tuple[str, ...] = ("N", "O")) -> Path:
+    """Data of some frames, the last of which has two atoms at a distance; the type map is in the folder."""
+    layout = Layout(type_map=names)
+    with Writer(path, layout) as writer:
+        for index, length in enumerate((2.0, 1.9, distance)):
+            positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, length], [0.0, 3.0, 0.0]])
+            symbols = (names[0], names[0], names[1])
+            writer.add(Frame(Place("made", index), symbols, positions, None, energy=-1.0, force=np.zeros((3, 3))))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("distance", "window", "told"),
+    [
+        (1.30, (0.5, 0.75), None),
+        (1.00, (0.46, 0.69), "closest pair: N-N, 1.00 Angstrom, 0.70 of the sum of the covalent radii"),
+        (0.60, None, "zone bridging is left out"),
+    ],
+)
+def test_windows_end_below_the_closest_pair(
+    distance: float,
+    window: tuple[float, float] | None,
+    told: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = init(tmp_path, "nano", "--robust", "--data", close_pair(tmp_path / "data", distance))["model"]
+    found = (model["bridging_r_inner"], model["bridging_r_outer"]) if "bridging_method" in model else None
+    assert found == window
+    text = capsys.readouterr().err
+    assert (told or "closest pair") in text if told else "closest pair" not in text
+    if told:
+        assert ", frame 2); zone bridging" in text
+
+
+def test_no_bridging_without_covalent_radii(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = init(tmp_path, "nano", "--robust", "--type-map", "all")["model"]
+    assert "bridging_method" not in model and model["descriptor"].items() >= DESCRIPTOR.items()
+    assert "zone bridging is left out: it needs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
