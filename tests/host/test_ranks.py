@@ -15,6 +15,7 @@ from deepmd_dpa4.freeze.freeze import save_script
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.model.potential import PotentialMethods
 from deepmd_dpa4.ops.native.load import load
+from deepmd_dpa4.tools.presets.robust import DESCRIPTOR, bridging
 from tests.support import inputs
 from tests.support.backends import set_native
 from tests.support.commands import BIN, lammps
@@ -168,10 +169,16 @@ def test_single_precision(sessions: Sessions, trained: Run) -> None:
         assert_equal(two[name], one[name], 1e-4, FORCE)
 
 
+WINDOWS = bridging(("O", "H")) | {"bridging_r_outer": 1.2}
 BRIDGING = {"bridging_method": "zbl", "bridging_r_inner": 0.8, "bridging_r_outer": 1.4}
+ISOLATED = {"preset_out_bias": {"energy": [-432.1, -13.6]}}
 CONDITIONS = "fparam 0.4 aparam 0.7 charge_spin 1 2"
 VARIANTS: dict[str, tuple[Callable[[], Any], str]] = {
     "zbl": (lambda: shaken(inputs.SMALL, **BRIDGING), ""),
+    "robust": (
+        lambda: shaken(inputs.SMALL | DESCRIPTOR, {"vacuum_ref": True}, **WINDOWS, **ISOLATED),
+        "",
+    ),
     "conditions": (
         lambda: shaken(inputs.SMALL | {"add_chg_spin_ebd": True}, {"numb_fparam": 1, "numb_aparam": 1}),
         CONDITIONS,
