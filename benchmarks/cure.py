@@ -89,6 +89,7 @@ MEASURES: Mapping[str, Section] = {
     "AdamW": ROUTING,
     "isolated atoms": ISOLATED,
     "bridging": BRIDGING,
+    "bridging to the cutoff": joined(BRIDGING, {"model": {"bridging_end": "cutoff"}}),
     "basis, envelope, AdamW": FIXED,
     "basis, envelope, AdamW, isolated atoms": joined(FIXED, ISOLATED),
     "basis, envelope, AdamW, bridging": joined(FIXED, BRIDGING),
