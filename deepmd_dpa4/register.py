@@ -20,9 +20,6 @@ def load() -> None:
 # DeePMD-kit asks for it while this module is half imported, if this is where DeePMD-kit is imported first.
 import deepmd_dpa4.host  # noqa: E402, F401
 
-# Before the rest, because it loads DeePMD-kit in the order that half-imported modules need; after `load`, because
-# DeePMD-kit asks for it while this module is half imported, if this is where DeePMD-kit is imported first.
-
 
 def register_classes() -> None:
     """Put our classes into the registries."""

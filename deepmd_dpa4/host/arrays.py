@@ -131,7 +131,7 @@ def refuse_bad_frame(name: object, frame: int | None) -> None:
     """Refuse an array with a frame that is not finite, if there is one; raises :class:`DataError`."""
     if frame is not None:
         raise DataError(
-            f"{name} is not finite (NaN or infinity) in frame {frame}, counted from 0: mend it or remove the frame"
+            f"{name} is not finite (NaN or infinity) in frame {frame}, counted from 0: fix it or remove the frame"
         )
 
 

@@ -96,7 +96,7 @@ def demand_native(option: str) -> None:
     if not load():
         raise ConfigError(
             f"`{option}` is 'native' but this machine has no native kernels, for the reason in the warning above; "
-            "mend it and run `dpa4 build`, or use another value: `plain` always works"
+            "fix it and run `dpa4 build`, or use another value: `plain` always works"
         )
 
 

@@ -57,7 +57,7 @@ def with_native_kernels(read: Callable[..., Any]) -> Callable[..., Any]:
             if not load():
                 raise KernelError(
                     f"{file} uses native kernels, which this machine does not have, for the reason in the warning "
-                    "above: mend it and run `dpa4 build`, or freeze the checkpoint with `dp --pt freeze -o NAME.pth`"
+                    "above: fix it and run `dpa4 build`, or freeze the checkpoint with `dp --pt freeze -o NAME.pth`"
                 ) from error
         if position is not None:
             file.seek(position)
