@@ -244,17 +244,17 @@ def draw(records: list[Record], rows: list[Record], path: Path) -> None:
 
 def bars(axes: Any, records: list[Record], data: str) -> None:
     """Draw the errors of the variants of one data set over those of the base."""
-    found = {variant: of_variant(records, data, variant) for variant in VARIANTS}
-    there = [variant for variant, seeds in found.items() if seeds]
-    if not found[BASIS]:
+    found = {variant.name: of_variant(records, data, variant) for variant in VARIANTS}
+    there = [name for name, seeds in found.items() if seeds]
+    if not found[BASIS.name]:
         return
     for shift, key, colour in ((-0.2, "force_rmse", COLOURS[0]), (0.2, "energy_rmse", COLOURS[1])):
-        base = mean_of(found[BASIS], key)
-        heights = [mean_of(found[variant], key) / base for variant in there]
+        base = mean_of(found[BASIS.name], key)
+        heights = [mean_of(found[name], key) / base for name in there]
         label = key.removesuffix("_rmse")
         axes.bar([place + shift for place in range(len(there))], heights, 0.4, color=colour, label=label)
     axes.axhline(1, color=REFERENCE, linewidth=0.9)
-    axes.set_xticks(range(len(there)), [variant.name for variant in there], rotation=45, ha="right")
+    axes.set_xticks(range(len(there)), there, rotation=45, ha="right")
     axes.set(ylabel="error over that of the base", title=TITLES[data])
     axes.legend()
 
