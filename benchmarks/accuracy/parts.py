@@ -155,14 +155,17 @@ def write_page(folder: Path) -> None:
     parts = ["# What each part is worth\n", "Written by `benchmarks/accuracy/parts.py` from the files in `parts/`.\n"]
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("*_*.json"))]
     symmetry = folder / "equivariance.json"
-    rows = json.loads(symmetry.read_text())["rows"] if symmetry.exists() else []
+    measured = json.loads(symmetry.read_text()) if symmetry.exists() else {"rows": []}
+    rows = measured["rows"]
     if records or rows:
         draw(records, rows, folder.with_suffix(".png"))
         parts.append(f"![What each part is worth]({folder.name}.png)\n")
     if records:
         parts.append(training_tables(records))
     if rows:
+        machine = measured["machine"]
         parts.append(equivariance_table(rows))
+        parts.append(f"On {machine['cpu']}, torch {machine['torch']}, {measured['date']}.\n")
     folder.with_suffix(".md").write_text("\n".join(parts))
 
 

@@ -84,7 +84,11 @@ def test_page(tmp_path: Path) -> None:
         }
         (folder / f"si_small-{name}_1.json").write_text(json.dumps(record))
     row = {"lmax": 2, "grid": "Lebedev", "points": 26, "product_fp64": 3e-16, "product_fp32": 1e-7}
-    (folder / "equivariance.json").write_text(json.dumps({"rows": [row, row | {"grid": "product"}]}))
+    (folder / "equivariance.json").write_text(
+        json.dumps(
+            {"date": "2026-01-01", "machine": {"cpu": "A", "torch": "2"}, "rows": [row, row | {"grid": "product"}]}
+        )
+    )
     parts.write_page(folder)
     page = (tmp_path / "parts.md").read_text()
     assert "| attention | sum weighted by the envelope | 1,234 | 50 | 900 | 1.50 | 60.0 |" in page
