@@ -88,7 +88,7 @@ class ESEN(Program):
                 "_target_": "fairchem.core.datasets.mt_concat_dataset.create_concat_dataset",
                 "dataset_configs": {
                     kind: {
-                        "splits": {"train": {"src": str(path.resolve())}},
+                        "splits": {"train": {"src": str(database(path, kind).resolve())}},
                         "format": "ase_db",
                         "a2g_args": {
                             **{"molecule_cell_size": 120.0, "r_energy": True, "r_forces": True, "r_edges": False},
@@ -191,6 +191,19 @@ class ESEN(Program):
 def kind_of(data: str) -> str:
     """Name the kind of data as fairchem does: molecules or materials."""
     return "omol" if DATA[data].atoms else "omat"
+
+
+def database(path: Path, kind: str) -> Path:
+    """Write an extended XYZ file as a database of ASE, which fairchem reads, unless it is there."""
+    from ase.db import connect
+    from ase.io import iread
+
+    output = path.with_suffix(".db")
+    if not output.exists():
+        with connect(output) as content:
+            for atoms in iread(path, ":"):
+                content.write(atoms, data={"charge": 0, "spin": 1} if kind == "omol" else {})
+    return output
 
 
 def largest_frame(path: Path) -> int:

@@ -75,7 +75,11 @@ class NequIP(Program):
             "train_file_path": str(job.training.resolve()),
             "val_file_path": str(job.validation.resolve()),
             "transforms": [
-                {"_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper", "chemical_symbols": names},
+                {
+                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                    "model_type_names": names,
+                    "chemical_species_to_atom_type_map": {name: name for name in names},
+                },
                 {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": settings["r_max"]},
             ],
             "train_dataloader": {**loader, "batch_size": settings["batch"], "shuffle": True},

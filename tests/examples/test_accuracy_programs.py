@@ -195,6 +195,8 @@ def test_frames_carry_both_names_of_labels(data: Path) -> None:
 
 def test_inputs_are_yaml_of_the_documented_settings(data: Path) -> None:
     """Both inputs are plain data; energies of elements reproduce the training energies on average."""
+    from ase.db import connect
+
     programs, splits = script("programs"), script("splits")
     frames = splits.split(data / "acac" / "train_300K.xyz")[0]
     programs.write_frames(data / "t.xyz", frames)
@@ -204,6 +206,10 @@ def test_inputs_are_yaml_of_the_documented_settings(data: Path) -> None:
     assert (model["l_max"], model["num_features"], model["type_names"]) == (2, 32, ["H", "C", "O"])
     job = programs.Job(task("esen", "k4l2"), data, data / "t.xyz", data / "t.xyz", len(frames), 6, 2, None)
     section = yaml.safe_load(json.dumps(script("program_esen").ESEN().section(job)))
+    source = section["runner"]["train_dataloader"]["dataset"]["dataset_configs"]["omol"]["splits"]["train"]["src"]
+    rows = list(connect(source).select())
+    assert [row.energy for row in rows] == pytest.approx([frame.energy for frame in frames])
+    assert np.allclose(rows[3].forces, frames[3].force)
     energy, forces = section["runner"]["train_eval_unit"]["tasks"]
     energies = energy["element_references"]["element_references"]["_args_"][0]
     assert sum(energies[number] for number in (1, 6, 8)) == pytest.approx(np.mean([frame.energy for frame in frames]))
