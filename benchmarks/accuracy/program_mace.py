@@ -52,6 +52,10 @@ class Mace(Program):
         """Tell the epochs: the file with index N has seen N + 1."""
         return self._index(Path(mark).name) + 1
 
+    def finished(self, folder: Path) -> bool:
+        """Look for the network itself, which is written at the end; checkpoints hold weights alone."""
+        return any((folder / "checkpoints").glob("*.model"))
+
     def batches(self, frames: int, batch: int) -> int:
         """Leave out a last batch that is not full, as MACE does."""
         return max(1, frames // batch)

@@ -88,6 +88,10 @@ class Program(ABC):
     def epoch(self, mark: str) -> int | None:
         """Tell how many epochs a checkpoint has seen; None for the last one of a training."""
 
+    def finished(self, folder: Path) -> bool:
+        """Tell whether there is all that an evaluation needs beside the checkpoints."""
+        return True
+
     def batches(self, frames: int, batch: int) -> int:
         """Count the batches of an epoch."""
         return math.ceil(frames / batch)
@@ -122,7 +126,7 @@ class Program(ABC):
         (folder / "plan.json").write_text(json.dumps({"epochs": epochs, "every": every, "batches": batches}))
         before = recorded(folder)
         last = max(before, key=lambda mark: self.step(folder, mark), default=None)
-        if last is not None and self.step(folder, last) >= epochs * batches:
+        if last is not None and self.step(folder, last) >= epochs * batches and self.finished(folder):
             return before
         job = Job(task, folder, *files, len(training), epochs, every, last)
         return timed(self.command(job), folder, own_environment(), lambda: self.checkpoints(folder), task.clock, before)

@@ -46,6 +46,7 @@ for epoch in range(done + 1, int(options["max_num_epochs"])):
     if epoch % int(options["eval_interval"]) == 0:
         late = "_swa" if epoch >= int(options["start_swa"]) else ""
         (folder / f"model_run-{options['seed']}_epoch-{epoch}{late}.pt").touch()
+(folder / "model.model").touch()
 """,
     "nequip": """
 import json, re, sys
@@ -169,6 +170,17 @@ def test_an_interrupted_training_goes_on(code: str, data: Path, environment: Cal
     assert all(again[mark] == 100.0 for mark in first)
     assert all(seconds >= 100.0 for seconds in again.values())
     assert program.run(task(code, program.networks[0]), folders, folder, 60, 3) == again
+
+
+def test_a_training_of_mace_without_its_network_goes_on(data: Path, environment: Callable[[str], Path]) -> None:
+    """It was interrupted after its last checkpoint; without the network no checkpoint can be evaluated."""
+    curves, splits = script("curves"), script("splits")
+    program, folder = curves.PROGRAMS["mace"](environment("mace")), data / "work"
+    folders = splits.write("acac", data, data / "folders")
+    marks = program.run(task("mace", "l1"), folders, folder, 4, 1)
+    (folder / "checkpoints" / "model.model").unlink()
+    assert program.run(task("mace", "l1"), folders, folder, 4, 1) == marks
+    assert program.finished(folder)
 
 
 def test_speed_is_measured_on_few_frames(data: Path, environment: Callable[[str], Path]) -> None:
