@@ -72,12 +72,25 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+SUMMARY = {
+    "frozen": {"kernels": "plain", "device": "any"},
+    "versions": {"DeePMD-kit": "3.2.0"},
+    "parameters": {"total": 4321},
+    "branches": {"Default": {"options": {"descriptor": {"rcut": 4.5}}}},
+}
+"""What is read of a frozen file."""
+WORDS = (
+    *("--name", "My model", "--author", "A", "B", "--email", "a@b.org", "--licence", "CC-BY-4.0"),
+    *("--training-sets", "MPtrj"),
+)
+
+
 @pytest.fixture
-def registered(clone: Path, trained: Run, capsys: pytest.CaptureFixture[str]) -> Path:
+def registered(clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
     """The folder of predictions of a model that was registered as the first command says."""
     module = script("register_matbench")
-    words = ["--key", KEY, "--name", "My model", "--author", "A", "B", "--email", "a@b.org", "--licence", "CC-BY-4.0"]
-    module.main(["write", str(clone), str(trained.frozen), *words, "--training-sets", "MPtrj"])
+    monkeypatch.setattr(module, "summarize", lambda path: SUMMARY)
+    module.main(["write", str(clone), "model.pth", "--key", KEY, *WORDS])
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if "_deepmd_spec" in line]
     assert line.strip() == '"my_model_1_0": _deepmd_spec("my_model_1_0"),'
@@ -87,19 +100,30 @@ def registered(clone: Path, trained: Run, capsys: pytest.CaptureFixture[str]) ->
     return clone / "models" / "deepmd" / KEY
 
 
-def test_the_file_of_a_model(registered: Path, trained: Run) -> None:
-    from deepmd_dpa4.checkpoint.summary import summarize
-
-    module, entry = script("register_matbench"), yaml.safe_load(registered.with_suffix(".yml").read_text())
+def test_the_file_of_a_model(registered: Path) -> None:
+    module, entry = script("register_matbench"), yaml.safe_load((registered.parent / f"{KEY}.yml").read_text())
     assert all(key in entry for key in module.REQUIRED)
-    assert entry["model_params"] == summarize(trained.checkpoint)["parameters"]["total"]
-    assert entry["hyperparams"]["architecture"]["graph_construction_radius"] == 4.0
+    assert entry["model_params"] == 4321
+    assert entry["hyperparams"]["architecture"]["graph_construction_radius"] == 4.5
     assert [person["name"] for person in entry["authors"]] == ["A", "B"]
     assert entry["authors"][0]["email"] == "a@b.org"
     files = script("matbench_files")
     for part in ("discovery", "geo_opt"):
         files.role(Path(entry["metrics"][part]["pred_file"]["name"]).name)
     files.role(Path(entry["metrics"]["phonons"]["kappa_103"]["pred_file"]["name"]).name)
+
+
+def test_a_frozen_file(clone: Path, trained: Run) -> None:
+    """It tells what the registration asks for; a checkpoint does not."""
+    from deepmd_dpa4.checkpoint.summary import summarize
+
+    module = script("register_matbench")
+    module.main(["write", str(clone), str(trained.frozen), "--key", KEY, *WORDS])
+    entry = yaml.safe_load((clone / "models" / "deepmd" / f"{KEY}.yml").read_text())
+    assert entry["model_params"] == summarize(trained.checkpoint)["parameters"]["total"]
+    assert entry["hyperparams"]["architecture"]["graph_construction_radius"] == 4.0
+    with pytest.raises(ValueError, match="must be a frozen file"):
+        module.main(["write", str(clone), str(trained.checkpoint), "--key", KEY, *WORDS])
 
 
 def test_check(registered: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,12 +253,39 @@ def test_wrong_names(name: str) -> None:
         files.role(name)
 
 
-def test_what_cannot_be_registered(clone: Path, trained: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "model", "key", "summary", "named"),
+    [
+        ("clone", "model.pt", KEY, SUMMARY | {"frozen": None}, "must be a frozen file"),
+        ("clone", "model.pth", KEY, SUMMARY | {"frozen": {"kernels": "native"}}, "holds native kernels"),
+        ("clone", "model.pth", "My_model", SUMMARY, "small letters"),
+        ("elsewhere", "model.pth", KEY, SUMMARY, "must be a clone"),
+    ],
+)
+def test_what_cannot_be_registered(
+    folder: str,
+    model: str,
+    key: str,
+    summary: dict[str, Any],
+    named: str,
+    clone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     module = script("register_matbench")
-    words = ["--name", "M", "--author", "A", "--email", "a@b.org", "--licence", "MIT", "--training-sets", "MPtrj"]
-    with pytest.raises(ValueError, match="must be a frozen file"):
-        module.main(["write", str(clone), str(trained.checkpoint), "--key", KEY, *words])
-    with pytest.raises(ValueError, match="small letters"):
-        module.main(["write", str(clone), str(trained.frozen), "--key", "My_model", *words])
-    with pytest.raises(ValueError, match="must be a clone"):
-        module.main(["write", str(tmp_path), str(trained.frozen), "--key", KEY, *words])
+    monkeypatch.setattr(module, "summarize", lambda path: summary)
+    with pytest.raises(ValueError, match=named):
+        module.main(["write", str(clone.parent / folder), model, "--key", key, *WORDS])
+
+
+def test_what_was_not_registered(registered: Path) -> None:
+    """A file that lacks a key, and a list of calculators that does not name the model."""
+    module, clone, path = script("register_matbench"), registered.parents[2], registered.parent / f"{KEY}.yml"
+    words = ["check", str(clone), "--key", KEY]
+    entry = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({key: value for key, value in entry.items() if key != "license"}))
+    with pytest.raises(ValueError, match="lacks license"):
+        module.main(words)
+    path.write_text(yaml.safe_dump(entry))
+    (clone / "matbench_discovery" / "calculators.py").write_text("CALCULATORS = {}")
+    with pytest.raises(ValueError, match="does not name 'my_model_1_0'"):
+        module.main(words)
