@@ -15,7 +15,7 @@ from deepmd_dpa4.tools.plots.style import COLOURS, picture
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "accuracy"
 TITLES = {"acac": "acetylacetone", "si": "silicon", "mo": "molybdenum"}
-STYLES = {"deepmd-dpa4": "-", "built-in": "--", "dpa3": ":"}
+STYLES = {"deepmd-dpa4": "-", "built-in": "--", "dpa3": ":", "mace": "-.", "nequip": (0, (1, 3)), "esen": (0, (6, 3))}
 HEAD = """# Error against time
 
 Written by `benchmarks/accuracy/accuracy_page.py` from the files in `accuracy/`, which `benchmarks/accuracy/curves.py`
@@ -96,10 +96,15 @@ def conditions(record: Record) -> str:
     """Say on what, with what and how long."""
     machine, task = record["machine"], record["task"]
     clock = "processor time of one thread" if task["clock"] == "processor" else "wall time"
+    batch = f"at least {task['batch']} atoms in a batch"
+    program = f"torch {machine['torch']}, DeePMD-kit {machine['deepmd-kit']}"
+    if "program" in record:
+        found = record["program"]
+        batch = f"{found['settings']['batch']} frames in a batch"
+        program = f"torch {found['torch']}, {found['package']} {found['version']}"
     return (
-        f"Budget {task['budget']:g} s of {clock}, at least {task['batch']} atoms in a batch, on "
-        f"{machine['threads']} thread of {machine['cpu']}, torch {machine['torch']}, "
-        f"DeePMD-kit {machine['deepmd-kit']}, {record['date']}.\n"
+        f"Budget {task['budget']:g} s of {clock}, {batch}, on {machine['threads']} thread of {machine['cpu']}, "
+        f"{program}, {record['date']}.\n"
     )
 
 
@@ -115,7 +120,7 @@ def draw(kinds: dict[Kind, list[Record]], path: Path) -> None:
                 for number, record in enumerate(seeds):
                     label = f"{code}, {network}" if number == 0 else None
                     times, values = zip(*((point["seconds"], point[key]) for point in record["curve"]))
-                    axes.plot(times, values, STYLES[code], color=colour, label=label, marker=".")
+                    axes.plot(times, values, linestyle=STYLES[code], color=colour, label=label, marker=".")
                 axes.set(xscale="log", yscale="log", xlabel="time (s)", title=TITLES[data])
                 axes.set_ylabel("force RMSE (meV/Å)" if line == 0 else "energy RMSE (meV/atom)")
         grid[0, 0].legend()

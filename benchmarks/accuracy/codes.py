@@ -1,17 +1,21 @@
-"""The codes of the comparison: how each is trained, and what appears when a part of its training is done."""
+"""The codes that `dp` trains: how each is trained, and what appears when a part of its training is done."""
 
 import json
 import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 from clock import recorded, timed
 from networks import NETWORKS, dpa3_input, dpa4_input
 from splits import Folders
+
+from deepmd_dpa4.tools.data.frame import Frame
 
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.pt")
 CALIBRATION = 30
@@ -44,6 +48,40 @@ class Task:
         return f"{self.kind}_{self.seed}"
 
 
+class Predicted(NamedTuple):
+    """Energy in eV and forces (atoms, 3) in eV/Angstrom of a frame."""
+
+    energy: float
+    forces: np.ndarray
+
+
+class Trainable(Protocol):
+    """What the comparison asks of a code."""
+
+    name: Any
+    recipe: Any
+    """Name of its own training; None if it takes that of `--recipe`."""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of its networks."""
+
+    def run(self, task: Task, folders: Folders, folder: Path, steps: int, saves: int) -> dict[str, float]:
+        """Train, or go on with an interrupted training; return the seconds at each checkpoint."""
+
+    def calibrate(self, task: Task, folders: Folders, folder: Path) -> tuple[float, float]:
+        """Measure the seconds before the first step and of a step."""
+
+    def step(self, folder: Path, mark: str) -> int:
+        """Tell the step of a checkpoint."""
+
+    def evaluate(self, folder: Path, marks: Sequence[str], frames: Sequence[Frame]) -> list[list[Predicted]]:
+        """Evaluate checkpoints on frames."""
+
+    def about(self, folder: Path, mark: str, task: Task) -> dict[str, Any]:
+        """Describe the network of a checkpoint."""
+
+
 @dataclass(frozen=True)
 class Code:
     """A code that `dp --pt train` trains, in this environment."""
@@ -51,6 +89,7 @@ class Code:
     name: str
     networks: tuple[str, ...]
     environment: dict[str, str]
+    recipe: ClassVar[str | None] = None
 
     def section(self, task: Task, folders: Folders, steps: int, saves: int) -> dict[str, Any]:
         """Write the input."""
@@ -91,10 +130,31 @@ class Code:
     def calibrate(self, task: Task, folders: Folders, folder: Path) -> tuple[float, float]:
         """Measure the seconds before the first step and of a step."""
         marks = self.run(task, folders, folder, CALIBRATION, 3)
-        (*_, (before, earlier), (last, later)) = sorted((step_of(mark), seconds) for mark, seconds in marks.items())
-        step = (later - earlier) / (last - before)  # the first steps take longer
-        shutil.rmtree(folder)
-        return max(0.0, later - last * step), step
+        return speed_of({step_of(mark): seconds for mark, seconds in marks.items()}, folder)
+
+    def step(self, folder: Path, mark: str) -> int:
+        """Tell the step of a checkpoint."""
+        return step_of(mark)
+
+    def evaluate(self, folder: Path, marks: Sequence[str], frames: Sequence[Frame]) -> list[list[Predicted]]:
+        """Evaluate checkpoints on frames."""
+        # this process waits for trainings meanwhile, and should not hold the memory of torch
+        from deepmd_dpa4.inference.evaluator import Evaluator
+        from deepmd_dpa4.inference.structure import Structure
+
+        structures = [Structure(frame.symbols, frame.positions, frame.cell) for frame in frames]
+        return [
+            [Predicted(found.energy, found.forces) for found in Evaluator(folder / mark).evaluate(structures)]
+            for mark in marks
+        ]
+
+    def about(self, folder: Path, mark: str, task: Task) -> dict[str, Any]:
+        """Count the trained parameters of a checkpoint."""
+        from deepmd_dpa4.checkpoint.count import unique
+        from deepmd_dpa4.checkpoint.read import read_checkpoint
+
+        tensors = unique(read_checkpoint(folder / mark).tensors, ours=self.name != "dpa3")
+        return {"parameters": sum(tensor.numel() for tensor in tensors.values())}
 
 
 CODES = {
@@ -114,3 +174,14 @@ def step_of(mark: str) -> int:
     found = CHECKPOINT.fullmatch(mark)
     assert found is not None, mark
     return int(found[1])
+
+
+def speed_of(marks: dict[int, float], folder: Path) -> tuple[float, float]:
+    """Compute the seconds before the first step and of a step from those at each step, and remove the folder.
+
+    The last two marks count: the first steps take longer.
+    """
+    (*_, (before, earlier), (last, later)) = sorted(marks.items())
+    step = (later - earlier) / (last - before)
+    shutil.rmtree(folder)
+    return max(0.0, later - last * step), step

@@ -5,6 +5,9 @@ checkpoint on the validation frames. A short run before each kind of training me
 of steps follows from the budget, so that the learning rate has come down when the time is over. Time counts from the
 start of the command. What is finished is kept, and an interrupted training goes on from its last checkpoint.
 
+MACE, NequIP and eSEN are trained in environments of their own, named by `--environment mace=/path/to/environment`, with
+the settings that they document.
+
 `--test` evaluates the last checkpoint of every finished training on the test file: once, when nothing else is chosen
 any more. `accuracy_page.py` makes table and plot.
 """
@@ -14,37 +17,44 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from clock import CLOCKS
-from codes import CODES, Task, step_of
+from codes import CODES, Predicted, Task, Trainable
 from networks import RECIPES
+from program_esen import ESEN
+from program_mace import Mace
+from program_nequip import NequIP
+from programs import Program
 from splits import DATA, test_frames, validation_frames, write
 
 from deepmd_dpa4.tools.data.frame import Frame
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "accuracy"
+PROGRAMS: dict[str, type[Program]] = {program.name: program for program in (Mace, NequIP, ESEN)}
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     # so that a training ends together with this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    for task in tasks(options):
-        path = options.results / f"{task.name}.json"
+    codes = named(options)
+    for task in tasks(options, codes):
+        path, code = options.results / f"{task.name}.json", codes[task.code]
         if not path.exists():
             print(f"{task.name}: training", flush=True)
-            save(path, trained(task, options.data, options.work))
+            save(path, trained(task, code, options.data, options.work))
         if options.test:
             record = json.loads(path.read_text())
             if "test" not in record:
-                last = options.work / task.name / record["curve"][-1]["checkpoint"]
-                save(path, record | {"test": errors(last, test_frames(task.data, options.data))})
+                frames, last = test_frames(task.data, options.data), record["curve"][-1]["checkpoint"]
+                (found,) = code.evaluate(options.work / task.name, [last], frames)
+                save(path, record | {"test": errors(found, frames)})
         told(path)
 
 
@@ -52,8 +62,20 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with acac/ and mlearn/")
     parser.add_argument("--sets", nargs="+", choices=DATA, default=["acac", "si"])
-    parser.add_argument("--codes", nargs="+", choices=CODES, default=["deepmd-dpa4"])
-    parser.add_argument("--networks", nargs="+", default=["nano", "mini", "small"], help="those that the code has")
+    parser.add_argument("--codes", nargs="+", choices=(*CODES, *PROGRAMS), default=["deepmd-dpa4"])
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=["nano", "mini", "small"],
+        help="those that the code has; the first one of a code that has none of them; default %(default)s",
+    )
+    parser.add_argument(
+        "--environment",
+        nargs="+",
+        default=[],
+        metavar="CODE=DIR",
+        help=f"virtual environments of {', '.join(PROGRAMS)}",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--budget", type=float, default=3600, help="seconds of a training; default %(default)s")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: on a machine that others use")
@@ -68,41 +90,65 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def tasks(options: argparse.Namespace) -> Iterator[Task]:
+def named(options: argparse.Namespace) -> dict[str, Trainable]:
+    """Make the codes that were asked for.
+
+    Raises
+    ------
+    ValueError
+        If an environment is missing, or belongs to no code.
+    """
+    environments = {}
+    for word in options.environment:
+        name, sign, path = word.partition("=")
+        if not sign or not path or name not in PROGRAMS:
+            raise ValueError(f"`--environment` is {word!r} but must be CODE=DIR, CODE of {', '.join(PROGRAMS)}")
+        environments[name] = Path(path).absolute()
+    codes: dict[str, Trainable] = {}
+    for name in options.codes:
+        if name in CODES:
+            codes[name] = CODES[name]
+        else:
+            program = PROGRAMS[name](environments.get(name))
+            assert program.python.exists()
+            codes[name] = program
+    return codes
+
+
+def tasks(options: argparse.Namespace, codes: Mapping[str, Trainable]) -> Iterator[Task]:
     """Every training: seed by seed, so that an early end leaves a whole comparison."""
     for seed in options.seeds:
         for data in options.sets:
-            for code in options.codes:
-                for network in CODES[code].networks:
-                    if network in options.networks or len(CODES[code].networks) == 1:
-                        yield Task(
-                            code,
-                            network,
-                            data,
-                            seed,
-                            options.budget,
-                            options.recipe,
-                            options.batch,
-                            options.clock,
-                            options.saves,
-                        )
+            for name, code in codes.items():
+                for network in [word for word in code.networks if word in options.networks] or code.networks[:1]:
+                    yield Task(
+                        name,
+                        network,
+                        data,
+                        seed,
+                        options.budget,
+                        code.recipe or options.recipe,
+                        options.batch,
+                        options.clock,
+                        options.saves,
+                    )
 
 
-def trained(task: Task, data: Path, work: Path) -> dict[str, Any]:
+def trained(task: Task, code: Trainable, data: Path, work: Path) -> dict[str, Any]:
     """Train, evaluate all checkpoints, and describe how."""
-    code, folders, folder = CODES[task.code], write(task.data, data, work / "data"), work / task.name
+    folders, folder = write(task.data, data, work / "data"), work / task.name
     speed = work / f"{task.kind}.speed.json"
     if not speed.exists():
         start, step = code.calibrate(task, folders, work / f"{task.kind}.calibration")
         save(speed, {"start_s": round(start, 2), "step_s": round(step, 4)})
     planned = json.loads(speed.read_text())
     planned["steps"] = max(task.saves, int((task.budget - planned["start_s"]) / planned["step_s"]))
-    marks = code.run(task, folders, folder, planned["steps"], task.saves)
+    seconds = code.run(task, folders, folder, planned["steps"], task.saves)
     frames = validation_frames(folders)
+    marks = sorted((mark for mark in seconds if (folder / mark).exists()), key=lambda mark: code.step(folder, mark))
     curve = [
-        {"checkpoint": mark, "step": step_of(mark), "seconds": marks[mark], **errors(folder / mark, frames)}
-        for mark in sorted(marks, key=step_of)
-        if (folder / mark).exists()
+        {"checkpoint": mark, "step": code.step(folder, mark), "seconds": seconds[mark], **errors(found, frames)}
+        for mark, found in zip(marks, code.evaluate(folder, marks, frames))
     ]
     from worker import machine
 
@@ -110,31 +156,16 @@ def trained(task: Task, data: Path, work: Path) -> dict[str, Any]:
         "task": asdict(task),
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
-        "parameters": parameters(folder / curve[-1]["checkpoint"], task.code),
+        **code.about(folder, marks[-1], task),
         "plan": planned,
         "curve": curve,
     }
 
 
-def parameters(checkpoint: Path, code: str) -> int:
-    """Count the trained parameters of a checkpoint."""
-    from deepmd_dpa4.checkpoint.count import unique
-    from deepmd_dpa4.checkpoint.read import read_checkpoint
-
-    tensors = unique(read_checkpoint(checkpoint).tensors, ours=code != "dpa3")
-    return sum(tensor.numel() for tensor in tensors.values())
-
-
-def errors(checkpoint: Path, frames: Sequence[Frame]) -> dict[str, float]:
+def errors(predictions: Sequence[Predicted], frames: Sequence[Frame]) -> dict[str, float]:
     """Errors of energies per atom in meV and of force components in meV/Angstrom."""
-    # this process waits for trainings meanwhile, and should not hold the memory of torch
-    from deepmd_dpa4.inference.evaluator import Evaluator
-    from deepmd_dpa4.inference.structure import Structure
-
-    evaluator = Evaluator(checkpoint)
-    predictions = evaluator.evaluate([Structure(frame.symbols, frame.positions, frame.cell) for frame in frames])
     energy, force = [], []
-    for frame, prediction in zip(frames, predictions):
+    for frame, prediction in zip(frames, predictions, strict=True):
         assert frame.energy is not None and frame.force is not None
         energy.append((prediction.energy - frame.energy) / len(frame.symbols))
         force.append((prediction.forces - frame.force).ravel())

@@ -7,12 +7,14 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from deepmd_dpa4.tools.presets.check import check
 from tests.support.commands import ROOT
+from tests.support.init_command import init
 
 FOLDER = ROOT / "benchmarks" / "accuracy"
 
@@ -69,6 +71,25 @@ def test_inputs_are_accepted(network: str, recipe: str, data: Path, tmp_path: Pa
     section = script("networks").dpa4_input(network, "si", folders, 100, 1, recipe_name=recipe, batch=32, saves=5)
     check(section)
     assert section["training"]["save_freq"] == 20
+
+
+def test_small_task_is_the_recipe_of_the_benchmark(data: Path, tmp_path: Path) -> None:
+    """`dpa4 init --task small` prescribes what the trainings used."""
+    folders = script("splits").write("si", data, tmp_path / "folders")
+    ours = script("networks").dpa4_input("mini", "si", folders, 4000, 1, recipe_name="adamw", batch=60, saves=12)
+    options = ["--task", "small", "--type-map", "Si", "--steps", 4000]
+    preset = init(tmp_path, "mini", *options)
+    for section in ("learning_rate", "optimizer"):
+        assert without_comment(preset[section]) == without_comment(ours[section])
+    for key, value in without_comment(ours["loss"]).items():
+        assert "pref_v" in key or preset["loss"][key] == value, key
+    parser = script("curves").parsed(["--data", str(data)])
+    assert preset["training"]["training_data"]["batch_size"] == f"auto:{parser.batch}"
+    assert preset["training"]["gradient_max_norm"] == ours["training"]["gradient_max_norm"]
+
+
+def without_comment(section: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key != "_comment"}
 
 
 class TestClock:

@@ -15,6 +15,7 @@ from deepmd_dpa4 import __version__
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.ops.native.load import load as load_kernels
+from deepmd_dpa4.tools.presets.recipe import STEPS
 from tests.checkpoint.conftest import untrained
 from tests.examples.snippets import blocks, copy_examples, run_block
 from tests.host.test_stale_state import add_stale
@@ -43,6 +44,7 @@ TESTED = {"README.md"} | {
         "presets",
         "pretraining",
         "released",
+        "small_data",
         "uncertainty",
         "upstream",
     )
@@ -234,6 +236,16 @@ def test_snippets_of_presets_page(tmp_path: Path) -> None:
         written, trained = run_block(commands, folder)
         assert "start: dp --pt train" in written
         assert "Saved model to model.ckpt-2.pt" in trained
+
+
+@pytest.mark.slow
+def test_snippets_of_small_data_page(tmp_path: Path) -> None:
+    """The input trains, and the default that the page names is that of the command."""
+    (commands,) = blocks(DOCS / "small_data.md", "sh")
+    written, trained = run_block(commands, copy_examples(tmp_path))
+    assert "training for few data" in written
+    assert "Saved model to model.ckpt-2.pt" in trained
+    assert f"{STEPS['small']:,} steps" in (DOCS / "presets.md").read_text()
 
 
 @pytest.mark.slow

@@ -10,16 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.data.errors import require_name
-from deepmd_dpa4.tools.presets.document import Branch, Plan, Section, energy_input, finetune_input, multitask_input
+from deepmd_dpa4.tools.presets.document import (
+    Branch,
+    Plan,
+    Section,
+    energy_input,
+    finetune_input,
+    multitask_input,
+    small_input,
+)
 from deepmd_dpa4.tools.presets.overrides import Override
 from deepmd_dpa4.tools.presets.recipe import STEPS
 from deepmd_dpa4.tools.presets.robust import COMMENT
 from deepmd_dpa4.tools.presets.sizes import SIZES
+from deepmd_dpa4.tools.presets.small import BATCH_SIZE as SMALL_BATCH
 from deepmd_dpa4.tools.presets.text import render
 
 if TYPE_CHECKING:
     from deepmd_dpa4.tools.presets.closest import Closest
 
+SINGLE = {"energy": energy_input, "finetune": finetune_input, "small": small_input}
+"""How the input of each task with one branch is made."""
+BATCH_SIZES = {"energy": "auto:128", "multitask": "auto:128", "finetune": "auto:128", "small": SMALL_BATCH}
 PLACEHOLDER = "path/to/training/data"
 
 
@@ -45,7 +57,12 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("size", choices=tuple(SIZES), metavar="SIZE", help=", ".join(SIZES))
     add("--list", action=ListSizes, nargs=0, default=SUPPRESS, help="print what the sizes are, and stop")
-    add("--task", choices=tuple(STEPS), default="energy", help="%(choices)s; default %(default)s")
+    add(
+        "--task",
+        choices=tuple(STEPS),
+        default="energy",
+        help="%(choices)s; default %(default)s; small: training on some hundred frames",
+    )
     add(
         "--type-map",
         nargs="+",
@@ -63,9 +80,9 @@ def add_parser(commands: Any) -> None:
     add("--steps", type=int, metavar="N", help=f"training steps; default {steps_text()}")
     add(
         "--batch-size",
-        default="auto:128",
         metavar="B",
-        help="frames in a step, or auto:N, max:N, filter:N for about N atoms; default %(default)s",
+        help="frames in a step, or auto:N, max:N, filter:N for about N atoms; default "
+        f"{BATCH_SIZES['energy']}, with --task small {SMALL_BATCH}",
     )
     add(
         "--robust",
@@ -115,7 +132,7 @@ def run(options: Namespace) -> None:
         size=SIZES[options.size],
         type_map=data.types_of(given, contents),
         steps=steps(options.steps, options.task),
-        batch_size=batch_size(options.batch_size),
+        batch_size=batch_size(BATCH_SIZES[options.task] if options.batch_size is None else options.batch_size),
         seed=options.seed,
         sel="auto" if options.data else None,
         robust=options.robust,
@@ -198,7 +215,7 @@ def make_input(task: str, plan: Plan, branches: dict[str, Branch]) -> Section:
             )
         return multitask_input(plan, branches)
     (branch,) = branches.values() or [Branch(training=(PLACEHOLDER,))]
-    return energy_input(plan, branch) if task == "energy" else finetune_input(plan, branch)
+    return SINGLE[task](plan, branch)
 
 
 def changed(document: Section, texts: Sequence[str]) -> Section:
@@ -227,5 +244,6 @@ def headline(options: Namespace, plan: Plan, branches: int) -> str:
         "changed network" if changes else count,
         *([f"{branches} branches"] if options.task == "multitask" else []),
         *(["continues from a pretrained model of the same network"] if options.task == "finetune" else []),
+        *(["training for few data"] if options.task == "small" else []),
     ]
     return ", ".join(parts)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from deepmd_dpa4.tools.presets import recipe
+from deepmd_dpa4.tools.presets import recipe, small
 from deepmd_dpa4.tools.presets.robust import COMMENT, DESCRIPTOR, bridging
 from deepmd_dpa4.tools.presets.sizes import FITTING, Size
 
@@ -93,6 +93,14 @@ def energy_input(plan: Plan, branch: Branch) -> Section:
 def finetune_input(plan: Plan, branch: Branch) -> Section:
     """Write a training that starts from a pretrained model of the same network, given by ``--finetune``."""
     return energy_input(plan, branch) | {"learning_rate": recipe.finetune_learning_rate()}
+
+
+def small_input(plan: Plan, branch: Branch) -> Section:
+    """Write the training of one model on few data, from random weights."""
+    return energy_input(plan, branch) | {
+        "learning_rate": small.learning_rate(plan.steps),
+        "optimizer": small.optimizer(),
+    }
 
 
 def multitask_input(plan: Plan, branches: dict[str, Branch]) -> Section:

@@ -6,6 +6,7 @@ from typing import Any
 
 RIVALS = {
     "warmup_steps": ("warmup_ratio",),
+    "warmup_ratio": ("warmup_steps",),
     "stop_lr_ratio": ("stop_lr",),
     "numb_epoch": ("numb_steps",),
     "num_epoch_dict": ("numb_steps", "model_prob"),

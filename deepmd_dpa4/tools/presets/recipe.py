@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-STEPS = {"energy": 2_000_000, "multitask": 1_000_000, "finetune": 50_000}
+STEPS = {"energy": 2_000_000, "multitask": 1_000_000, "finetune": 50_000, "small": 50_000}
 """Training steps of each task, unless the user says otherwise."""
 EMA_DECAY, LARGEST_SHARE = 0.999, 0.01
 """Published decay of the average of the weights, and the part of the initial weights that may remain at the end."""

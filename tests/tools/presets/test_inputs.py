@@ -54,12 +54,14 @@ def test_network_and_schedule(size: str, task: str, data: Data, alloy: Path, tmp
     if task == "multitask":
         full["model"] = expanded(full["model"])
     full = normalize(full, multi_task=task == "multitask")
-    assert full["optimizer"]["type"] == "HybridMuon"
+    assert full["optimizer"]["type"] == ("AdamW" if task == "small" else "HybridMuon")
     assert full["optimizer"]["weight_decay"] == 1e-3
-    assert full["learning_rate"]["stop_lr"] == 1e-6
+    assert full["learning_rate"]["stop_lr"] == (1e-5 if task == "small" else 1e-6)
     assert full["training"].items() >= {"ema_decay": 0.999, "enable_ema": True, "numb_steps": STEPS[task]}.items()
     if task == "finetune":
         assert full["learning_rate"]["start_lr"] < 4.3e-4
+    elif task == "small":
+        assert full["learning_rate"].items() >= {"start_lr": 3e-3, "warmup_steps": 50, "decay_phase_ratio": 0.8}.items()
     else:
         assert 4.3e-4 <= full["learning_rate"]["start_lr"] <= 6.5e-4
         assert full["learning_rate"]["decay_phase_ratio"] == 0.65
@@ -118,6 +120,22 @@ def test_options_of_the_user_win(tmp_path: Path) -> None:
     assert document["training"]["training_data"]["batch_size"] == 3
     assert document["training"]["numb_steps"] == 40
     assert document["training"]["save_freq"] == 20
+
+
+def test_few_data(data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Smaller batches, a short warm-up, and the weights of the loss that the labels ask for."""
+    document = init(tmp_path, "nano", "--task", "small", "--data", data.train, "--steps", 200)
+    assert "training for few data" in capsys.readouterr().err
+    assert document["training"]["training_data"]["batch_size"] == "auto:60"
+    assert document["learning_rate"]["warmup_steps"] == 10
+    assert document["loss"]["start_pref_v"] == 5
+    assert document["training"]["gradient_max_norm"] == 5
+    words = ["--batch-size", 2, "--set", "learning_rate.warmup_ratio=0.01"]
+    document = init(tmp_path, "nano", "--task", "small", "--type-map", "C", *words)
+    assert document["training"]["training_data"]["batch_size"] == 2
+    assert "warmup_steps" not in document["learning_rate"], "DeePMD-kit takes only one of the two"
+    assert main(["init", "nano", "--type-map", "C", "--batch-size", "", "-o", str(tmp_path / "other.json")]) == 1
+    assert "`--batch-size` is ''" in capsys.readouterr().err
 
 
 def test_robust(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,16 @@ def test_published_schedule(here: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(weights[key], averages[key]) for key in weights)
 
 
+def test_few_data(here: Path, tmp_path: Path) -> None:
+    """The rate warms up to 3e-3 and falls to 1e-5 within the steps."""
+    words = ("--data", here / "data/train", "--steps", 20, "--batch-size", 1, "--set", "training.disp_freq=1")
+    init(tmp_path, "nano", "--task", "small", *words)
+    assert "built by deepmd-dpa4" in dp("train", "input.json", folder=tmp_path)
+    rates = [float(line.split()[-1]) for line in (tmp_path / "lcurve.out").read_text().splitlines() if line[0] != "#"]
+    assert max(rates) == pytest.approx(3e-3)
+    assert rates[-1] < 1e-4
+
+
 @pytest.mark.slow
 def test_tasks(here: Path) -> None:
     """Two branches, then a fine-tuning from one of them with the network of the same name."""
