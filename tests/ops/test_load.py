@@ -95,6 +95,15 @@ def test_a_library_that_does_not_load(missing: Builds, tmp_path: Path, caplog: p
     assert missing == []
 
 
+def test_a_library_that_is_asked_for_is_no_reason_to_compile(
+    missing: Builds, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not loader.load(tmp_path / "other.so")
+    assert missing == []
+    (warning,) = warnings(caplog)
+    assert f"{tmp_path / 'other.so'} is missing" in warning
+
+
 def test_a_long_build_tells_the_log_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 1.0, 14.5, 14.5, 20.0, 29.5, 29.5])
     monkeypatch.setattr(loader.time, "monotonic", lambda: next(clock))

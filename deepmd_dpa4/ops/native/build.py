@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.files import is_full, replacing, write_text
@@ -27,8 +28,12 @@ SHOWN_LINES = 20
 BREATH = 15.0
 """Seconds after which a build that says nothing says that it goes on."""
 OBJECTS = "objects"
+WORTH_PRECOMPILING = 3
+"""Bindings to compile, below which their header is not precompiled."""
 ALLOCATOR = "common/allocator.cpp"
 """Source that sets the allocator of the C library for the whole process; the library can do without it."""
+BINDING = "binding.h"
+"""Header of the sources that know torch; it is precompiled where several of them are to be compiled."""
 _INCLUDE = re.compile(r'^#include "(.+)"', re.MULTILINE)
 
 Report = Callable[[str], None]
@@ -172,13 +177,14 @@ def compile_library(compiler: Compiler, report: Report, sources: list[Path], tar
     log = _Log(target.with_suffix(".log"))
     folder.mkdir(exist_ok=True)
     objects = {source: folder / _object_name(compiler, source) for source in sources}
-    missing = {source: path for source, path in objects.items() if not path.exists()}
+    missing = [source for source in _costly_first(sources) if not objects[source].exists()]
     report(
         f"compiling native kernels with {compiler.version}: once per machine and torch version, one to four minutes on "
         "two cores"
     )
-    with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool:
-        jobs = {pool.submit(_make, log, partial(compiler.compiling, s), o): s for s, o in missing.items()}
+    with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool, _headers(folder) as headers:
+        header = pool.submit(_precompile, compiler, log, missing, headers)
+        jobs = {pool.submit(_compile, compiler, log, source, objects[source], header): source for source in missing}
         waiting, start = set(jobs), time.monotonic()
         while waiting:
             finished, waiting = wait(waiting, timeout=BREATH, return_when=FIRST_COMPLETED)
@@ -206,6 +212,48 @@ class _Log:
     def add(self, text: str) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text)
+
+
+def _costly_first(sources: list[Path]) -> list[Path]:
+    """Order sources so that all cores stay busy: those that need no precompiled header, then by size with headers."""
+    parts = {source: _with_headers(source) for source in sources}
+    sizes = {source: sum(path.stat().st_size for path in paths) for source, paths in parts.items()}
+    return sorted(sources, key=lambda source: (_binding(source) is not None, -sizes[source]))
+
+
+def _binding(source: Path) -> Path | None:
+    """The header of torch that a source includes, directly or not."""
+    return next((path for path in _with_headers(source) if path.name == BINDING), None)
+
+
+@contextmanager
+def _headers(folder: Path) -> Iterator[Path]:
+    """A folder for precompiled headers, which are large and serve one build."""
+    with TemporaryDirectory(dir=folder) as name:
+        yield Path(name)
+
+
+def _precompile(compiler: Compiler, log: _Log, sources: list[Path], folder: Path) -> Path | None:
+    """Precompile the header of bindings if that pays; return what they begin with, or None.
+
+    Compilers read the header itself where they cannot use the precompiled one.
+    """
+    found = [path for path in map(_binding, sources) if path is not None]
+    if len(found) < WORTH_PRECOMPILING or compiler.more:
+        return None
+    header = folder / BINDING
+    header.write_text(f'#include "{found[0]}"\n', encoding="utf-8")
+    try:
+        _make(log, partial(compiler.precompiling, header), header.with_suffix(".h.gch"))
+    except (BuildError, OSError):
+        return None
+    return header
+
+
+def _compile(compiler: Compiler, log: _Log, source: Path, target: Path, header: Future[Path | None]) -> None:
+    binding = _binding(source) is not None
+    first = header.result() if binding else None
+    _make(log, partial(compiler.compiling, source, binding=binding, header=first), target)
 
 
 def _make(log: _Log, command: Callable[[Path], list[str]], target: Path) -> None:
@@ -251,7 +299,7 @@ def _digest(sources: Path) -> str:
 
 
 def _object_name(compiler: Compiler, source: Path) -> str:
-    command = compiler.compiling(source, Path())
+    command = compiler.compiling(source, Path(), binding=_binding(source) is not None)
     parts = [*command, compiler.version, toolchain.torch_build(), toolchain.processor()]
     folder = Path(os.path.commonpath([path.parent for path in _with_headers(source)]))
     return f"{source.stem}-{_hash(parts, folder, list(_with_headers(source)))[:16]}.o"

@@ -1,4 +1,4 @@
-#include <torch/library.h>
+#include "binding.h"
 
 // Called first by files that use native kernels. Where the library is missing, TorchScript refuses the file with
 // "Unknown builtin op: <name>", so the name is the message. Conservative, or the call would be removed as dead code.

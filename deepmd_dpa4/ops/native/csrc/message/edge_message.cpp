@@ -1,6 +1,8 @@
 // The operators dpa4::edge_message, edge_message_backward and edge_message_backward_backward.
+#include "edge_message.h"
+
 #include "../common/binding.h"
-#include "driver.h"
+#include "../common/simd.h"
 
 namespace dpa4 {
 namespace {
