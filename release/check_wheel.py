@@ -173,8 +173,8 @@ def check_lammps(environment: Environment, report: Report) -> None:
     energies = []
     for file in ("float32-native.pth", "portable.pth"):
         variables = {"model": file, "data": WATER / "lmp" / "water.lmp", "steps": STEPS}
-        words = [word for name, value in variables.items() for word in ("-var", name, value)]
-        lines = environment.follow("lmp", "-in", "in.lammps", *words)
+        given = [word for name, value in variables.items() for word in ("-var", name, value)]
+        lines = environment.follow("lmp", "-in", "in.lammps", *given)
         rows = [
             (second, line.split()) for second, line in lines if len(line.split()) == 6 and line.split()[0].isdigit()
         ]

@@ -6,7 +6,8 @@ import pytest
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.ops.native.build import BuildError, library_path
+from deepmd_dpa4.ops.native.build import library_path
+from deepmd_dpa4.ops.native.library import BuildError
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.tools.commands import build as build_command
 from deepmd_dpa4.tools.commands.run import ALLOCATOR, environment

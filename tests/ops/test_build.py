@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from deepmd_dpa4.ops.native import build as builder
-from deepmd_dpa4.ops.native.build import BuildError, build, known_failure, library_path
+from deepmd_dpa4.ops.native import library
+from deepmd_dpa4.ops.native.build import build, known_failure, library_path
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch, torch_folder
+from deepmd_dpa4.ops.native.library import BuildError
 from deepmd_dpa4.ops.native.record import damage, refusal, write_record
 from tests.support.commands import ROOT
 from tests.support.disks import small_disk
@@ -66,7 +68,7 @@ def test_compiled_once_and_found_again(sources: Path, cache: Path) -> None:
 
 @needs_compiler
 def test_a_source_that_takes_long_is_no_silence(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "BREATH", 0.001)
+    monkeypatch.setattr(library, "BREATH", 0.001)
     told: list[str] = []
     build(told.append, sources, cache)
     assert told[0].startswith("compiling native kernels with ")

@@ -13,7 +13,7 @@ import torch
 
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native import load as loader
-from deepmd_dpa4.ops.native.build import BuildError
+from deepmd_dpa4.ops.native.library import BuildError
 from deepmd_dpa4.ops.native.record import damage, record_path, write_record
 
 Builds = list[dict[str, Any]]

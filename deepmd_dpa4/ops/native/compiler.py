@@ -22,8 +22,8 @@ FLAGS = (
     "-ffp-contract=fast",
 )
 MACHINE = "-march=native"
-BINDING_FLAGS = ("-O1",)
-"""Of sources that only pass tensors on, of which most is code of torch that is made once more for each of them."""
+BINDING_FLAGS = ("-O1", "-DDPA4_BINDING")
+"""Of sources that only pass tensors on, of which most is code of torch. They are not made for a processor."""
 LIBRARIES = ("-ltorch", "-ltorch_cpu", "-lc10")
 
 
@@ -44,7 +44,7 @@ class Compiler:
         any build of it, so it names no folder and leaves the OpenMP runtime, whose file name differs between builds, to
         the libraries of torch that it needs.
     more : tuple of str
-        Further words for the compiler.
+        Further words for what is made for a processor.
     """
 
     path: str
@@ -78,8 +78,8 @@ class Compiler:
         include = (self.torch or torch_folder()) / "include"
         folders = (include, include / "torch" / "csrc" / "api" / "include")
         paths = [word for folder in folders for word in ("-isystem", str(folder))]
-        speed = BINDING_FLAGS if binding else ()
-        return [self.path, *FLAGS, *speed, *self.machine, *self.more, *paths]
+        kind = BINDING_FLAGS if binding else (*self.machine, *self.more)
+        return [self.path, *FLAGS, *kind, *paths]
 
     def linking(self, objects: list[Path], target: Path) -> list[str]:
         """Return the command that makes a library of object files."""

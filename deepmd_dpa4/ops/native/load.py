@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from deepmd_dpa4.ops.native.build import BREATH, BuildError, build, known_failure
+from deepmd_dpa4.ops.native.build import build, known_failure
+from deepmd_dpa4.ops.native.library import BREATH, BuildError
 from deepmd_dpa4.ops.native.prebuilt import usable_library
 from deepmd_dpa4.ops.native.record import damage
 

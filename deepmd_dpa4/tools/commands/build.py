@@ -5,7 +5,8 @@ import time
 from argparse import BooleanOptionalAction, Namespace
 from typing import Any
 
-from deepmd_dpa4.ops.native.build import BuildError, build, library_path
+from deepmd_dpa4.ops.native.build import build, library_path
+from deepmd_dpa4.ops.native.library import BuildError
 from deepmd_dpa4.ops.native.record import refusal
 
 

@@ -1,6 +1,8 @@
 // The tile kernel: blocks of C as large as the registers of the processor hold.
 #include "gemm.h"
 
+#include "../common/simd.h"
+
 namespace dpa4 {
 namespace {
 

@@ -1,7 +1,7 @@
 // Matrix products of the size of one tile of edges with all operands in cache.
 #pragma once
 
-#include "../common/simd.h"
+#include <cstdint>
 
 namespace dpa4 {
 
@@ -12,13 +12,6 @@ struct Operand {
   const T* data;
   int64_t row, column;
 };
-
-// The least multiple of the vector width that is not below `columns`.
-template <typename T>
-constexpr int64_t padded(int64_t columns) {
-  constexpr int64_t W = Simd<T>::width;
-  return (columns + W - 1) / W * W;
-}
 
 // C = A B, or C += A B.
 template <typename T>

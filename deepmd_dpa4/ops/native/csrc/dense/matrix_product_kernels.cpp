@@ -1,4 +1,5 @@
 #include "../common/parallel.h"
+#include "../common/simd.h"
 #include "matrix_product.h"
 
 namespace dpa4 {

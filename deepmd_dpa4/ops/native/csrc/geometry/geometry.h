@@ -2,6 +2,7 @@
 // numbers and for dual numbers. The product evaluated on dual numbers yields second derivatives.
 #pragma once
 
+#include "envelope.h"
 #include "plan.h"
 
 namespace dpa4 {
@@ -19,7 +20,7 @@ class EdgeGeometry {
   N distance, weight, strength, u[3];
 
   EdgeGeometry(const GeometryPlan<T>& constants, N* table_scratch, N* cotangent_scratch)
-      : plan(constants), t(table_scratch), t_bar(cotangent_scratch) {}
+      : plan(constants), envelope(constants.exponent), t(table_scratch), t_bar(cotangent_scratch) {}
 
   N zonal(int64_t l, int64_t k) const {
     const N s = t[plan.start[l][0] + k];
@@ -32,7 +33,7 @@ class EdgeGeometry {
     distance = root(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + constant<N>(plan.eps2));
     inverse = reciprocal(distance);
     for (int a = 0; a < 3; ++a) u[a] = v[a] * inverse;
-    weight = plan.envelope.value(reduced());
+    weight = envelope.value(reduced());
     strength = weight * inverse;
     make_frame();
     t[0] = constant<N>(1);
@@ -60,13 +61,14 @@ class EdgeGeometry {
     pull_back_frame();
     weight_bar = weight_bar + strength_bar * inverse;
     distance_bar = distance_bar - strength_bar * strength * inverse;
-    distance_bar = distance_bar + pack(T(1) / plan.rcut) * (weight_bar * plan.envelope.slope(reduced()));
+    distance_bar = distance_bar + pack(T(1) / plan.rcut) * (weight_bar * envelope.slope(reduced()));
     const N along = u_bar[0] * u[0] + u_bar[1] * u[1] + u_bar[2] * u[2];
     for (int a = 0; a < 3; ++a) v_bar[a] = inverse * u_bar[a] + (distance_bar - inverse * along) * u[a];
   }
 
  private:
   const GeometryPlan<T>& plan;
+  Envelope<T> envelope;
   N *t, *t_bar;
   N inverse, a, e1[3], e2[3], u_bar[3], e1_bar[3], e2_bar[3];
   Pack<T> sign;

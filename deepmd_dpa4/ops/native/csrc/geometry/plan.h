@@ -2,9 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
-
-#include "envelope.h"
 
 namespace dpa4 {
 
@@ -21,16 +20,17 @@ struct GeometryPlan {
   int64_t lmax, mmax;
   bool weighted;
   T eps2, rcut;
-  Envelope<T> envelope;
+  int64_t exponent;  // of the envelope
   const T* scale;
   int64_t entries, zonal;                   // columns of the table of rotations and of the harmonics with l > 0
   std::vector<std::vector<int64_t>> start;  // [l][m]: first table column of the row +m; the row -m follows
   std::vector<std::vector<std::vector<RaisingTerm<T>>>> terms;  // [l][upper]
 
-  GeometryPlan(int64_t degree, int64_t order, int64_t exponent, bool weight_zonal, double epsilon2, double cutoff,
-               const int64_t* coupling, const T* coefficient, int64_t n_terms, const T* scales)
-      : lmax(degree), mmax(order), weighted(weight_zonal), eps2(T(epsilon2)), rcut(T(cutoff)), envelope(exponent),
-        scale(scales), entries(0), zonal((degree + 1) * (degree + 1) - 1), start(degree + 1), terms(degree + 1) {
+  GeometryPlan(int64_t degree, int64_t order, int64_t envelope_exponent, bool weight_zonal, double epsilon2,
+               double cutoff, const int64_t* coupling, const T* coefficient, int64_t n_terms, const T* scales)
+      : lmax(degree), mmax(order), weighted(weight_zonal), eps2(T(epsilon2)), rcut(T(cutoff)),
+        exponent(envelope_exponent), scale(scales), entries(0), zonal((degree + 1) * (degree + 1) - 1),
+        start(degree + 1), terms(degree + 1) {
     for (int64_t l = 0; l <= lmax; ++l) {
       terms[l].resize(2 * l + 1);
       for (int64_t m = 0; m <= std::min(mmax, l); ++m) {

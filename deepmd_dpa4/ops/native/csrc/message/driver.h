@@ -8,6 +8,11 @@ namespace dpa4 {
 constexpr int64_t kTile = 48;
 
 template <typename T>
+int64_t padding_of() {
+  return Simd<T>::width;
+}
+
+template <typename T>
 void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeIndex& index,
                   T* out) {
   const int64_t threads = edge_threads(index);

@@ -6,6 +6,10 @@
 
 namespace dpa4 {
 
+// Of how many channels the width of a stream has to be a multiple.
+template <typename T>
+int64_t padding_of();
+
 // Arguments of the operator, padded to whole vectors; rows of edges contiguous. Unused ones are null.
 template <typename T>
 struct EdgeArguments {

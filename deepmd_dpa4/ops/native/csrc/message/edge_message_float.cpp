@@ -5,6 +5,7 @@ namespace dpa4 {
 
 using T = float;
 
+template int64_t padding_of<T>();
 template void edge_forward(const EdgeLayout&, int64_t, const EdgeArguments<T>&, const EdgeIndex&, T*);
 template void edge_backward<T, false>(const EdgeLayout&, int64_t, const EdgeArguments<T>&, const EdgeArguments<T>*,
                                       const EdgeIndex&, const T*, const EdgeGradients<T>&, T*);

@@ -1,4 +1,5 @@
 #include "../common/edges.h"
+#include "../common/simd.h"
 #include "../dense/gemm.h"
 #include "outer_sum.h"
 
