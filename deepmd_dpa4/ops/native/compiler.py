@@ -117,9 +117,9 @@ def torch_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def torch_build() -> str:
-    """Return a text that differs between builds of torch."""
-    return (torch_folder() / "version.py").read_text(encoding="utf-8")
+def torch_build(folder: Path | None = None) -> str:
+    """Return a text that differs between builds of torch; of the installed one, or of that in a folder."""
+    return ((folder or torch_folder()) / "version.py").read_text(encoding="utf-8")
 
 
 def openmp_of_torch(folder: Path) -> Path | None:

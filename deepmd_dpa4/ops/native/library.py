@@ -140,6 +140,6 @@ def _make(log: _Log, command: Callable[[Path], list[str]], target: Path) -> None
 
 def _object_name(compiler: Compiler, source: Path) -> str:
     command = compiler.compiling(source, Path(), binding=binding_header(source) is not None)
-    parts = [*command, compiler.version, toolchain.torch_build(), toolchain.processor()]
+    parts = [*command, compiler.version, toolchain.torch_build(compiler.torch), toolchain.processor()]
     folder = Path(os.path.commonpath([path.parent for path in with_headers(source)]))
     return f"{source.stem}-{hash_of(parts, folder, list(with_headers(source)))[:16]}.o"
