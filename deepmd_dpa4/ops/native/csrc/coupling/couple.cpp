@@ -129,7 +129,7 @@ struct CoupleGradient : Function<CoupleGradient> {
     const Tensor &left = saved[0], &right = saved[1], &grad = saved[2], &index = saved[3], &value = saved[4];
     const Tensor &u = grads[0], &v = grads[1];
     return {couple_adjoint(v, grad, index, value), couple_adjoint(u, grad, index, value),
-            couple(u, right, index, value) + couple(left, v, index, value), Tensor(), Tensor()};
+            couple(u, right, index, value).add(couple(left, v, index, value)), Tensor(), Tensor()};
   }
 };
 
