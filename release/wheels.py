@@ -6,7 +6,7 @@ those of torch and the system. The wheel is made from the archive of the sources
     python release/wheels.py [--torch FOLDER ...]
 
 ``--torch`` adds installed or unpacked torches, as folders that hold ``include`` and ``lib``, to the one of this
-environment. Takes one to two minutes for each library on two cores; a build that was interrupted goes on where it was,
+environment. Takes about two minutes for each library on two cores; a build that was interrupted goes on where it was,
 by the object files in ``build/wheels``.
 """
 

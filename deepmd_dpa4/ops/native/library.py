@@ -63,7 +63,7 @@ def compile_library(compiler: Compiler, report: Report, sources: list[Path], tar
     objects = {source: folder / _object_name(compiler, source) for source in sources}
     missing = [source for source in costly_first(sources) if not objects[source].exists()]
     report(
-        f"compiling native kernels with {compiler.version}: once per machine and torch version, one to two minutes on "
+        f"compiling native kernels with {compiler.version}: once per machine and torch version, one to four minutes on "
         "two cores"
     )
     workers = min(WORKERS, len(os.sched_getaffinity(0)))
