@@ -27,7 +27,7 @@ QUICK := config so3 graph nn descriptor golden tools/data tools/plots tools/pres
 CORE := config so3 graph ops nn descriptor fitting model checkpoint compiled
 COVERED := config so3 graph nn descriptor fitting model checkpoint golden ops physics compiled
 
-.PHONY: help venv demo quick test test-host31 sanitize compiled coverage docs generate wheel wheels bench clean
+.PHONY: help venv demo quick test test-host31 sanitize compiled coverage docs generate wheel wheels check-wheel bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -92,6 +92,10 @@ wheel: $(STAMP) ## build dist/*.whl and dist/*.tar.gz
 
 wheels: $(STAMP) ## the same with compiled native kernels, for this torch and those in TORCH="FOLDER ..."
 	$(BIN)/python release/wheels.py $(if $(TORCH),--torch $(TORCH))
+
+WHEEL ?= $(wildcard dist/*manylinux*.whl)
+check-wheel: $(STAMP) ## install WHEEL=FILE in a new environment without a compiler; train, freeze, run LAMMPS there (6 GB)
+	$(BIN)/python release/check_wheel.py $(WHEEL)
 
 bench: RUN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks
 bench: $(STAMP) ## measure speed and memory beside the built-in DPA4, under 20 minutes on 2 cores

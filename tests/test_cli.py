@@ -6,7 +6,8 @@ import pytest
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.ops.native.build import BuildError, library_path
+from deepmd_dpa4.ops.native.build import library_path
+from deepmd_dpa4.ops.native.library import BuildError
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.tools.commands import build as build_command
 from deepmd_dpa4.tools.commands.run import ALLOCATOR, environment
@@ -57,6 +58,24 @@ class TestBuild:
         assert main(["build", "--force", "--no-set-allocator"]) == 1
         assert "dpa4: error: no compiler, force is True, set_allocator is False" in capsys.readouterr().err
 
+    def test_without_a_compiler_the_installed_library_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Unless something else is asked for."""
+
+        def fail(*_: object, **__: object) -> Path:
+            raise BuildError("no compiler")
+
+        brought = tmp_path / "torch2.11-x86-64-v3.so"
+        replaced = {"build": fail, "find_compiler": lambda: None, "usable_library": lambda: brought}
+        for name, value in {**replaced, "library_path": lambda: tmp_path / "compiled.so"}.items():
+            monkeypatch.setattr(build_command, name, value)
+        assert main(["build"]) == 0
+        assert capsys.readouterr().out == f"{brought}\n"
+        assert main(["build", "--force"]) == 1
+        monkeypatch.setattr(build_command, "find_compiler", lambda: "there is one")
+        assert main(["build"]) == 1
+
     def test_what_the_warning_complains_of_is_mended(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -72,7 +91,8 @@ class TestBuild:
         def tried(path: Path) -> str | None:
             return {b"good": None, b"foreign": "cannot be loaded: it is foreign"}.get(path.read_bytes(), "is damaged")
 
-        for name, value in (("build", make), ("refusal", tried), ("library_path", lambda: library)):
+        replaced = {"build": make, "refusal": tried, "library_path": lambda: library, "usable_library": lambda: library}
+        for name, value in replaced.items():
             monkeypatch.setattr(build_command, name, value)
         for content, told in ((b"foreign", "cannot be loaded"), (b"cut", "is damaged"), (b"good", "")):
             library.write_bytes(content)

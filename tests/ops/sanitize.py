@@ -32,8 +32,8 @@ TESTS = ("edge_message", "edge_softmax", "edge_geometry", "pairs", "outer_sum", 
 class CheckingCompiler(Compiler):
     """The same compiler with checks in what it makes; of flags that contradict each other the last one counts."""
 
-    def compiling(self, source: Path, target: Path) -> list[str]:
-        return [*super().compiling(source, target), *CHECKED]
+    def _flags(self, binding: bool) -> list[str]:
+        return [*super()._flags(binding), *CHECKED]
 
     def linking(self, objects: list[Path], target: Path) -> list[str]:
         return [*super().linking(objects, target), *SANITIZERS]

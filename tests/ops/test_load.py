@@ -13,7 +13,7 @@ import torch
 
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native import load as loader
-from deepmd_dpa4.ops.native.build import BuildError
+from deepmd_dpa4.ops.native.library import BuildError
 from deepmd_dpa4.ops.native.record import damage, record_path, write_record
 
 Builds = list[dict[str, Any]]
@@ -93,6 +93,15 @@ def test_a_library_that_does_not_load(missing: Builds, tmp_path: Path, caplog: p
     assert not loader.load()
     assert len(warnings(caplog)) == 1
     assert missing == []
+
+
+def test_a_library_that_is_asked_for_is_no_reason_to_compile(
+    missing: Builds, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not loader.load(tmp_path / "other.so")
+    assert missing == []
+    (warning,) = warnings(caplog)
+    assert f"{tmp_path / 'other.so'} is missing" in warning
 
 
 def test_a_long_build_tells_the_log_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

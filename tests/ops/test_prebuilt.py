@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from deepmd_dpa4.ops.native import compiler, prebuilt
-from deepmd_dpa4.ops.native.prebuilt import levels, library_name, prebuilt_library, torch_version, usable_library
+from deepmd_dpa4.ops.native.prebuilt import (
+    least_processor,
+    levels,
+    library_name,
+    prebuilt_library,
+    torch_version,
+    usable_library,
+)
 from deepmd_dpa4.ops.native.record import write_record
 
 AVX2 = "abm avx avx2 bmi1 bmi2 f16c fma movbe sse4_2"
@@ -44,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(compiler, "torch_build", lambda: "__version__ = '2.11.1'")
     monkeypatch.setattr(compiler, "processor", lambda: f"x86_64 {AVX2}")
     monkeypatch.setattr(prebuilt, "library_path", lambda: tmp_path / "compiled.so")
-    monkeypatch.setattr(prebuilt.prebuilt_library, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(prebuilt.prebuilt_library, "__defaults__", (tmp_path, None))
     return tmp_path
 
 
@@ -54,6 +61,14 @@ def test_the_library_that_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert prebuilt_library() == folder / "torch2.11-x86-64-v4.so"
     monkeypatch.setattr(compiler, "torch_build", lambda: "__version__ = '2.10.0'")
     assert prebuilt_library() is None
+
+
+def test_a_machine_can_try_what_a_lesser_one_loads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "processor", lambda: f"x86_64 {AVX512}")
+    for at, level in enumerate(prebuilt.LEVELS):
+        assert levels(least_processor(level)) == list(prebuilt.LEVELS)[at:]
+        assert prebuilt_library(processor=least_processor(level)) == folder / library_name("2.11", level)
+    assert prebuilt_library(processor="x86_64 sse2") is None
 
 
 def test_a_library_of_this_machine_comes_first(folder: Path) -> None:

@@ -1,41 +1,22 @@
 """Compile the native kernels once for each machine, torch version and state of the sources."""
 
-import errno
-import hashlib
-import os
-import re
-import shlex
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
-from deepmd_dpa4.errors import UserError
-from deepmd_dpa4.files import is_full, replacing, write_text
+from deepmd_dpa4.files import write_text
 from deepmd_dpa4.ops.native import compiler as toolchain
 from deepmd_dpa4.ops.native.compiler import Compiler, find_compiler
-from deepmd_dpa4.ops.native.record import damage, record_path, write_record
+from deepmd_dpa4.ops.native.library import BuildError, Report, compile_library
+from deepmd_dpa4.ops.native.record import damage
+from deepmd_dpa4.ops.native.sources import hash_of
 
 SOURCES = Path(__file__).with_name("csrc")
-WORKERS = 4
-SHOWN_LINES = 20
-BREATH = 15.0
-"""Seconds after which a build that says nothing says that it goes on."""
 OBJECTS = "objects"
 ALLOCATOR = "common/allocator.cpp"
 """Source that sets the allocator of the C library for the whole process; the library can do without it."""
-_INCLUDE = re.compile(r'^#include "(.+)"', re.MULTILINE)
-
-Report = Callable[[str], None]
-
-
-class BuildError(UserError, RuntimeError):
-    """The native kernels cannot be compiled here; the message says why and names the log, if there is one."""
 
 
 def cache_folder() -> Path:
@@ -143,87 +124,6 @@ def _compile_all(compiler: Compiler, report: Report, sources: Path, target: Path
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def compile_library(compiler: Compiler, report: Report, sources: list[Path], target: Path, folder: Path) -> list[Path]:
-    """Compile sources, link them and record the checksum of the library.
-
-    Parameters
-    ----------
-    compiler : Compiler
-        For which processor and torch.
-    report : callable
-        Is told the progress, one line each.
-    sources : list of Path
-        C++ files; headers are found beside them.
-    target : Path
-        The library; a log with the same stem is written beside it.
-    folder : Path
-        Keeps the object files, so that a change in one source compiles that one only.
-
-    Returns
-    -------
-    list of Path
-        The object files.
-
-    Raises
-    ------
-    BuildError
-        If the compiler fails.
-    """
-    log = _Log(target.with_suffix(".log"))
-    folder.mkdir(exist_ok=True)
-    objects = {source: folder / _object_name(compiler, source) for source in sources}
-    missing = {source: path for source, path in objects.items() if not path.exists()}
-    report(
-        f"compiling native kernels with {compiler.version}: once per machine and torch version, one to four minutes on "
-        "two cores"
-    )
-    with ThreadPoolExecutor(min(WORKERS, len(os.sched_getaffinity(0)))) as pool:
-        jobs = {pool.submit(_make, log, partial(compiler.compiling, s), o): s for s, o in missing.items()}
-        waiting, start = set(jobs), time.monotonic()
-        while waiting:
-            finished, waiting = wait(waiting, timeout=BREATH, return_when=FIRST_COMPLETED)
-            done = len(jobs) - len(waiting)
-            for job in finished:
-                job.result()
-                report(f"compiled {jobs[job].name} ({done} of {len(jobs)})")
-            if not finished:
-                report(f"compiling for {time.monotonic() - start:.0f} s, {done} of {len(jobs)} sources are done")
-    # between these lines the library has no record, which another process takes for damage
-    record_path(target).unlink(missing_ok=True)
-    _make(log, partial(compiler.linking, list(objects.values())), target)
-    write_record(target)
-    report("linked")
-    return list(objects.values())
-
-
-class _Log:
-    """Commands and what they printed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.write_text("", encoding="utf-8")
-
-    def add(self, text: str) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(text)
-
-
-def _make(log: _Log, command: Callable[[Path], list[str]], target: Path) -> None:
-    """Run the command that writes ``target`` at the place that it is given."""
-    with replacing(target) as written:
-        words = command(written)
-        run = subprocess.run(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
-        )
-        # before the log, which needs space too
-        if run.returncode != 0 and is_full(target.parent):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        log.add(f"$ {shlex.join(words)}\n{run.stdout}")
-        if run.returncode != 0:
-            last = "\n".join(run.stdout.splitlines()[-SHOWN_LINES:])
-            raise BuildError(f"{words[0]} failed with status {run.returncode}:\n{last}\nThe complete log: {log.path}")
-
-
 def _marker(target: Path) -> Path:
     return target.with_suffix(".failed")
 
@@ -247,28 +147,4 @@ def _lock(folder: Path, report: Report) -> Iterator[None]:
 
 def _digest(sources: Path) -> str:
     parts = [*toolchain.FLAGS, toolchain.MACHINE, toolchain.torch_build(), toolchain.processor()]
-    return _hash(parts, sources, [path for path in sources.resolve().rglob("*") if path.suffix in (".cpp", ".h")])
-
-
-def _object_name(compiler: Compiler, source: Path) -> str:
-    command = compiler.compiling(source, Path())
-    parts = [*command, compiler.version, toolchain.torch_build(), toolchain.processor()]
-    folder = Path(os.path.commonpath([path.parent for path in _with_headers(source)]))
-    return f"{source.stem}-{_hash(parts, folder, list(_with_headers(source)))[:16]}.o"
-
-
-def _with_headers(source: Path) -> set[Path]:
-    """A source and the headers beside it that it includes, directly or not."""
-    found, new = set[Path](), {source.resolve()}
-    while new:
-        found |= new
-        new = {(path.parent / name).resolve() for path in new for name in _INCLUDE.findall(path.read_text("utf-8"))}
-        new = {path for path in new - found if path.exists()}
-    return found
-
-
-def _hash(parts: list[str], folder: Path, files: list[Path]) -> str:
-    state = hashlib.sha256("\0".join(parts).encode())
-    for path in sorted(files):
-        state.update(path.relative_to(folder.resolve()).as_posix().encode() + b"\0" + path.read_bytes())
-    return state.hexdigest()
+    return hash_of(parts, sources, [path for path in sources.resolve().rglob("*") if path.suffix in (".cpp", ".h")])

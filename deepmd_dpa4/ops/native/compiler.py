@@ -22,6 +22,9 @@ FLAGS = (
     "-ffp-contract=fast",
 )
 MACHINE = "-march=native"
+BINDING_FLAGS = ("-O1", "-DDPA4_BINDING")
+"""Of sources that only pass tensors on, of which most is code of torch. They are not made for a processor."""
+LIBRARIES = ("-ltorch", "-ltorch_cpu", "-lc10")
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,11 @@ class Compiler:
     level : str, optional
         Processor to compile for, such as x86-64-v3; by default that of this machine.
     torch : Path, optional
-        Folder of the torch to compile for; by default the one that is installed. A library for another may be loaded
-        from anywhere, so it does not say where that torch is.
+        Folder of the torch to compile for; by default the one that is installed. A library for another is loaded beside
+        any build of it, so it names no folder and leaves the OpenMP runtime, whose file name differs between builds, to
+        the libraries of torch that it needs.
     more : tuple of str
-        Further words for the compiler.
+        Further words for what is made for a processor.
     """
 
     path: str
@@ -61,28 +65,37 @@ class Compiler:
             accepted = subprocess.run(words, capture_output=True, check=False).returncode == 0
         return (MACHINE,) if accepted else ()
 
-    def compiling(self, source: Path, target: Path) -> list[str]:
-        """Return the command that makes an object file of a source."""
+    def compiling(self, source: Path, target: Path, binding: bool = False, header: Path | None = None) -> list[str]:
+        """Return the command that makes an object file of a source, which may be a binding and begin with a header."""
+        first = [] if header is None else ["-include", str(header)]
+        return [*self._flags(binding), *first, "-c", str(source), "-o", str(target)]
+
+    def precompiling(self, header: Path, target: Path) -> list[str]:
+        """Return the command that makes a precompiled header of bindings."""
+        return [*self._flags(True), "-x", "c++-header", str(header), "-o", str(target)]
+
+    def _flags(self, binding: bool) -> list[str]:
         include = (self.torch or torch_folder()) / "include"
         folders = (include, include / "torch" / "csrc" / "api" / "include")
         paths = [word for folder in folders for word in ("-isystem", str(folder))]
-        return [self.path, *FLAGS, *self.machine, *self.more, *paths, "-c", str(source), "-o", str(target)]
+        kind = BINDING_FLAGS if binding else (*self.machine, *self.more)
+        return [self.path, *FLAGS, *kind, *paths]
 
     def linking(self, objects: list[Path], target: Path) -> list[str]:
         """Return the command that makes a library of object files."""
-        folder = (self.torch or torch_folder()) / "lib"
-        libraries = [f"-L{folder}", *self._found_in(folder), "-Wl,--no-undefined", "-ltorch", "-ltorch_cpu", "-lc10"]
-        return [self.path, "-shared", *map(str, objects), "-o", str(target), *libraries, *self._openmp()]
+        if self.torch is not None:
+            found, openmp = [f"-L{self.torch / 'lib'}"], []
+        else:
+            folder = torch_folder() / "lib"
+            found, openmp = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-Wl,--no-undefined"], self._openmp()
+        return [self.path, "-shared", *map(str, objects), "-o", str(target), *found, *LIBRARIES, *openmp]
 
     def _openmp(self) -> list[str]:
         """Torch's own runtime, since two in one process would each start their threads."""
-        runtime = openmp_of_torch(self.torch or torch_folder())
+        runtime = openmp_of_torch(torch_folder())
         if runtime is None or "clang" in self.version:
             return ["-fopenmp"]
-        return [str(runtime), *self._found_in(runtime.parent)]
-
-    def _found_in(self, folder: Path) -> list[str]:
-        return [f"-Wl,-rpath,{folder}"] if self.torch is None else []
+        return [str(runtime), f"-Wl,-rpath,{runtime.parent}"]
 
 
 def find_compiler(level: str | None = None, torch: Path | None = None, more: tuple[str, ...] = ()) -> Compiler | None:
@@ -104,9 +117,9 @@ def torch_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def torch_build() -> str:
-    """Return a text that differs between builds of torch."""
-    return (torch_folder() / "version.py").read_text(encoding="utf-8")
+def torch_build(folder: Path | None = None) -> str:
+    """Return a text that differs between builds of torch; of the installed one, or of that in a folder."""
+    return ((folder or torch_folder()) / "version.py").read_text(encoding="utf-8")
 
 
 def openmp_of_torch(folder: Path) -> Path | None:

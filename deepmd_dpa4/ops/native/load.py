@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-from deepmd_dpa4.ops.native.build import BREATH, BuildError, build, known_failure
+from deepmd_dpa4.ops.native.build import build, known_failure
+from deepmd_dpa4.ops.native.library import BREATH, BuildError
 from deepmd_dpa4.ops.native.prebuilt import usable_library
 from deepmd_dpa4.ops.native.record import damage
 
@@ -21,11 +23,16 @@ _lock = threading.Lock()
 _loaded: bool | None = None
 
 
-def load() -> bool:
+def load(library: Path | None = None) -> bool:
     """Load the native kernels, compiling them first if there are none for this machine and torch.
 
     Only the first call of a process does anything. Where they cannot be had it says so in one warning; a build that
     failed is not repeated by other processes, except by ``dpa4 build``.
+
+    Parameters
+    ----------
+    library : Path, optional
+        What to load instead of the library that fits this machine.
 
     Returns
     -------
@@ -35,14 +42,16 @@ def load() -> bool:
     global _loaded
     with _lock:
         if _loaded is None:
-            _loaded = _load()
+            _loaded = _load(library)
         return _loaded
 
 
-def _load() -> bool:
+def _load(library: Path | None) -> bool:
     try:
-        path = usable_library()
+        path = usable_library() if library is None else library
         wrong = damage(path)
+        if wrong is not None and library is not None:
+            raise BuildError(f"{path} {wrong}")
         if wrong is not None:
             reason = known_failure(path)
             if reason is not None:

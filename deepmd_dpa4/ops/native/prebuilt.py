@@ -45,10 +45,25 @@ def levels(processor: str) -> list[str]:
     return reached
 
 
-def prebuilt_library(folder: Path = FOLDER) -> Path | None:
-    """Find the library of this installation that fits processor and torch, or None."""
+def least_processor(level: str) -> str:
+    """Describe the least processor that reaches a level, as :func:`levels` reads it."""
+    needed = list(LEVELS)[list(LEVELS).index(level) :]
+    return " ".join(["x86_64", *sorted(set[str]().union(*(LEVELS[name] for name in needed)))])
+
+
+def prebuilt_library(folder: Path = FOLDER, processor: str | None = None) -> Path | None:
+    """Find the library of this installation that fits processor and torch, or None.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the libraries are.
+    processor : str, optional
+        Architecture and features, as :func:`levels` reads them; by default those of this machine. Another one lets a
+        machine try what a lesser one would load.
+    """
     version = torch_version(toolchain.torch_build())
-    names = [library_name(version, level) for level in levels(toolchain.processor())]
+    names = [library_name(version, level) for level in levels(processor or toolchain.processor())]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 

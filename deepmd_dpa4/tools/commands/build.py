@@ -5,7 +5,10 @@ import time
 from argparse import BooleanOptionalAction, Namespace
 from typing import Any
 
-from deepmd_dpa4.ops.native.build import BuildError, build, library_path
+from deepmd_dpa4.ops.native.build import build, library_path
+from deepmd_dpa4.ops.native.compiler import find_compiler
+from deepmd_dpa4.ops.native.library import BuildError
+from deepmd_dpa4.ops.native.prebuilt import usable_library
 from deepmd_dpa4.ops.native.record import refusal
 
 
@@ -15,7 +18,8 @@ def add_parser(commands: Any) -> None:
         "build",
         help="compile the native CPU kernels",
         description="Compile the native CPU kernels for this machine and torch, which takes about a minute, and print "
-        "where the library is. If it is there already, it is tried, and compiled again if it cannot be loaded.",
+        "where the library is. If it is there already, it is tried, and compiled again if it cannot be loaded. Without "
+        "a compiler, the path of a library that was installed with the package is printed, if there is one.",
     )
     parser.add_argument("--force", action="store_true", help="compile everything again")
     parser.add_argument(
@@ -36,7 +40,13 @@ def run(options: Namespace) -> None:
         If it fails.
     """
     start = time.perf_counter()
-    present = library_path().exists() and not options.force and options.set_allocator is None
+    asked = options.force or options.set_allocator is not None
+    brought = usable_library()
+    if brought != library_path() and not asked and find_compiler() is None:
+        print("no C++ compiler is here; native kernels were installed with the package:", file=sys.stderr, flush=True)
+        print(brought)
+        return
+    present = library_path().exists() and not asked
     wrong = refusal(library_path()) if present else None
     if wrong is not None:
         print(f"{library_path()} {wrong}; it is compiled again", file=sys.stderr, flush=True)

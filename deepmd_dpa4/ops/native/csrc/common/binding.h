@@ -1,8 +1,18 @@
 // What the bindings share. Derivatives call operators through the dispatcher, so that tracing sees each of them.
 #pragma once
 
-#include <ATen/ATen.h>
+// Half of the headers of torch declare operators that are not used here.
+#define AT_PER_OPERATOR_HEADERS
+
+#include <ATen/Dispatch.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 

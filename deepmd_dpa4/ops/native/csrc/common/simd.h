@@ -1,6 +1,10 @@
 // Packs of the widest vector registers, and the elementary functions the operators need on them.
 #pragma once
 
+#ifdef DPA4_BINDING
+#error "bindings are not made for a processor, so packs would have another width in them"
+#endif
+
 #include <cstdint>
 #include <cstring>
 
@@ -53,6 +57,13 @@ struct Simd<double> {
 
 template <typename T>
 using Pack = typename Simd<T>::Pack;
+
+// The least multiple of the vector width that is not below `columns`.
+template <typename T>
+constexpr int64_t padded(int64_t columns) {
+  constexpr int64_t W = Simd<T>::width;
+  return (columns + W - 1) / W * W;
+}
 
 template <typename T>
 inline Pack<T> load(const T* p) {

@@ -49,8 +49,7 @@ void check_range(const int32_t* index, int64_t count, int64_t rows) {
   for (int64_t i = 0; i < count; ++i) TORCH_CHECK_INDEX(0 <= index[i] && index[i] < rows, "couple: no row ", index[i]);
 }
 
-template <typename Kernel>
-void run(at::TensorList in, at::TensorList out, const Tensor& index, const Tensor& value) {
+void run(Coupling kind, at::TensorList in, at::TensorList out, const Tensor& index, const Tensor& value) {
   check(in, index, value);
   const Tensor entries = index.contiguous(), values = value.contiguous();
   check_range(entries.data_ptr<int32_t>(), entries.numel(), in[0].size(0));
@@ -60,21 +59,21 @@ void run(at::TensorList in, at::TensorList out, const Tensor& index, const Tenso
     CoupleArrays<scalar_t> arrays{in[0].size(0), in[0].size(1), {}, {}};
     for (size_t i = 0; i < fields.size(); ++i) arrays.in[i] = fields[i].data_ptr<scalar_t>();
     for (size_t i = 0; i < out.size(); ++i) arrays.out[i] = out[i].data_ptr<scalar_t>();
-    couple_all<Kernel, scalar_t>(entries.data_ptr<int32_t>(), values.data_ptr<scalar_t>(), values.numel(), arrays);
+    couple_all<scalar_t>(kind, entries.data_ptr<int32_t>(), values.data_ptr<scalar_t>(), values.numel(), arrays);
   });
 }
 
-template <typename Kernel>
+template <Coupling kind>
 Tensor one_result(const Tensor& a, const Tensor& b, const Tensor& index, const Tensor& value) {
   Tensor out = at::empty(a.sizes(), a.options());
-  run<Kernel>({a, b}, {out}, index, value);
+  run(kind, {a, b}, {out}, index, value);
   return out;
 }
 
 Pair two_results(const Tensor& left, const Tensor& right, const Tensor& grad, const Tensor& index,
                  const Tensor& value) {
   Tensor u = at::empty(left.sizes(), left.options()), v = at::empty(left.sizes(), left.options());
-  run<GradientKernel>({left, right, grad}, {u, v}, index, value);
+  run(Coupling::gradient, {left, right, grad}, {u, v}, index, value);
   return {u, v};
 }
 
@@ -130,7 +129,7 @@ struct CoupleGradient : Function<CoupleGradient> {
     const Tensor &left = saved[0], &right = saved[1], &grad = saved[2], &index = saved[3], &value = saved[4];
     const Tensor &u = grads[0], &v = grads[1];
     return {couple_adjoint(v, grad, index, value), couple_adjoint(u, grad, index, value),
-            couple(u, right, index, value) + couple(left, v, index, value), Tensor(), Tensor()};
+            couple(u, right, index, value).add(couple(left, v, index, value)), Tensor(), Tensor()};
   }
 };
 
@@ -154,8 +153,8 @@ TORCH_LIBRARY_FRAGMENT(dpa4, m) {
 }
 
 TORCH_LIBRARY_IMPL(dpa4, CPU, m) {
-  m.impl("couple", one_result<CoupleKernel>);
-  m.impl("couple_adjoint", one_result<AdjointKernel>);
+  m.impl("couple", one_result<Coupling::couple>);
+  m.impl("couple_adjoint", one_result<Coupling::adjoint>);
   m.impl("couple_gradient", two_results);
 }
 

@@ -1,53 +1,19 @@
 // s(x) = x sigma(x), its first and its second derivative on arrays, each in one pass.
 #pragma once
 
-#include <array>
-
-#include "../common/parallel.h"
-#include "../common/simd.h"
+#include <cstdint>
 
 namespace dpa4 {
 
-// f(x, y) from packs x of the inputs to packs y of the outputs, for all elements.
-template <typename T, size_t inputs, size_t outputs, typename F>
-void elementwise(std::array<const T*, inputs> in, std::array<T*, outputs> out, int64_t count, F f) {
-  constexpr int64_t W = Simd<T>::width, worth_a_thread = 16384;
-  in_parts(count, worth_a_thread, [=](int64_t begin, int64_t end) {
-    Pack<T> x[inputs] = {}, y[outputs];
-    int64_t at = begin;
-    for (; at + W <= end; at += W) {
-      for (size_t i = 0; i < inputs; ++i) x[i] = load(in[i] + at);
-      f(x, y);
-      for (size_t i = 0; i < outputs; ++i) store(out[i] + at, y[i]);
-    }
-    const size_t rest = size_t(end - at) * sizeof(T);
-    if (rest == 0) return;
-    for (size_t i = 0; i < inputs; ++i) std::memcpy(&x[i], in[i] + at, rest);
-    f(x, y);
-    for (size_t i = 0; i < outputs; ++i) std::memcpy(out[i] + at, &y[i], rest);
-  });
-}
-
 template <typename T>
-void silu(const T* x, int64_t count, T* out) {
-  elementwise<T, 1, 1>({x}, {out}, count, [](const Pack<T>* in, Pack<T>* y) { y[0] = in[0] * sigmoid<T>(in[0]); });
-}
+void silu(const T* x, int64_t count, T* out);
 
 // g s'(x)
 template <typename T>
-void silu_backward(const T* g, const T* x, int64_t count, T* out) {
-  elementwise<T, 2, 1>({g, x}, {out}, count,
-                       [](const Pack<T>* in, Pack<T>* y) { y[0] = in[0] * silu_slope<T>(in[1], sigmoid<T>(in[1])); });
-}
+void silu_backward(const T* g, const T* x, int64_t count, T* out);
 
 // v s'(x) and v g s''(x), the derivatives of <v, g s'(x)> by g and by x
 template <typename T>
-void silu_double_backward(const T* v, const T* g, const T* x, int64_t count, T* by_g, T* by_x) {
-  elementwise<T, 3, 2>({v, g, x}, {by_g, by_x}, count, [](const Pack<T>* in, Pack<T>* y) {
-    const Pack<T> s = sigmoid<T>(in[2]);
-    y[0] = in[0] * silu_slope<T>(in[2], s);
-    y[1] = in[0] * in[1] * silu_curvature<T>(in[2], s);
-  });
-}
+void silu_double_backward(const T* v, const T* g, const T* x, int64_t count, T* by_g, T* by_x);
 
 }  // namespace dpa4

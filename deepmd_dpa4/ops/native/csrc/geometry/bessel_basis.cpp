@@ -14,18 +14,17 @@ void check(const Tensor& distance, const Tensor& frequency) {
               " but frequencies ", frequency.scalar_type());
 }
 
+template <typename T>
+RadialArguments<T> arguments(const Tensor& r, const Tensor& w, double rcut, int64_t exponent) {
+  return {r.const_data_ptr<T>(), r.size(0), w.const_data_ptr<T>(), w.size(1), exponent, T(rcut)};
+}
+
 Tensor basis_cpu(const Tensor& distance, const Tensor& frequency, double rcut, int64_t exponent) {
   check(distance, frequency);
   const Tensor r = distance.contiguous(), w = frequency.contiguous();
   const Tensor result = at::empty({r.size(0), w.size(1)}, r.options());
   AT_DISPATCH_FLOATING_TYPES(r.scalar_type(), "bessel_basis", [&] {
-    using T = scalar_t;
-    const Frequencies<T> omega(w.const_data_ptr<T>(), w.size(1));
-    T* out = result.mutable_data_ptr<T>();
-    over_functions<T>(r.const_data_ptr<T>(), r.size(0), omega, {exponent, T(rcut)}, nullptr,
-                      [&](int64_t e, int64_t k, const RadialFunction<T>& phi, T*) {
-                        omega.write(out + e * omega.count, k, phi.value());
-                      });
+    bessel_basis<scalar_t>(arguments<scalar_t>(r, w, rcut, exponent), result.mutable_data_ptr<scalar_t>());
   });
   return result;
 }
@@ -37,15 +36,8 @@ variable_list backward_cpu(const Tensor& gradient, const Tensor& distance, const
   const Tensor r_bar = at::zeros_like(r), w_bar = at::empty_like(w);
   AT_DISPATCH_FLOATING_TYPES(r.scalar_type(), "bessel_basis_backward", [&] {
     using T = scalar_t;
-    const Frequencies<T> omega(w.const_data_ptr<T>(), w.size(1));
-    const T* bar = g.const_data_ptr<T>();
-    T* of_r = r_bar.mutable_data_ptr<T>();
-    over_functions<T>(r.const_data_ptr<T>(), r.size(0), omega, {exponent, T(rcut)}, w_bar.mutable_data_ptr<T>(),
-                      [&](int64_t e, int64_t k, const RadialFunction<T>& phi, T* sums) {
-                        const Pack<T> part = omega.read(bar + e * omega.count, k);
-                        of_r[e] += sum<T>(part * phi.by_r());
-                        store(sums, load(sums) + part * phi.by_omega());
-                      });
+    bessel_basis_backward<T>(arguments<T>(r, w, rcut, exponent), g.const_data_ptr<T>(), r_bar.mutable_data_ptr<T>(),
+                             w_bar.mutable_data_ptr<T>());
   });
   return {r_bar, w_bar};
 }
@@ -60,18 +52,9 @@ variable_list double_backward_cpu(const MaybeTensor& along_distance, const Maybe
   const Tensor g_bar = at::empty_like(g), r_bar = at::zeros_like(r), w_bar = at::empty_like(w);
   AT_DISPATCH_FLOATING_TYPES(r.scalar_type(), "bessel_basis_double_backward", [&] {
     using T = scalar_t;
-    const Frequencies<T> omega(w.const_data_ptr<T>(), w.size(1));
-    const T *bar = g.const_data_ptr<T>(), *of_r = h_r.const_data_ptr<T>();
-    const Buffer<T> of_omega = omega.padded_copy(h_w.const_data_ptr<T>());
-    T *for_g = g_bar.mutable_data_ptr<T>(), *for_r = r_bar.mutable_data_ptr<T>();
-    over_functions<T>(r.const_data_ptr<T>(), r.size(0), omega, {exponent, T(rcut)}, w_bar.mutable_data_ptr<T>(),
-                      [&](int64_t e, int64_t k, const RadialFunction<T>& phi, T* sums) {
-                        const Pack<T> part = omega.read(bar + e * omega.count, k), mixed = phi.by_r_omega();
-                        const Pack<T> h = load(of_omega.get() + k * Simd<T>::width);
-                        omega.write(for_g + e * omega.count, k, of_r[e] * phi.by_r() + h * phi.by_omega());
-                        for_r[e] += sum<T>(part * (of_r[e] * phi.by_r_r() + h * mixed));
-                        store(sums, load(sums) + part * (of_r[e] * mixed + h * phi.by_omega_omega()));
-                      });
+    bessel_basis_double_backward<T>(arguments<T>(r, w, rcut, exponent), h_r.const_data_ptr<T>(),
+                                    h_w.const_data_ptr<T>(), g.const_data_ptr<T>(), g_bar.mutable_data_ptr<T>(),
+                                    r_bar.mutable_data_ptr<T>(), w_bar.mutable_data_ptr<T>());
   });
   return {g_bar, r_bar, w_bar};
 }

@@ -1,8 +1,9 @@
 // Everything the network knows of an edge from its vector alone: distance r, edge weight w, the first factor
 // (s, s u) with s = w / r of the environment matrix, harmonics S_lm(u) with l > 0 (times w if so wanted), and the kept
 // rows of D(R_e). Second derivatives are taken by dual numbers.
+#include "edge_geometry.h"
+
 #include "../common/binding.h"
-#include "worker.h"
 
 namespace dpa4 {
 namespace {
@@ -69,8 +70,7 @@ variable_list geometry_cpu(const Constants& constants, const Tensor& vector, con
   AT_DISPATCH_FLOATING_TYPES(v.scalar_type(), "edge_geometry", [&] {
     const auto plan = make_plan<scalar_t>(coupling, factors, constants);
     const auto rows = rows_of<scalar_t>(outputs);
-    over_packs<scalar_t, false>(v.size(0), plan, v.const_data_ptr<scalar_t>(), nullptr,
-                                [&](auto& worker) { worker.write(rows); });
+    edge_geometry<scalar_t>(plan, v.size(0), v.const_data_ptr<scalar_t>(), rows);
   });
   return outputs;
 }
@@ -83,9 +83,8 @@ Tensor backward_cpu(const Constants& constants, const Tensor& vector, const Cota
   AT_DISPATCH_FLOATING_TYPES(v.scalar_type(), "edge_geometry_backward", [&] {
     const auto plan = make_plan<scalar_t>(coupling, factors, constants);
     const auto rows = rows_of_cotangents<scalar_t>(bar);
-    scalar_t* out = result.mutable_data_ptr<scalar_t>();
-    over_packs<scalar_t, false>(v.size(0), plan, v.const_data_ptr<scalar_t>(), nullptr,
-                                [&](auto& worker) { worker.pull_back(rows, out); });
+    edge_geometry_backward<scalar_t>(plan, v.size(0), v.const_data_ptr<scalar_t>(), rows,
+                                     result.mutable_data_ptr<scalar_t>());
   });
   return result;
 }
@@ -102,12 +101,8 @@ variable_list double_backward_cpu(const Constants& constants, const Tensor& dire
     const auto plan = make_plan<scalar_t>(coupling, factors, constants);
     const auto rows = rows_of<scalar_t>(outputs);
     const auto bar_rows = rows_of_cotangents<scalar_t>(bar);
-    scalar_t* out = result.mutable_data_ptr<scalar_t>();
-    over_packs<scalar_t, true>(v.size(0), plan, v.const_data_ptr<scalar_t>(), h.const_data_ptr<scalar_t>(),
-                               [&](auto& worker) {
-                                 worker.write(rows);
-                                 worker.pull_back(bar_rows, out);
-                               });
+    edge_geometry_along<scalar_t>(plan, v.size(0), v.const_data_ptr<scalar_t>(), h.const_data_ptr<scalar_t>(), bar_rows,
+                                  rows, result.mutable_data_ptr<scalar_t>());
   });
   return {result, outputs[0], outputs[1], outputs[2], outputs[3], outputs[4]};
 }

@@ -2,47 +2,10 @@
 // numbers and for dual numbers. The product evaluated on dual numbers yields second derivatives.
 #pragma once
 
-#include <algorithm>
-#include <vector>
-
 #include "envelope.h"
+#include "plan.h"
 
 namespace dpa4 {
-
-// One product of S_l = Pi_l(a (x) S_{l-1}): component `upper` of the result gets factor * a[axis] * S[lower].
-template <typename T>
-struct RaisingTerm {
-  int64_t axis, lower;
-  T factor;
-};
-
-// Constants of the operator.
-template <typename T>
-struct GeometryPlan {
-  int64_t lmax, mmax;
-  bool weighted;
-  T eps2, rcut;
-  Envelope<T> envelope;
-  const T* scale;
-  int64_t entries, zonal;                   // columns of the table of rotations and of the harmonics with l > 0
-  std::vector<std::vector<int64_t>> start;  // [l][m]: first table column of the row +m; the row -m follows
-  std::vector<std::vector<std::vector<RaisingTerm<T>>>> terms;  // [l][upper]
-
-  GeometryPlan(int64_t degree, int64_t order, int64_t exponent, bool weight_zonal, double epsilon2, double cutoff,
-               const int64_t* coupling, const T* coefficient, int64_t n_terms, const T* scales)
-      : lmax(degree), mmax(order), weighted(weight_zonal), eps2(T(epsilon2)), rcut(T(cutoff)), envelope(exponent),
-        scale(scales), entries(0), zonal((degree + 1) * (degree + 1) - 1), start(degree + 1), terms(degree + 1) {
-    for (int64_t l = 0; l <= lmax; ++l) {
-      terms[l].resize(2 * l + 1);
-      for (int64_t m = 0; m <= std::min(mmax, l); ++m) {
-        start[l].push_back(entries);
-        entries += (m == 0 ? 1 : 2) * (2 * l + 1);
-      }
-    }
-    for (int64_t k = 0; k < n_terms; ++k, coupling += 4)
-      terms[coupling[0]][coupling[3]].push_back({coupling[1], coupling[2], coefficient[k]});
-  }
-};
 
 // Cotangents of a pack of edges, one pack for each column; zero where there is none.
 template <typename T>
@@ -57,7 +20,7 @@ class EdgeGeometry {
   N distance, weight, strength, u[3];
 
   EdgeGeometry(const GeometryPlan<T>& constants, N* table_scratch, N* cotangent_scratch)
-      : plan(constants), t(table_scratch), t_bar(cotangent_scratch) {}
+      : plan(constants), envelope(constants.exponent), t(table_scratch), t_bar(cotangent_scratch) {}
 
   N zonal(int64_t l, int64_t k) const {
     const N s = t[plan.start[l][0] + k];
@@ -70,7 +33,7 @@ class EdgeGeometry {
     distance = root(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + constant<N>(plan.eps2));
     inverse = reciprocal(distance);
     for (int a = 0; a < 3; ++a) u[a] = v[a] * inverse;
-    weight = plan.envelope.value(reduced());
+    weight = envelope.value(reduced());
     strength = weight * inverse;
     make_frame();
     t[0] = constant<N>(1);
@@ -98,13 +61,14 @@ class EdgeGeometry {
     pull_back_frame();
     weight_bar = weight_bar + strength_bar * inverse;
     distance_bar = distance_bar - strength_bar * strength * inverse;
-    distance_bar = distance_bar + pack(T(1) / plan.rcut) * (weight_bar * plan.envelope.slope(reduced()));
+    distance_bar = distance_bar + pack(T(1) / plan.rcut) * (weight_bar * envelope.slope(reduced()));
     const N along = u_bar[0] * u[0] + u_bar[1] * u[1] + u_bar[2] * u[2];
     for (int a = 0; a < 3; ++a) v_bar[a] = inverse * u_bar[a] + (distance_bar - inverse * along) * u[a];
   }
 
  private:
   const GeometryPlan<T>& plan;
+  Envelope<T> envelope;
   N *t, *t_bar;
   N inverse, a, e1[3], e2[3], u_bar[3], e1_bar[3], e2_bar[3];
   Pack<T> sign;

@@ -1,19 +1,11 @@
 // The edge geometry on rows of memory: packs of edges, divided among threads.
 #pragma once
 
-#include <array>
-
 #include "../common/parallel.h"
+#include "edge_geometry.h"
 #include "geometry.h"
 
 namespace dpa4 {
-
-// Outputs, in order: distance, weight, environment, zonal, compact.
-constexpr int kGeometryOutputs = 5;
-
-// Rows of memory of each output or cotangent; null where there is none.
-template <typename T>
-using GeometryRows = std::array<T*, kGeometryOutputs>;
 
 // One thread's evaluation of packs of edges. On dual numbers the vectors move along a direction and all results are
 // derivatives along it.

@@ -1,14 +1,17 @@
 // All edges: tiles handed to threads, and the sums over threads.
 #pragma once
 
-#include "../common/edges.h"
 #include "tile.h"
 
 namespace dpa4 {
 
 constexpr int64_t kTile = 48;
 
-// out (receivers, size, C), zero at the start.
+template <typename T>
+int64_t padding_of() {
+  return Simd<T>::width;
+}
+
 template <typename T>
 void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeIndex& index,
                   T* out) {
@@ -24,8 +27,6 @@ void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<
   });
 }
 
-// Gradients of <adjoint, out>, or with tangents `dot` of <adjoint, tangent of out>; then `out_dot` (receivers, size,
-// C), zero at the start, receives the tangent of out.
 template <typename T, bool tangent>
 void edge_backward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeArguments<T>* dot,
                    const EdgeIndex& index, const T* adjoint, const EdgeGradients<T>& out, T* out_dot) {

@@ -1,6 +1,7 @@
 // The operators dpa4::edge_message, edge_message_backward and edge_message_backward_backward.
+#include "edge_message.h"
+
 #include "../common/binding.h"
-#include "driver.h"
 
 namespace dpa4 {
 namespace {
@@ -81,7 +82,7 @@ Tensor forward_cpu(const Sizes& sizes, const Tensor& features, const Tensor& tab
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message", [&] {
     using T = scalar_t;
     const EdgeShape s = parse_shape(sizes, features.size(-1), focus && focus->defined());
-    const EdgeLayout a(s, Simd<T>::width);
+    const EdgeLayout a(s, padding_of<T>());
     const Arguments<T> in(a, features, table, kernels, weight, stack, focus, false);
     const Tensor from = sender.contiguous(), to = receiver.contiguous();
     Tensor out = at::zeros({receivers, a.size, a.channels}, features.options());
@@ -140,7 +141,7 @@ variable_list backward_cpu(const Sizes& sizes, const Tensor& gradient, const Ten
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward", [&] {
     using T = scalar_t;
     const bool focused = focus && focus->defined();
-    const EdgeLayout a(parse_shape(sizes, features.size(-1), focused), Simd<T>::width);
+    const EdgeLayout a(parse_shape(sizes, features.size(-1), focused), padding_of<T>());
     const Arguments<T> in(a, features, table, kernels, weight, stack, focus, true);
     const Tensor from = sender.contiguous(), to = receiver.contiguous(), adjoint = pad(gradient, a);
     const Gradients<T> out(a, in, wanted, focused);
@@ -161,7 +162,7 @@ variable_list backward_backward_cpu(const Sizes& sizes, const Tensor& gradient, 
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward_backward", [&] {
     using T = scalar_t;
     const bool focused = focus && focus->defined();
-    const EdgeLayout a(parse_shape(sizes, features.size(-1), focused), Simd<T>::width);
+    const EdgeLayout a(parse_shape(sizes, features.size(-1), focused), padding_of<T>());
     const Arguments<T> in(a, features, table, kernels, weight, stack, focus, true);
     const Arguments<T> dot(a, dot_features, dot_table, dot_kernels, dot_weight, dot_stack, dot_focus, true);
     const Tensor from = sender.contiguous(), to = receiver.contiguous(), adjoint = pad(gradient, a);

@@ -11,8 +11,6 @@
 
 namespace dpa4 {
 
-constexpr int kMaxStreams = 8;
-constexpr int kMaxHeads = 8;
 constexpr double kSmoothing = 0.02;
 constexpr double kNormOffset = 1e-7;
 

@@ -123,7 +123,7 @@ class EdgeLayers {
     each_matrix([&](int64_t f, int64_t m, int64_t K, int64_t start) {
       const T* w = packed.get() + layout.matrix(i, m, f);
       if (m == 0)
-        gemm<T, accumulate>(n, K, K, {x + start, K, 1}, w, K, y + start, K);
+        gemm<T>(accumulate, n, K, K, {x + start, K, 1}, w, K, y + start, K);
       else
         complex_product<accumulate>(n, K / 2, x + start, w, y + start);
     });
@@ -131,7 +131,7 @@ class EdgeLayers {
   void weight_gradient(int64_t n, const T* h, const T* zb, const StackLayout& w, int64_t i, T* gradient) const {
     each_matrix([&](int64_t f, int64_t m, int64_t K, int64_t start) {
       if (m == 0)
-        gemm<T, true>(K, K, n, {h + start, 1, K}, zb + start, K, gradient + w.matrix(i, m, f), K);
+        gemm<T>(true, K, K, n, {h + start, 1, K}, zb + start, K, gradient + w.matrix(i, m, f), K);
       else
         complex_gradient(n, K / 2, h + start, zb + start, gradient + w.matrix(i, m, f));
     });
@@ -151,7 +151,7 @@ class EdgeLayers {
     for (int64_t e = 0; e < n; ++e)
       for (int64_t c = 0; c < K; c += W)
         store(total + e * K + c, load(h + 2 * e * K + c) + load(h + (2 * e + 1) * K + c));
-    gemm<T, false>(n, K, K, {total, K, 1}, w, K, k, K);
+    gemm<T>(false, n, K, K, {total, K, 1}, w, K, k, K);
     for (int64_t e = 0; e < n; ++e)
       for (int64_t c = 0; c < K; c += W) {
         T *x = z + 2 * e * K + c, *y = x + K;
@@ -159,8 +159,8 @@ class EdgeLayers {
         store(x, accumulate ? load(x) + both : both);
         store(y, accumulate ? load(y) + both : both);
       }
-    gemm<T, true>(n, K, K, {h + K, 2 * K, 1}, w + K * K, K, z, 2 * K);
-    gemm<T, true>(n, K, K, {h, 2 * K, 1}, w + 2 * K * K, K, z + K, 2 * K);
+    gemm<T>(true, n, K, K, {h + K, 2 * K, 1}, w + K * K, K, z, 2 * K);
+    gemm<T>(true, n, K, K, {h, 2 * K, 1}, w + 2 * K * K, K, z + K, 2 * K);
   }
   // The three sums of `unpack_gradient`.
   void complex_gradient(int64_t n, int64_t K, const T* h, const T* zb, T* gradient) const {
@@ -173,26 +173,26 @@ class EdgeLayers {
         store(total + e * K + q, load(c) + load(c + K));
         store(difference + e * K + q, load(c + K) - load(c));
       }
-    gemm<T, true>(K, K, n, {input, 1, K}, zb, 2 * K, gradient, K);
-    gemm<T, true>(K, K, n, {h + K, 1, 2 * K}, total, K, gradient + K * K, K);
-    gemm<T, true>(K, K, n, {h, 1, 2 * K}, difference, K, gradient + 2 * K * K, K);
+    gemm<T>(true, K, K, n, {input, 1, K}, zb, 2 * K, gradient, K);
+    gemm<T>(true, K, K, n, {h + K, 1, 2 * K}, total, K, gradient + K * K, K);
+    gemm<T>(true, K, K, n, {h, 1, 2 * K}, difference, K, gradient + 2 * K * K, K);
   }
 
   template <bool accumulate>
   void gate_logits(int64_t n, const T* z, const PackedStack<T>& w, int64_t i, T* p) const {
     for (int64_t f = 0; f < a_.shape.streams; ++f)
-      gemm<T, accumulate>(n, a_.gates, a_.padded, {z + at(f, 0, 0), a_.group[0], 1}, w.gate(i, f), a_.gates,
-                          p + f * a_.gates * T_, a_.gates);
+      gemm<T>(accumulate, n, a_.gates, a_.padded, {z + at(f, 0, 0), a_.group[0], 1}, w.gate(i, f), a_.gates,
+              p + f * a_.gates * T_, a_.gates);
   }
   void gate_logits_back(int64_t n, const T* pb, const PackedStack<T>& w, int64_t i, T* zb) const {
     for (int64_t f = 0; f < a_.shape.streams; ++f)
-      gemm<T, true>(n, a_.padded, a_.gates, {pb + f * a_.gates * T_, a_.gates, 1}, w.gate_t(i, f), a_.padded,
-                    zb + at(f, 0, 0), a_.group[0]);
+      gemm<T>(true, n, a_.padded, a_.gates, {pb + f * a_.gates * T_, a_.gates, 1}, w.gate_t(i, f), a_.padded,
+              zb + at(f, 0, 0), a_.group[0]);
   }
   void gate_gradient(int64_t n, const T* z, const T* pb, const StackLayout& w, int64_t i, T* gradient) const {
     for (int64_t f = 0; f < a_.shape.streams; ++f)
-      gemm<T, true>(a_.padded, a_.gates, n, {z + at(f, 0, 0), 1, a_.group[0]}, pb + f * a_.gates * T_, a_.gates,
-                    gradient + w.gate(i, f), a_.gates);
+      gemm<T>(true, a_.padded, a_.gates, n, {z + at(f, 0, 0), 1, a_.group[0]}, pb + f * a_.gates * T_, a_.gates,
+              gradient + w.gate(i, f), a_.gates);
   }
 
   template <bool tangent>

@@ -8,6 +8,8 @@
 namespace dpa4 {
 
 constexpr int kMaxDegree = 5;
+constexpr int kMaxStreams = 8;
+constexpr int kMaxHeads = 8;
 
 // Options of one convolution that the operator needs.
 struct EdgeShape {

@@ -5,33 +5,12 @@
 //   out_i += D^T (w a h_n)
 #pragma once
 
+#include "edge_message.h"
 #include "focus.h"
 #include "layers.h"
 #include "rotation.h"
 
 namespace dpa4 {
-
-// Arguments of the operator, padded to whole vectors; rows of edges contiguous. Unused ones are null.
-template <typename T>
-struct EdgeArguments {
-  const T* features = nullptr;  // (nodes, copies * size, C)
-  const T* table = nullptr;     // (edges, table_stride)
-  const T* kernels = nullptr;   // (edges, kernel)
-  const T* weight = nullptr;    // (edges, streams, heads)
-  const T* focus = nullptr;     // (streams, padded)
-  const PackedStack<T>* stack = nullptr;
-};
-
-// Where gradients go. Those of edges are written, all others are added to.
-template <typename T>
-struct EdgeGradients {
-  T* features = nullptr;
-  T* table = nullptr;
-  T* kernels = nullptr;
-  T* weight = nullptr;
-  T* focus = nullptr;
-  T* stack = nullptr;  // packed
-};
 
 template <typename T>
 class EdgeTile {

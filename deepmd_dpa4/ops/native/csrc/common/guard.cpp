@@ -1,9 +1,0 @@
-#include <torch/library.h>
-
-// Called first by files that use native kernels. Where the library is missing, TorchScript refuses the file with
-// "Unknown builtin op: <name>", so the name is the message. Conservative, or the call would be removed as dead code.
-TORCH_LIBRARY_FRAGMENT(dpa4, m) {
-  m.def(torch::schema("native_kernels_missing__run__dpa4_build__and_put_its_path_into_DP_PLUGIN_PATH() -> ()",
-                      c10::AliasAnalysisKind::CONSERVATIVE),
-        []() {});
-}

@@ -1,0 +1,39 @@
+"""What C++ sources include, and names that change with them."""
+
+import hashlib
+import re
+from pathlib import Path
+
+BINDING = "binding.h"
+"""Header of the sources that know torch."""
+_INCLUDE = re.compile(r'^#include "(.+)"', re.MULTILINE)
+
+
+def with_headers(source: Path) -> set[Path]:
+    """Find a source and the headers beside it that it includes, directly or not."""
+    found, new = set[Path](), {source.resolve()}
+    while new:
+        found |= new
+        new = {(path.parent / name).resolve() for path in new for name in _INCLUDE.findall(path.read_text("utf-8"))}
+        new = {path for path in new - found if path.exists()}
+    return found
+
+
+def hash_of(parts: list[str], folder: Path, files: list[Path]) -> str:
+    """Hash words, and the names in a folder and contents of files."""
+    state = hashlib.sha256("\0".join(parts).encode())
+    for path in sorted(files):
+        state.update(path.relative_to(folder.resolve()).as_posix().encode() + b"\0" + path.read_bytes())
+    return state.hexdigest()
+
+
+def binding_header(source: Path) -> Path | None:
+    """Find the header with those of torch that a source includes, directly or not."""
+    return next((path for path in with_headers(source) if path.name == BINDING), None)
+
+
+def costly_first(sources: list[Path]) -> list[Path]:
+    """Order sources so that all cores stay busy: those that need no precompiled header, then by size with headers."""
+    parts = {source: with_headers(source) for source in sources}
+    sizes = {source: sum(path.stat().st_size for path in paths) for source, paths in parts.items()}
+    return sorted(sources, key=lambda source: (binding_header(source) is not None, -sizes[source]))
