@@ -34,12 +34,12 @@ class Rows:
     errors: bool
     systems: dict[str, int] = field(default_factory=dict)
     elements: dict[str, int] = field(default_factory=dict)
-    system: array[int] = field(default_factory=lambda: array("l"))
-    frame: array[int] = field(default_factory=lambda: array("l"))
-    atom: array[int] = field(default_factory=lambda: array("l"))
-    element: array[int] = field(default_factory=lambda: array("h"))
-    energy_error: array[float] = field(default_factory=lambda: array("f"))
-    force_error: array[float] = field(default_factory=lambda: array("f"))
+    system: "array[int]" = field(default_factory=lambda: array("l"))
+    frame: "array[int]" = field(default_factory=lambda: array("l"))
+    atom: "array[int]" = field(default_factory=lambda: array("l"))
+    element: "array[int]" = field(default_factory=lambda: array("h"))
+    energy_error: "array[float]" = field(default_factory=lambda: array("f"))
+    force_error: "array[float]" = field(default_factory=lambda: array("f"))
 
     def __len__(self) -> int:
         return len(self.system)
