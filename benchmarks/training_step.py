@@ -2,7 +2,7 @@
 
 Energy, forces, a loss of both and its gradient with respect to all parameters, without optimiser and data loading;
 fp32, both implementations with the same weights, each in a process of its own. Besides a box of liquid water, a batch
-of molecules: 16 clusters of 9 water molecules cut from the liquid, without a cell; and one of small ones, 5 clusters of 5.
+of molecules, 16 clusters of 9 water molecules cut from the liquid, without a cell, and one of fewer, 5 clusters of 5.
 """
 
 import systems
