@@ -12,11 +12,13 @@ from deepmd_dpa4.tools.commands import (
     check,
     convert,
     data,
+    descriptors,
     dimer,
     eos,
     freeze,
     info,
     init,
+    log,
     parity,
     plot,
     run,
@@ -55,7 +57,10 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="dpa4", description="Tools around the DPA4 models of deepmd-dpa4.")
     parser.add_argument("--version", action="version", version=f"deepmd-dpa4 {__version__}")
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for command in (init, build, check, convert, data, dimer, eos, freeze, info, parity, plot, run, uncertainty):
+    for command in (
+        *(init, build, check, convert, data, descriptors, dimer),
+        *(eos, freeze, info, log, parity, plot, run, uncertainty),
+    ):
         command.add_parser(commands)
     return parser
 

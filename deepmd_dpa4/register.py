@@ -80,11 +80,12 @@ def rebind_training() -> None:
     import deepmd.pt.entrypoints.main as host_main
 
     from deepmd_dpa4.config.check import check_input, check_models, check_shared
-    from deepmd_dpa4.host import build, lora, losses
+    from deepmd_dpa4.host import adam, build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.claim import claiming
     from deepmd_dpa4.host.loading import examining
     from deepmd_dpa4.host.muon import run_uncompiled
+    from deepmd_dpa4.host.reading import read_in_turn
     from deepmd_dpa4.host.resume import resumable
     from deepmd_dpa4.host.routing import route
     from deepmd_dpa4.host.trainer import advance, guard, trains_ours, watch_forces
@@ -136,6 +137,8 @@ def rebind_training() -> None:
                 trainer.claim = claim
                 route(trainer)
                 run_uncompiled(trainer)
+                adam.fuse(trainer)
+                read_in_turn()
                 watch_forces(trainer)
                 if restart_model is not None:
                     advance(trainer)

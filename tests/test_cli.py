@@ -13,7 +13,10 @@ from deepmd_dpa4.tools.commands import build as build_command
 from deepmd_dpa4.tools.commands.run import ALLOCATOR, environment
 from tests.support.commands import BIN, ROOT, call
 
-SUBCOMMANDS = ("init", "build", "check", "convert", "data", "dimer", "eos", "freeze", "info", "parity", "plot", "run")
+SUBCOMMANDS = (
+    *("init", "build", "check", "convert", "data", "descriptors", "dimer"),
+    *("eos", "freeze", "info", "log", "parity", "plot", "run", "uncertainty"),
+)
 
 
 @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in SUBCOMMANDS)], ids=" ".join)

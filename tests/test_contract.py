@@ -67,6 +67,8 @@ DEEPMD = {
     "deepmd.utils.argcheck.model_args_plugin": "options of models",
     "deepmd.utils.argcheck.normalize": "the check of an input, for `dpa4 init`",
     "deepmd.utils.argcheck.validate_no_multitask_lora": "rebound: refuses low-rank updates in multi-task inputs",
+    "deepmd.pt.utils.dataloader.collate_batch": "frames of validation data as a batch, for the table at the end",
+    "deepmd.utils.data": "looks `ThreadPoolExecutor` up when it reads a frame; replaced: reading without threads",
     "deepmd.utils.data_system.process_systems": "data folders of a training",
     "deepmd.utils.finetune.get_index_between_two_maps": "order of elements in fine-tuning",
     "deepmd.utils.finetune.map_pair_exclude_types": "excluded pairs in fine-tuning",

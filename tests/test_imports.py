@@ -17,6 +17,7 @@ PACKAGE = "deepmd_dpa4"
 # What each part may import of this package, besides itself and the package root.
 ALLOWED: dict[str, set[str]] = {"errors": set(), "config": {"errors", "type_names"}, "so3": set()}
 ALLOWED["files"] = {"errors"}
+ALLOWED["breakdown"] = set()
 ALLOWED["graph"] = {"config", "so3"}
 ALLOWED["ops"] = {"config", "so3", "graph", "errors", "files"}
 ALLOWED["nn"] = ALLOWED["ops"] | {"ops"}
@@ -25,7 +26,7 @@ ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
 ALLOWED["type_names"] = set()
 ALLOWED["checkpoint"] = ALLOWED["model"] | {"model", "errors", "type_names"}
 ALLOWED["compiled"] = ALLOWED["model"] | {"model"}
-ALLOWED["host"] = ALLOWED["checkpoint"] | {"checkpoint", "compiled"}
+ALLOWED["host"] = ALLOWED["checkpoint"] | {"checkpoint", "compiled", "breakdown"}
 ALLOWED["freeze"] = ALLOWED["host"] | {"host", "switch", "uncertainty"}
 ALLOWED["uncertainty"] = {"checkpoint", "errors", "files"}
 ALLOWED["inference"] = {"config", "graph", "model", "checkpoint", "host", "errors", "uncertainty"}
@@ -37,13 +38,27 @@ ALLOWED["waiting"] = set()
 ALLOWED["schema"] = {"config", "switch", "detection", "errors", "type_names", "waiting"}
 ALLOWED["lammps_plugin"] = {"ops", "waiting"}
 ALLOWED["tools.data"] = {"config", "errors", "files"}
-ALLOWED["tools.plots"] = {"config", "graph", "model", "inference", "tools.data", "files"}
+ALLOWED["tools.plots"] = {"breakdown", "config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
 ALLOWED["tools.check"] = {"config", "files", "model", "inference", "tools.data", "tools.plots"}
+ALLOWED["tools.descriptors"] = {"inference", "tools.data", "tools.plots"}
+ALLOWED["tools.logs"] = {"tools.data", "tools.plots"}
 ALLOWED["tools.uncertainty"] = {"inference", "tools.data", "tools.plots", "uncertainty"}
 ALLOWED["tools.commands"] = {
-    *("tools.check", "tools.data", "tools.plots", "tools.presets", "tools.uncertainty"),
-    *("checkpoint", "freeze", "inference", "ops", "lammps_plugin", "waiting", "files", "errors", "uncertainty"),
+    *("tools.check", "tools.data", "tools.descriptors", "tools.logs", "tools.plots", "tools.presets"),
+    "tools.uncertainty",
+    *(
+        "checkpoint",
+        "freeze",
+        "inference",
+        "ops",
+        "lammps_plugin",
+        "waiting",
+        "files",
+        "errors",
+        "breakdown",
+        "uncertainty",
+    ),
 }
 ALLOWED["tools.__init__"] = set()
 ALLOWED["cli"] = {"tools.commands", "errors", "waiting"}

@@ -12,17 +12,15 @@ from deepmd_dpa4.ops.product import Product
 class EdgeCondition(NamedTuple):
     r"""The edge condition :math:`\rho_e[l,c] = rad_e[l,c] + \tau_e[c]` in factors; it is never formed per edge.
 
-    With the last hidden radial features h, the output matrix W and the radial weight :math:`w^r`,
-    :math:`rad = w^r\,(hW)`, and :math:`\tau_e = t_j + t_i` is a sum over the ends. A block reads it through a linear
+    With the last hidden radial features h, the radial weight :math:`w^r` and the output matrix W,
+    :math:`rad = (w^r h) W`, and :math:`\tau_e = t_j + t_i` is a sum over the ends. A block reads it through a linear
     map, which is folded into W and applied to t on the nodes.
     """
 
     hidden: Tensor
-    """h, (E, width)."""
+    """h times the edge weight, (E, width); h alone in models of version below 1.1."""
     output_matrix: Tensor
     """W, (width, (L0 + 1) C)."""
-    weight: Tensor | None
-    """w^r, (E,): the edge weight; None in models of version below 1.1."""
     type_feature: Tensor
     """t of all nodes, (M, C)."""
 
@@ -72,9 +70,6 @@ class ConditionReader(nn.Module):
         channels = condition.type_feature.shape[1]
         radial_map = condition.output_matrix[:, : degrees * channels] @ readout
         radial = self.product(condition.hidden, radial_map)
-        weight = condition.weight
-        if weight is not None:
-            radial = radial * weight.unsqueeze(1)
         at_node = condition.type_feature @ readout.view(degrees, channels, readout.shape[1]).sum(dim=0)
         return radial + self.pairs.sum_of_ends(at_node, ends.receiver, ends.sender)
 
@@ -85,8 +80,5 @@ class ConditionReader(nn.Module):
         width = condition.hidden.shape[1]
         maps = condition.output_matrix[:, : degrees * channels].reshape(width, degrees, channels) @ project
         radial = self.product(condition.hidden, maps.flatten(1)).view(-1, degrees, project.shape[1])
-        weight = condition.weight
-        if weight is not None:
-            radial = radial * weight[:, None, None]
         at_ends = self.pairs.sum_of_ends(condition.type_feature @ project, ends.receiver, ends.sender)
         return radial + at_ends.unsqueeze(1)

@@ -198,7 +198,7 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
             return summed * normalizer[:, None, None]
         nodes = summed.shape[0]
         owned = self.attn_output_gate_norm(scalars.reshape(nodes, self.streams, self.stream_width))
-        gate = torch.sigmoid(torch.einsum("nfc,cfh->nfh", owned, self.adamw_attn_gate_w))
+        gate = torch.sigmoid(stream_linear(owned, self.adamw_attn_gate_w.flatten(1)))
         shape = [nodes, self.size, self.streams, self.heads, self.stream_width // self.heads]
         return (summed.view(shape) * gate[:, None, :, :, None]).flatten(2)
 
@@ -211,8 +211,10 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         query = stream_linear(normed[: ends.n_receivers], self.attn_q_proj.weight)
         key = stream_linear(normed, self.attn_k_proj.weight)
         scores = self.scores(query, key, ends.receiver, ends.sender)
-        same_stream = torch.eye(self.streams, dtype=weight.dtype, device=weight.device)
-        readout = self.adamw_attn_logit_w.transpose(0, 1).unsqueeze(2) * same_stream[:, None, :, None]
+        readout = self.adamw_attn_logit_w
+        if self.streams > 1:
+            same_stream = torch.eye(self.streams, dtype=weight.dtype, device=weight.device)
+            readout = readout.transpose(0, 1).unsqueeze(2) * same_stream[:, None, :, None]
         bias = self.scalar_condition(readout.reshape(self.width, -1), context)
         null_mass = functional.softplus(self.adamw_attn_z_bias_raw) + self.eps
         logits = scores + bias.view(-1, self.streams, self.heads)

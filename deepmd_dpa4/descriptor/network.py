@@ -213,9 +213,7 @@ class Network(nn.Module):
     def edge_context(self, stage: Stage, ends: Ends, values: dict[str, Tensor]) -> EdgeContext:
         """Collect what the sum over the edges of a block reads besides node features."""
         weight = values["weight"]
-        radial_weight: Tensor | None = weight if self.weighted_radial else None
-        matrix = self.radial_embedding.output_matrix()
-        condition = EdgeCondition(values["hidden"], matrix, radial_weight, values["types"])
+        condition = EdgeCondition(values["hidden"], self.radial_embedding.output_matrix(), values["types"])
         rotation = values["compact"] if "compact" in stage.reads else values["rotation"]
         return EdgeContext(ends, weight, rotation, condition, values.get("gate"))
 
@@ -242,6 +240,8 @@ class Network(nn.Module):
             made["environment"] = self.env_seed_embedding.sum_edges(basis, matrix, graph)
         if self.geometric_embedding is not None:
             made["moments"] = self.geometric_embedding.sum_edges(zonal, hidden, ends)
+        if self.weighted_radial:
+            made["hidden"] = hidden * geometry.weight.unsqueeze(1)
         return made
 
     def in_precision(self, vector: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.files import sync
+from deepmd_dpa4.host import validation
 from deepmd_dpa4.host.claim import Claim
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
@@ -49,6 +50,7 @@ class Guards:
 
     rank: int
     multi_task: bool
+    display_in_training: bool
     force_errors: ForceErrors | None = None
     claim: Claim | None = None
 
@@ -57,9 +59,15 @@ class Guards:
         try:
             with interruptible(self):
                 super().run()  # type: ignore[misc]
+            if self.rank == 0 and self.display_in_training and not self.shards_parameters():
+                validation.report(self)
         finally:
             if self.claim is not None:
                 self.claim.give_up()
+
+    def shards_parameters(self) -> bool:
+        """Tell whether no process has the whole model."""
+        return bool(getattr(getattr(self, "sharding", None), "shards_parameters", False))
 
     def get_data(self, is_train: bool = True, task_key: str = "Default") -> tuple[dict[str, Any], ...]:
         """Fetch a batch, and remember where it came from for the largest force error."""

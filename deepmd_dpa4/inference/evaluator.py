@@ -159,17 +159,41 @@ class Evaluator:
             self.require_last_layer()
         rigidity = self.rigidity if uncertainty is not False else None
         types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
-        groups: dict[tuple[Any, ...], dict[int, Structure]] = {}
-        for number, structure in enumerate(structures):
-            given = tuple(getattr(structure, name) is not None for name in CONDITIONS)
-            groups.setdefault((given, *self.backend.group(structure)), {})[number] = structure
         found: dict[int, Prediction] = {}
-        for group in groups.values():
+        for group in groups(structures, self.backend):
             found |= self.backend.predict(group, types, atomic, last_layer or rigidity is not None)
         predictions = [found[number] for number in range(len(structures))]
         if rigidity is not None:
             predictions = [with_uncertainty(prediction, rigidity) for prediction in predictions]
         return predictions if last_layer else [replace(prediction, last_layer=None) for prediction in predictions]
+
+    def descriptors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """Compute what the fitting network reads of each atom; neither forces nor their history.
+
+        Parameters
+        ----------
+        structures : sequence of Structure
+            Of any sizes and compositions; those of one size are evaluated together.
+
+        Returns
+        -------
+        list of array
+            (n, C) of each, in their order.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`evaluate`; or if the file does not tell descriptors.
+        """
+        types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
+        found: dict[int, np.ndarray] = {}
+        by_host = Framewise(self.potential)
+        try:
+            for group in groups(structures, by_host):
+                found |= by_host.describe(group, types)
+        except NotImplementedError as error:
+            raise ValueError(f"{self.path} does not tell descriptors: give a checkpoint .pt or a file .pth") from error
+        return [found[number] for number in range(len(structures))]
 
     def _types(self, number: int, structure: Structure) -> np.ndarray:
         """Types of the atoms of a structure, after a check of what depends on the model."""
@@ -190,6 +214,15 @@ class Evaluator:
             if value.shape != shape:
                 raise ValueError(f"`{name}` of structure {number} has shape {value.shape} but must have {shape}")
         return np.array([known[symbol] for symbol in structure.symbols], dtype=np.int64)
+
+
+def groups(structures: Sequence[Structure], backend: Batched | Framewise) -> list[dict[int, Structure]]:
+    """Put together, by their numbers, the structures that may be predicted together and have the same conditions."""
+    found: dict[tuple[Any, ...], dict[int, Structure]] = {}
+    for number, structure in enumerate(structures):
+        given = tuple(getattr(structure, name) is not None for name in CONDITIONS)
+        found.setdefault((given, *backend.group(structure)), {})[number] = structure
+    return list(found.values())
 
 
 def with_uncertainty(prediction: Prediction, rigidity: Rigidity) -> Prediction:

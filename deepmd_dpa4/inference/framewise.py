@@ -40,25 +40,8 @@ class Framewise:
         last_layer: bool = False,
     ) -> dict[int, Any]:
         """Yield predictions by the number of the structure; ``last_layer`` is never true."""
-        first = next(iter(structures.values()))
-        conditions = {
-            name: np.stack([getattr(structure, name) for structure in structures.values()])
-            for name in CONDITIONS
-            if getattr(first, name) is not None
-        }
-        cells = (
-            [self._cell(number, structure) for number, structure in structures.items()] if any(first.periodic) else None
-        )
-        coord = np.stack([np.asarray(structure.positions) for structure in structures.values()])
-        self._check(coord, cells)
-        energy, force, virial, atom_energy, atom_virial = self.potential.eval(
-            coord,
-            cells,
-            np.stack([types[number] for number in structures]),
-            atomic=True,
-            mixed_type=True,
-            **conditions,
-        )[:5]
+        arguments = self._arguments(structures, types)
+        energy, force, virial, atom_energy, atom_virial = self.potential.eval(**arguments, atomic=True)[:5]
         return {
             number: Prediction(
                 energy=float(energy[row, 0]),
@@ -69,6 +52,32 @@ class Framewise:
             )
             for row, number in enumerate(structures)
         }
+
+    def describe(self, structures: dict[int, Structure], types: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Compute the descriptors of the atoms, (n, C), by the number of the structure.
+
+        Raises
+        ------
+        NotImplementedError
+            If the file does not tell them.
+        """
+        return dict(zip(structures, self.potential.eval_descriptor(**self._arguments(structures, types))))
+
+    def _arguments(self, structures: dict[int, Structure], types: dict[int, np.ndarray]) -> dict[str, Any]:
+        """Collect what DeePMD-kit wants to be given."""
+        first = next(iter(structures.values()))
+        cells = (
+            [self._cell(number, structure) for number, structure in structures.items()] if any(first.periodic) else None
+        )
+        coords = np.stack([np.asarray(structure.positions) for structure in structures.values()])
+        self._check(coords, cells)
+        conditions = {
+            name: np.stack([getattr(structure, name) for structure in structures.values()])
+            for name in CONDITIONS
+            if getattr(first, name) is not None
+        }
+        atom_types = np.stack([types[number] for number in structures])
+        return {"coords": coords, "cells": cells, "atom_types": atom_types, "mixed_type": True, **conditions}
 
     def _cell(self, number: int, structure: Structure) -> np.ndarray:
         cell = None if structure.cell is None else torch.as_tensor(structure.cell)

@@ -110,19 +110,22 @@ class GridNet(nn.Module):
         self.scalar_gate = WeightLinear(init.normal([2 * self.width, columns], 0.01), gate_bias)
         self.grid_op = GridOperation(kind, self_mode, self.width, branches, init) if kind != "glu" else None
 
-    def project_left(self, left: Tensor, right: Tensor) -> Tensor:
-        """Fold the left projection of the operation into the linear maps (pairs, in, W) that make the operands."""
-        if self.grid_op is None:
-            return left
-        both = torch.cat([left, right], dim=2) if self.grid_op.left_proj.weight.shape[0] > self.width else left
-        return self.product(both, self.grid_op.left_proj.weight)
+    def project_left(self, both: Tensor) -> Tensor:
+        """Fold the left projection of the operation into the linear maps (pairs, in, .) that make the operands.
 
-    def project_right(self, left: Tensor, right: Tensor) -> Tensor:
+        The maps of both operands stand side by side, or there is one map for both.
+        """
+        if self.grid_op is None:
+            return both[:, :, : self.width]
+        weight = self.grid_op.left_proj.weight
+        return self.product(both[:, :, : weight.shape[0]], weight)
+
+    def project_right(self, both: Tensor) -> Tensor:
         """Do the same for the right projection."""
         if self.grid_op is None:
-            return right
-        both = torch.cat([left, right], dim=2) if self.grid_op.right_proj.weight.shape[0] > self.width else right
-        return self.product(both, self.grid_op.right_proj.weight)
+            return both[:, :, -self.width :]
+        weight = self.grid_op.right_proj.weight
+        return self.product(both[:, :, -weight.shape[0] :], weight)
 
     def branch_weight(self, scalars: Tensor) -> Tensor | None:
         """Compute the routing weights of the operation, if it has several branches."""
@@ -165,22 +168,18 @@ class SelfGridNet(GridNet):
 
     def operands(self, x: Tensor, weight_in: Tensor, bias_in: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return left and right operand (rows, N, .), projected, and the scalar pair (N, 2W), not projected."""
-        degrees, channels = weight_in.shape[0], weight_in.shape[1]
-        split = weight_in.view(degrees, channels, 2, self.tables.n_frames, self.width).permute(2, 0, 3, 1, 4)
-        split = split.reshape(2, degrees * self.tables.n_frames, channels, self.width).index_select(
-            1, self.tables.live_pair
-        )
-        left_weight, right_weight = split[0], split[1]
-        scalars = x[0] @ torch.cat([left_weight[0], right_weight[0]], dim=1)
+        degrees, channels, frames = weight_in.shape[0], weight_in.shape[1], self.tables.n_frames
+        both = weight_in.view(degrees, channels, 2, frames, self.width).permute(0, 3, 1, 2, 4)
+        both = both.reshape(degrees * frames, channels, 2 * self.width).index_select(0, self.tables.live_pair)
+        scalars = self.product(x[0], both[0])
         bias_left: Tensor | None = None
         bias_right: Tensor | None = None
         if bias_in is not None:
-            bias = bias_in.view(2, 1, self.tables.n_frames, self.width)[:, :, 0]
+            bias = bias_in.view(2, frames, self.width)[:, 0].reshape(1, 1, 2 * self.width)
             scalars = scalars + bias.flatten()
-            bias_left = self.project_left(bias[:1], bias[1:])[0]
-            bias_right = self.project_right(bias[:1], bias[1:])[0]
-        left = self.tables.expand(x, self.project_left(left_weight, right_weight), bias_left)
-        right = self.tables.expand(x, self.project_right(left_weight, right_weight), bias_right)
+            bias_left, bias_right = self.project_left(bias)[0], self.project_right(bias)[0]
+        left = self.tables.expand(x, self.project_left(both), bias_left)
+        right = self.tables.expand(x, self.project_right(both), bias_right)
         return left, right, scalars
 
     def forward(
@@ -247,8 +246,8 @@ class MessageNodeProduct(GridNet):
         contract = self.frame_contract.weight.view(-1, self.width, self.width)
         contract = contract.index_select(0, self.tables.live_pair)
         scalars = torch.cat([query[0], context[0]], dim=1)
-        left = self.tables.expand(query, self.project_left(expand, expand), None)
-        right = self.tables.expand(context, self.project_right(expand, expand), None)
+        left = self.tables.expand(query, self.project_left(expand), None)
+        right = self.tables.expand(context, self.project_right(expand), None)
         product = self.tables.multiply(left, right, self.branch_weight(scalars))
         direct = self.scalar_path(scalars) @ contract[0]
         y = self.project_out(product) * self.gate(scalars)

@@ -12,7 +12,7 @@ import pytest
 from ase.build import bulk
 
 from deepmd_dpa4 import __version__
-from deepmd_dpa4.cli import main
+from deepmd_dpa4.cli import main, make_parser
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.ops.native.load import load as load_kernels
 from deepmd_dpa4.tools.presets.recipe import STEPS
@@ -33,6 +33,7 @@ TESTED = {"README.md"} | {
         "check",
         "checkpoints",
         "data",
+        "descriptors",
         "engines",
         "finetuning",
         "first_model",
@@ -206,7 +207,9 @@ def test_snippets_of_finetuning_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_snippets_of_plots_page(tmp_path: Path) -> None:
     """They run and draw what they name."""
-    (commands,) = blocks(DOCS / "plots.md", "sh")
+    commands, logs = blocks(DOCS / "plots.md", "sh")
+    for line in logs.splitlines():  # the programs are not installed here
+        assert make_parser().parse_args(line.split()[1:]).to in line
     folder = copy_examples(tmp_path)
     _, curves, parity, dimer = run_block(commands, folder)
     for printed, name in ((curves, "lcurve.png"), (parity, "parity.png"), (dimer, "dimer.svg")):
@@ -281,6 +284,24 @@ def test_snippets_of_uncertainty_page(
         exec(script, {})
         numbers = re.findall(r"\d\.\d+", capsys.readouterr().out)
         assert numbers and min(map(float, numbers)) > 0
+
+
+def test_snippets_of_descriptors_page(
+    trained: Run, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command writes the files that the page names, and the script chooses frames from them."""
+    page = DOCS / "descriptors.md"
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(trained.checkpoint, "model.ckpt.pt")
+    shutil.copytree(data.train, "data/train")
+    shutil.copytree(data.valid, "data/valid")
+    (command,) = blocks(page, "sh")
+    assert main(command.split()[1:]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == ["water.npy", "water.csv", "water.png"]
+    (script,) = blocks(page, "python")
+    exec(script, {})
+    chosen = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert len(chosen) == 10 and len({tuple(words) for words in chosen}) == 10
 
 
 def test_error_of_native_page() -> None:

@@ -53,7 +53,7 @@ def run(options: Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from deepmd_dpa4.tools.plots.breakdown import Breakdown
+    from deepmd_dpa4.breakdown import Breakdown
     from deepmd_dpa4.tools.plots.parity import compare, draw
 
     breakdown = Breakdown()
@@ -91,7 +91,7 @@ def parts_table(breakdown: Any) -> Any:
     """Tabulate the errors of elements and systems."""
     from rich.table import Table
 
-    from deepmd_dpa4.tools.plots.breakdown import QUANTITIES
+    from deepmd_dpa4.breakdown import QUANTITIES
 
     table = Table("", "", "frames", "atoms", "energy", "force", "virial", title="RMSE, meV/atom and meV/Å")
     for kind, name, sums in breakdown.rows():

@@ -16,8 +16,8 @@ def require_positive(option: str, value: float) -> None:
         raise DataError(f"`{option}` is {value:g} but must be positive")
 
 
-def require_name(path: Path, *suffixes: str) -> None:
-    """Refuse a name for ``--output`` with another suffix, or in a folder that is not there.
+def require_name(path: Path, *suffixes: str, option: str = "--output") -> None:
+    """Refuse a name for a result with another suffix, or in a folder that is not there.
 
     Raises
     ------
@@ -26,9 +26,9 @@ def require_name(path: Path, *suffixes: str) -> None:
     """
     if path.suffix not in suffixes:
         allowed = suffixes[0] if len(suffixes) == 1 else f"one of {', '.join(suffixes)}"
-        raise DataError(f"`--output` is {path} but must end in {allowed}")
+        raise DataError(f"`{option}` is {path} but must end in {allowed}")
     if not path.parent.is_dir():
-        raise DataError(f"`--output` is {path} but there is no folder {path.parent}")
+        raise DataError(f"`{option}` is {path} but there is no folder {path.parent}")
 
 
 def require(package: str, extra: str, purpose: str) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmd_dpa4.breakdown import Breakdown
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Prediction, Structure
 from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.frame import Frame
 from deepmd_dpa4.tools.data.labelled import Labelled, labelled
 from deepmd_dpa4.tools.data.reader import Set, frame_of, sets, systems
-from deepmd_dpa4.tools.plots.breakdown import Breakdown
 from deepmd_dpa4.tools.plots.style import COLOURS, equal_limits, picture, points_or_density
 
 # Structures of together at least so many atoms are evaluated in one call.
@@ -114,11 +114,20 @@ def compare(
             energy.add(label, np.array([prediction.energy / atoms]), subset)
             force.add(frame.force, prediction.forces, subset)
             if breakdown is not None:
-                breakdown.add(system_of(frame), frame, prediction)
+                breakdown.add(system_of(frame), frame.symbols, *errors_of(frame, prediction))
             virial.add(None if frame.virial is None else frame.virial / atoms, prediction.virial / atoms, subset)
         done += len(batch)
         report(done, chosen)
     return [quantity for quantity in (energy, force, virial) if quantity.labels]
+
+
+def errors_of(frame: Frame, prediction: Prediction) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:
+    """Subtract labels from energy, forces and virial; None where a label is missing."""
+    return (
+        None if frame.energy is None else prediction.energy - frame.energy,
+        None if frame.force is None else prediction.forces - frame.force,
+        None if frame.virial is None else prediction.virial - frame.virial,
+    )
 
 
 def parts_of(paths: Sequence[Path], by: str | None) -> list[Set | Labelled]:

@@ -21,7 +21,7 @@ UNITS: Mapping[str, str] = MappingProxyType({"energy": "eV/atom", "force": "eV/Ã
 MOST_POINTS = 5000
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, option: str = "--output") -> None:
     """Refuse a file name before time is spent on its content.
 
     Raises
@@ -30,7 +30,7 @@ def check_output(path: Path) -> None:
         If matplotlib is missing, the suffix is none of .png, .svg and .pdf, or the folder does not exist.
     """
     require("matplotlib", "plot", f"drawing {path}")
-    require_name(path, *SUFFIXES)
+    require_name(path, *SUFFIXES, option=option)
 
 
 @contextmanager

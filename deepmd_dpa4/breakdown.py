@@ -1,13 +1,10 @@
 """Errors of a model by element and by system, summed frame by frame."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from deepmd_dpa4.inference.structure import Prediction
-from deepmd_dpa4.tools.data.frame import Frame
 
 MOST_SYSTEMS = 30
 QUANTITIES = ("energy", "force", "virial")
@@ -42,36 +39,41 @@ class Breakdown:
     elements: dict[str, Sums] = field(default_factory=dict)
     systems: dict[str, Sums] = field(default_factory=dict)
 
-    def add(self, system: str, frame: Frame, prediction: Prediction) -> None:
-        """Take a frame of a system and its prediction.
+    def add(
+        self,
+        system: str,
+        symbols: Sequence[str],
+        energy: float | None,
+        force: np.ndarray | None,
+        virial: np.ndarray | None,
+    ) -> None:
+        """Take the errors of a frame, predicted minus reference; None without a label.
 
         Parameters
         ----------
         system : str
             Folder of the frame.
-        frame : Frame
-            Labels.
-        prediction : Prediction
-            What the model says.
+        symbols : sequence of str
+            Elements of its atoms.
+        energy, force, virial
+            Of the frame, eV; of each atom (n, 3), eV/Angstrom; of the frame (3, 3), eV.
         """
         whole = self.systems.setdefault(system, Sums())
-        atoms = len(frame.symbols)
         whole.frames += 1
-        whole.atoms += atoms
-        if frame.energy is not None:
-            whole.add("energy", np.array([prediction.energy - frame.energy]) / atoms)
-        if frame.virial is not None:
-            whole.add("virial", (prediction.virial - frame.virial) / atoms)
-        errors = None if frame.force is None else prediction.forces - frame.force
-        if errors is not None:
-            whole.add("force", errors)
-        symbols = np.array(frame.symbols)
-        for symbol in dict.fromkeys(frame.symbols):
+        whole.atoms += len(symbols)
+        if energy is not None:
+            whole.add("energy", np.array([energy]) / len(symbols))
+        if virial is not None:
+            whole.add("virial", virial / len(symbols))
+        if force is not None:
+            whole.add("force", force)
+        names = np.array(symbols)
+        for symbol in dict.fromkeys(symbols):
             part = self.elements.setdefault(symbol, Sums())
             part.frames += 1
-            part.atoms += int(np.count_nonzero(symbols == symbol))
-            if errors is not None:
-                part.add("force", errors[symbols == symbol])
+            part.atoms += int(np.count_nonzero(names == symbol))
+            if force is not None:
+                part.add("force", force[names == symbol])
 
     def rows(self) -> Iterator[tuple[str, str, Sums]]:
         """Yield kind, name and sums: elements, then systems, the largest force errors first."""

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from deepmd_dpa4.breakdown import MOST_SYSTEMS, Breakdown
 from deepmd_dpa4.inference.structure import Prediction
 from deepmd_dpa4.tools.data.frame import Frame, Place
-from deepmd_dpa4.tools.plots.breakdown import MOST_SYSTEMS, Breakdown
+from deepmd_dpa4.tools.plots.parity import errors_of
 
 GENERATOR = np.random.default_rng(1)
 
@@ -24,7 +25,7 @@ def test_sums() -> None:
     breakdown = Breakdown()
     frames = [("a", *pair("OHH")), ("b", *pair("OH", virial=False)), ("b", *pair("HHHH", virial=False))]
     for system, frame, prediction in frames:
-        breakdown.add(system, frame, prediction)
+        breakdown.add(system, frame.symbols, *errors_of(frame, prediction))
     forces = [frame.force for _, frame, _ in frames]
     hydrogen = np.concatenate([forces[0][1:], forces[1][1:], forces[2]])
     assert breakdown.elements["H"].rmse("force") == pytest.approx(math.sqrt(np.mean(hydrogen**2)))
@@ -40,7 +41,8 @@ def test_sums() -> None:
 def test_the_worst_systems_come_first() -> None:
     breakdown = Breakdown()
     for number in range(MOST_SYSTEMS + 3):
-        breakdown.add(f"system{number}", *pair("OH"))
+        frame, prediction = pair("OH")
+        breakdown.add(f"system{number}", frame.symbols, *errors_of(frame, prediction))
     rows = list(breakdown.rows())
     assert [kind for kind, _, _ in rows] == ["element"] * 2 + ["system"] * MOST_SYSTEMS
     errors = [sums.rmse("force") for kind, _, sums in rows if kind == "system"]

@@ -1,0 +1,1 @@
+"""Descriptors of whole data sets, and maps of them."""

@@ -1,0 +1,1 @@
+"""Learning curves for programs that keep and compare experiments."""
