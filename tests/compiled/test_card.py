@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from benchmarks.counting import CARD, Cost, GraphCost, Kept, Lowering, Meter, pretended_card
+from benchmarks.counting import Cost, Kept, Meter
+from benchmarks.planning import CARD, GraphCost, Lowering, pretended_card
 from deepmd_dpa4.compiled.lower import compile_graph
 from deepmd_dpa4.compiled.trace import EDGES, NODES, Spec, trace
 
@@ -21,6 +22,13 @@ def test_the_code_serves_systems_of_all_sizes() -> None:
     with pretended_card():
         compiled = compile_graph(lambda: trace(both_ways, [WIDE, WIDE]), Lowering())
     assert all(compiled.serves(*sizes) for sizes in SIZES)
+
+
+def test_tensors_of_more_numbers_than_the_code_can_count() -> None:
+    """32 numbers of an edge: 2^26 edges have one too many for 32 bits; the largest tensor decides."""
+    compiled = compile_graph(lambda: trace(both_ways, [WIDE, WIDE]), lambda graph: graph)
+    assert compiled.serves(400, 2**26 - 1) and not compiled.serves(400, 2**26)
+    assert compiled.serves(2**31 - 1, 900) and not compiled.serves(2**31, 900)
 
 
 def product(nodes: int, edges: int, x: Tensor, weight: Tensor, sender: Tensor) -> tuple[Tensor]:

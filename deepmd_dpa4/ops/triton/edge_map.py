@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, interpreted, sizes, tile, warps
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, check_counts, interpreted, sizes, starting, tile, warps
 
 
 @triton.jit
@@ -76,19 +76,21 @@ def edge_map(features: Tensor, matrix: Tensor, dots: tuple[Tensor, Tensor] | Non
     block_r, block_c = tile(rows), tile(channels, MOST_CHANNELS)
     features_dot, matrix_dot = (matrix, matrix) if dots is None else dots
     run: Any = interpreted(edge_map_kernel, local) or wrap_triton(edge_map_kernel)
-    run[(edges, triton.cdiv(channels, block_c))](
-        local,
-        features,
-        matrix,
-        features_dot,
-        matrix_dot,
-        node,
-        channels,
-        R=rows,
-        S=size,
-        DOTTED=dots is not None,
-        BLOCK_R=block_r,
-        BLOCK_C=block_c,
-        num_warps=warps((1 if dots is None else 2) * block_r * block_c),
-    )
+    check_counts("edge_map", edges)
+    with starting("edge_map", local):
+        run[(edges, triton.cdiv(channels, block_c))](
+            local,
+            features,
+            matrix,
+            features_dot,
+            matrix_dot,
+            node,
+            channels,
+            R=rows,
+            S=size,
+            DOTTED=dots is not None,
+            BLOCK_R=block_r,
+            BLOCK_C=block_c,
+            num_warps=warps((1 if dots is None else 2) * block_r * block_c),
+        )
     return local

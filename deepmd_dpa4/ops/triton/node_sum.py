@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, sizes, tile
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, check_counts, interpreted, sizes, starting, tile
 
 # Nodes with more than HUB edges are hubs; their edges are divided after every SPLIT-th edge of the whole list.
 SPLIT, HUB = 512, 1024
@@ -185,48 +185,51 @@ def node_sum(
     unused = matrix
     local_dot, matrix_dot, weight_dot = (unused, unused, unused) if dots is None else dots
     run: Any = interpreted(node_sum_kernel, total) or wrap_triton(node_sum_kernel)
-    run[(n_nodes + pieces, triton.cdiv(channels, block_c), triton.cdiv(size, block_s))](
-        total,
-        partial,
-        local,
-        matrix,
-        unused if weight is None else weight,
-        local_dot,
-        matrix_dot,
-        unused if weight_dot is None else weight_dot,
-        first,
-        node,
-        node if order is None else order,
-        n_nodes,
-        edges,
-        channels,
-        groups,
-        channels // groups,
-        R=rows,
-        S=size,
-        WEIGHTED=weight is not None,
-        DOTTED=dots is not None,
-        ORDERED=order is not None,
-        SPLIT=split,
-        HUB=hub,
-        BLOCK_S=block_s,
-        BLOCK_C=block_c,
-        num_warps=WARPS[block_s],
-    )
+    check_counts("node_sum", n_nodes + pieces, edges + split)
+    with starting("node_sum", total):
+        run[(n_nodes + pieces, triton.cdiv(channels, block_c), triton.cdiv(size, block_s))](
+            total,
+            partial,
+            local,
+            matrix,
+            unused if weight is None else weight,
+            local_dot,
+            matrix_dot,
+            unused if weight_dot is None else weight_dot,
+            first,
+            node,
+            node if order is None else order,
+            n_nodes,
+            edges,
+            channels,
+            groups,
+            channels // groups,
+            R=rows,
+            S=size,
+            WEIGHTED=weight is not None,
+            DOTTED=dots is not None,
+            ORDERED=order is not None,
+            SPLIT=split,
+            HUB=hub,
+            BLOCK_S=block_s,
+            BLOCK_C=block_c,
+            num_warps=WARPS[block_s],
+        )
     width, block = size * channels, 256
     add: Any = interpreted(add_pieces_kernel, total) or wrap_triton(add_pieces_kernel)
-    add[(pieces, triton.cdiv(width, block))](
-        total,
-        partial,
-        first,
-        node,
-        node if order is None else order,
-        edges,
-        width,
-        ORDERED=order is not None,
-        SPLIT=split,
-        HUB=hub,
-        BLOCK=block,
-        num_warps=4,
-    )
+    with starting("node_sum", total):
+        add[(pieces, triton.cdiv(width, block))](
+            total,
+            partial,
+            first,
+            node,
+            node if order is None else order,
+            edges,
+            width,
+            ORDERED=order is not None,
+            SPLIT=split,
+            HUB=hub,
+            BLOCK=block,
+            num_warps=4,
+        )
     return total

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import first_edges, interpreted
+from deepmd_dpa4.ops.triton.launch import check_counts, first_edges, interpreted, starting
 
 EDGES = 32
 
@@ -166,19 +166,21 @@ def edge_softmax(
     rest = logits.new_empty([n_receivers, heads])
     run: Any = interpreted(softmax_kernel, alpha) or wrap_triton(softmax_kernel)
     first = first_edges(receiver, n_receivers)
-    run[(n_receivers,)](
-        alpha,
-        rest,
-        logits,
-        weight,
-        null_logit,
-        first,
-        heads,
-        floor,
-        BLOCK_E=EDGES,
-        BLOCK_H=triton.next_power_of_2(heads),
-        num_warps=1,
-    )
+    check_counts("edge_softmax", n_receivers * heads)
+    with starting("edge_softmax", alpha):
+        run[(n_receivers,)](
+            alpha,
+            rest,
+            logits,
+            weight,
+            null_logit,
+            first,
+            heads,
+            floor,
+            BLOCK_E=EDGES,
+            BLOCK_H=triton.next_power_of_2(heads),
+            num_warps=1,
+        )
     return alpha, rest
 
 
@@ -190,21 +192,23 @@ def edge_softmax_gradients(
     by_logits, by_weight, by_null = alpha.new_empty(alpha.shape), weight.new_empty(weight.shape), torch.empty_like(rest)
     run: Any = interpreted(softmax_gradients_kernel, by_null) or wrap_triton(softmax_gradients_kernel)
     n_receivers, heads = rest.shape[0], int(rest.shape[1])
-    run[(n_receivers,)](
-        by_logits,
-        by_weight,
-        by_null,
-        adjoint,
-        alpha,
-        rest,
-        weight,
-        first_edges(receiver, n_receivers),
-        heads,
-        floor,
-        BLOCK_E=EDGES,
-        BLOCK_H=triton.next_power_of_2(heads),
-        num_warps=1,
-    )
+    check_counts("edge_softmax", n_receivers * heads)
+    with starting("edge_softmax", by_null):
+        run[(n_receivers,)](
+            by_logits,
+            by_weight,
+            by_null,
+            adjoint,
+            alpha,
+            rest,
+            weight,
+            first_edges(receiver, n_receivers),
+            heads,
+            floor,
+            BLOCK_E=EDGES,
+            BLOCK_H=triton.next_power_of_2(heads),
+            num_warps=1,
+        )
     return by_logits, by_weight, by_null
 
 
@@ -225,24 +229,26 @@ def edge_softmax_second(
     by_weight = weight.new_empty(weight.shape)
     run: Any = interpreted(softmax_second_kernel, by_alpha) or wrap_triton(softmax_second_kernel)
     n_receivers, heads = rest.shape[0], int(rest.shape[1])
-    run[(n_receivers,)](
-        by_adjoint,
-        by_alpha,
-        by_weight,
-        along_logits,
-        along_weight,
-        along_null,
-        adjoint,
-        alpha,
-        rest,
-        weight,
-        first_edges(receiver, n_receivers),
-        heads,
-        floor,
-        BLOCK_E=EDGES,
-        BLOCK_H=triton.next_power_of_2(heads),
-        num_warps=1,
-    )
+    check_counts("edge_softmax", n_receivers * heads)
+    with starting("edge_softmax", by_alpha):
+        run[(n_receivers,)](
+            by_adjoint,
+            by_alpha,
+            by_weight,
+            along_logits,
+            along_weight,
+            along_null,
+            adjoint,
+            alpha,
+            rest,
+            weight,
+            first_edges(receiver, n_receivers),
+            heads,
+            floor,
+            BLOCK_E=EDGES,
+            BLOCK_H=triton.next_power_of_2(heads),
+            num_warps=1,
+        )
     return by_adjoint, by_alpha, by_weight
 
 
