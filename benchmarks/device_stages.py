@@ -1,6 +1,6 @@
 """Where do the bytes and the kernels of a step on a graphics card go?
 
-The counts of ``device_free.py``, divided by the stages that are compiled together, by their graphs (value, derivatives),
+The counts of ``device_free.py``, divided by the stages that are compiled together, by their graphs (value, derivatives)
 and by the kind of kernel.
 """
 

@@ -16,6 +16,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from deepmd_dpa4.config import DescriptorConfig, parse_descriptor
 from deepmd_dpa4.errors import is_told
+from deepmd_dpa4.graph.graph import Ends
+from deepmd_dpa4.graph.order import with_order
 from deepmd_dpa4.nn.grid_product import GridTables
 from deepmd_dpa4.ops import operation
 from deepmd_dpa4.ops.backends import BACKENDS, use_backend
@@ -73,7 +75,7 @@ class TestChoice:
     def test_tensors_elsewhere_run_plain(self) -> None:
         model = nn.Sequential(RotateIn(DescriptorConfig()))
         use_backend(model, "triton", CARD)
-        found = model[0](torch.ones(1, 4, 2), torch.tensor([0]), torch.ones(1, 3, 4))
+        found = model[0](torch.ones(1, 4, 2), Ends(torch.tensor([0]), torch.tensor([0]), 1), torch.ones(1, 3, 4))
         assert torch.equal(found, torch.full((1, 3, 2), 4.0))
 
 
@@ -139,9 +141,10 @@ def test_results_are_on_the_card() -> None:
         fake = mode.from_tensor
         for name, buffer in list(model[3].named_buffers()):
             setattr(model[3], name, fake(buffer).to(CARD))
-        local = model[0](features, sender, matrix)
-        share = model[2](weight.view(4, 2, 1), weight[:, 0], None, weight[:2, :1], receiver, 3)
-        total = model[1](local, share, matrix, receiver, 3)
+        ends = with_order(Ends(sender, receiver, 3), 3)
+        local = model[0](features, ends, matrix)
+        share = model[2](weight.view(4, 2, 1), weight[:, 0], None, weight[:2, :1], ends)
+        total = model[1](local, share, matrix, ends)
         product = model[3](total.transpose(0, 1), total.transpose(0, 1), None)
     assert all(tensor.is_cuda for tensor in (local, share, total, product))
     assert (local.shape, share.shape, total.shape, product.shape) == ((4, 7, 16), (4, 2, 1), (3, 9, 16), (9, 3, 16))

@@ -1,4 +1,4 @@
-"""What the operators in Triton share: sizes of tiles, lists of edges by node, failures, and runs without a card."""
+"""What the operators in Triton share: sizes of tiles, failures, and runs without a card."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,8 +99,3 @@ def check_counts(operation: str, *counts: int) -> None:
 def sizes(tensor: Tensor) -> tuple[int, int]:
     """Return the last two sizes, which belong to the network: kernels are made for them, also in traces."""
     return int(tensor.shape[1]), int(tensor.shape[2])
-
-
-def first_edges(node: Tensor, n_nodes: int) -> Tensor:
-    """Return where the edges of each node begin, (n_nodes + 1,), among edges sorted by ``node`` (E,)."""
-    return torch.searchsorted(node, torch.arange(n_nodes + 1, device=node.device, dtype=node.dtype))

@@ -31,7 +31,7 @@ def node_sum_kernel(  # type: ignore[no-untyped-def]
     local_dot,
     matrix_dot,
     weight_dot,
-    first,
+    spans,
     node,
     order,
     n_nodes,
@@ -60,8 +60,9 @@ def node_sum_kernel(  # type: ignore[no-untyped-def]
         if ORDERED:
             position = tl.load(order + cut, mask=cut < n_edges, other=0).to(tl.int32)
         owner = tl.load(node + position, mask=cut < n_edges, other=0).to(tl.int32)
-    begin = tl.load(first + owner, mask=owner < n_nodes, other=0).to(tl.int32)
-    end = tl.load(first + owner + 1, mask=owner < n_nodes, other=0).to(tl.int32)
+    span = spans + 2 * owner.to(tl.int64)
+    begin = tl.load(span, mask=owner < n_nodes, other=0).to(tl.int32)
+    end = tl.load(span + 1, mask=owner < n_nodes, other=0).to(tl.int32)
     is_hub = end - begin > HUB
     start, target, row = begin, total, owner
     if piece >= 0:
@@ -109,7 +110,7 @@ def node_sum_kernel(  # type: ignore[no-untyped-def]
 def add_pieces_kernel(  # type: ignore[no-untyped-def]
     total,
     partial,
-    first,
+    spans,
     node,
     order,
     n_edges,
@@ -127,8 +128,8 @@ def add_pieces_kernel(  # type: ignore[no-untyped-def]
         if ORDERED:
             position = tl.load(order + cut).to(tl.int32)
         owner = tl.load(node + position)
-        begin = tl.load(first + owner).to(tl.int32)
-        end = tl.load(first + owner + 1).to(tl.int32)
+        begin = tl.load(spans + 2 * owner).to(tl.int32)
+        end = tl.load(spans + 2 * owner + 1).to(tl.int32)
         if (end - begin > HUB) & (cut > begin) & (cut - begin <= SPLIT):
             columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
             exists = columns < width
@@ -144,10 +145,9 @@ def node_sum(
     matrix: Tensor,
     weight: Tensor | None,
     dots: tuple[Tensor, Tensor, Tensor | None] | None,
-    first: Tensor,
+    spans: Tensor,
     node: Tensor,
     order: Tensor | None,
-    n_nodes: int,
     split: int = SPLIT,
     hub: int = HUB,
 ) -> Tensor:
@@ -163,11 +163,9 @@ def node_sum(
         w of groups of consecutive channels, (E, G); None for 1.
     dots : tuple or None
         Directions of these three; the result is the derivative along them then.
-    first, node, order
-        Where the edges of a node begin (n_nodes + 1,); node of each edge (E,); edges in the order of their nodes (E,),
-        None if they are.
-    n_nodes : int
-        Number of nodes.
+    spans, node, order
+        Where the edges of a node begin and end, (n_nodes, 2); node of each edge (E,); edges in the order of their nodes
+        (E,), None if they are.
     split, hub : int
         Edges of a piece, and most edges of a node that one program sums.
 
@@ -178,7 +176,7 @@ def node_sum(
     """
     edges, (rows, channels), (_, size) = local.shape[0], sizes(local), sizes(matrix)
     groups = 1 if weight is None else int(weight.shape[1])
-    pieces = edges // split + 1
+    n_nodes, pieces = spans.shape[0], edges // split + 1
     total = matrix.new_empty([n_nodes, size, channels])
     partial = matrix.new_empty([pieces, size, channels])
     block_s, block_c = tile(size, MOST_ROWS), tile(channels, MOST_CHANNELS)
@@ -196,7 +194,7 @@ def node_sum(
             local_dot,
             matrix_dot,
             unused if weight_dot is None else weight_dot,
-            first,
+            spans,
             node,
             node if order is None else order,
             n_nodes,
@@ -221,7 +219,7 @@ def node_sum(
         add[(pieces, triton.cdiv(width, block))](
             total,
             partial,
-            first,
+            spans,
             node,
             node if order is None else order,
             edges,

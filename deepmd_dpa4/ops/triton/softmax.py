@@ -16,18 +16,18 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import check_counts, first_edges, interpreted, starting
+from deepmd_dpa4.ops.triton.launch import check_counts, interpreted, starting
 
 EDGES = 32
 
 
 @triton.jit
 def softmax_kernel(  # type: ignore[no-untyped-def]
-    alpha, rest, logits, weight, null_logit, first, H, floor, BLOCK_E: tl.constexpr, BLOCK_H: tl.constexpr
+    alpha, rest, logits, weight, null_logit, spans, H, floor, BLOCK_E: tl.constexpr, BLOCK_H: tl.constexpr
 ):
     """Weigh the edges of a receiver; ``rest`` is the share of the mass without an edge."""
     receiver = tl.program_id(0)
-    begin, end = tl.load(first + receiver), tl.load(first + receiver + 1)
+    begin, end = tl.load(spans + 2 * receiver), tl.load(spans + 2 * receiver + 1)
     head = tl.arange(0, BLOCK_H)
     head_exists = head < H
     x_0 = tl.load(null_logit + head, mask=head_exists, other=0.0)
@@ -62,7 +62,7 @@ def softmax_gradients_kernel(  # type: ignore[no-untyped-def]
     alpha,
     rest,
     weight,
-    first,
+    spans,
     H,
     floor,
     BLOCK_E: tl.constexpr,
@@ -70,7 +70,7 @@ def softmax_gradients_kernel(  # type: ignore[no-untyped-def]
 ):
     """Differentiate the weights of a receiver."""
     receiver = tl.program_id(0)
-    begin, end = tl.load(first + receiver), tl.load(first + receiver + 1)
+    begin, end = tl.load(spans + 2 * receiver), tl.load(spans + 2 * receiver + 1)
     head = tl.arange(0, BLOCK_H)
     head_exists = head < H
     a_0 = tl.load(rest + receiver * H + head, mask=head_exists, other=0.0)
@@ -107,7 +107,7 @@ def softmax_second_kernel(  # type: ignore[no-untyped-def]
     alpha,
     rest,
     weight,
-    first,
+    spans,
     H,
     floor,
     BLOCK_E: tl.constexpr,
@@ -115,7 +115,7 @@ def softmax_second_kernel(  # type: ignore[no-untyped-def]
 ):
     """Differentiate the gradients of a receiver along directions, by the adjoint, the weights of edges and w."""
     receiver = tl.program_id(0)
-    begin, end = tl.load(first + receiver), tl.load(first + receiver + 1)
+    begin, end = tl.load(spans + 2 * receiver), tl.load(spans + 2 * receiver + 1)
     head = tl.arange(0, BLOCK_H)
     head_exists = head < H
     a_0 = tl.load(rest + receiver * H + head, mask=head_exists, other=0.0)
@@ -153,19 +153,20 @@ def softmax_second_kernel(  # type: ignore[no-untyped-def]
 
 @triton_op("dpa4_triton::edge_softmax", mutates_args={})
 def edge_softmax(
-    logits: Tensor, weight: Tensor, null_logit: Tensor, receiver: Tensor, n_receivers: int, floor: float
+    logits: Tensor, weight: Tensor, null_logit: Tensor, spans: Tensor, floor: float
 ) -> tuple[Tensor, Tensor]:
     """Weigh edges by logits (E, H), weights w (E,) and logits without an edge (H,).
+
+    ``spans`` (n_receivers, 2) tell where the edges of a receiver begin and end.
 
     Returns
     -------
     tuple[Tensor, Tensor]
         (E, H), and the shares of the mass without an edge (n_receivers, H), which have no derivatives.
     """
-    alpha, heads = logits.new_empty(logits.shape), int(logits.shape[1])
+    alpha, heads, n_receivers = logits.new_empty(logits.shape), int(logits.shape[1]), spans.shape[0]
     rest = logits.new_empty([n_receivers, heads])
     run: Any = interpreted(softmax_kernel, alpha) or wrap_triton(softmax_kernel)
-    first = first_edges(receiver, n_receivers)
     check_counts("edge_softmax", n_receivers * heads)
     with starting("edge_softmax", alpha):
         run[(n_receivers,)](
@@ -174,7 +175,7 @@ def edge_softmax(
             logits,
             weight,
             null_logit,
-            first,
+            spans,
             heads,
             floor,
             BLOCK_E=EDGES,
@@ -186,7 +187,7 @@ def edge_softmax(
 
 @triton_op("dpa4_triton::edge_softmax_gradients", mutates_args={})
 def edge_softmax_gradients(
-    adjoint: Tensor, alpha: Tensor, rest: Tensor, weight: Tensor, receiver: Tensor, floor: float
+    adjoint: Tensor, alpha: Tensor, rest: Tensor, weight: Tensor, spans: Tensor, floor: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the gradients by logits (E, H), weights (E,) and, receiver by receiver, null logits (n_receivers, H)."""
     by_logits, by_weight, by_null = alpha.new_empty(alpha.shape), weight.new_empty(weight.shape), torch.empty_like(rest)
@@ -202,7 +203,7 @@ def edge_softmax_gradients(
             alpha,
             rest,
             weight,
-            first_edges(receiver, n_receivers),
+            spans,
             heads,
             floor,
             BLOCK_E=EDGES,
@@ -221,7 +222,7 @@ def edge_softmax_second(
     alpha: Tensor,
     rest: Tensor,
     weight: Tensor,
-    receiver: Tensor,
+    spans: Tensor,
     floor: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Differentiate :func:`edge_softmax_gradients` by its adjoint, by ``alpha`` and by ``weight``."""
@@ -242,7 +243,7 @@ def edge_softmax_second(
             alpha,
             rest,
             weight,
-            first_edges(receiver, n_receivers),
+            spans,
             heads,
             floor,
             BLOCK_E=EDGES,
@@ -253,15 +254,14 @@ def edge_softmax_second(
 
 
 def _keep_weights(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, weight, _, receiver, _, ctx.floor = inputs
+    _, weight, _, spans, ctx.floor = inputs
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*output, weight, receiver)
+    ctx.save_for_backward(*output, weight, spans)
 
 
 def _of_softmax(ctx: Any, adjoint: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    alpha, rest, weight, receiver = ctx.saved_tensors
-    by = edge_softmax_gradients(adjoint.contiguous(), alpha, rest, weight, receiver, ctx.floor)
-    return by[0], by[1], by[2].sum(dim=0), None, None, None
+    by = edge_softmax_gradients(adjoint.contiguous(), *ctx.saved_tensors, ctx.floor)
+    return by[0], by[1], by[2].sum(dim=0), None, None
 
 
 def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
