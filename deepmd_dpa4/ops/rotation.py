@@ -39,7 +39,10 @@ class TritonRotateIn(OnCuda, RotateIn):
         from deepmd_dpa4.ops.triton.rotation import turn_in
 
         features, matrix, sent = features.contiguous(), in_full(matrix), None if ends.spans is None else ends.spans[1]
-        return turn_in(features, matrix, ends.sender, ends.by_sender, sent)  # type: ignore[no-any-return]
+        kind = features.device.type
+        # as matrix products are rounded there
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        return turn_in(features, matrix, ends.sender, ends.by_sender, sent, precision)  # type: ignore[no-any-return]
 
 
 class RotateBackSum(Operation):

@@ -138,6 +138,37 @@ def test_features_in_bfloat16() -> None:
         assert one.dtype == torch.float32 and relative_error(one, other) < 2**-7
 
 
+def test_edge_features_are_rounded_once_in_mixed_precision() -> None:
+    """Results in bfloat16 are sums in single precision, rounded; so are directions along them."""
+    node, matrix, features = torch.tensor([0, 0, 1]), draw(3, 7, 9), draw(2, 9, 16)
+
+    def turned(precision: torch.dtype) -> list[Tensor]:
+        def function(x: Tensor, m: Tensor) -> Tensor:
+            local = turn_in(x, m, node, None, None, precision)
+            assert local.dtype == precision
+            return local.float()
+
+        return derivatives(function, [features, matrix], torch.float32)
+
+    half, single = turned(torch.bfloat16), turned(torch.float32)
+    for index in (0, -1):
+        # the interpreter cuts what cards round
+        torch.testing.assert_close(half[index], single[index], rtol=2**-7, atol=0.0)
+    for one, other in zip(half[1:-1], single[1:-1], strict=True):
+        # these read the adjoint, which has the precision of the features
+        assert relative_error(one, other) < 2**-7
+
+
+def test_mixed_precision_makes_features_in_bfloat16() -> None:
+    node, matrix, features = torch.tensor([0, 0, 1]), draw(3, 7, 9), draw(2, 9, 16)
+    ends = Ends(node, node, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        local = TritonRotateIn()(features, ends, matrix)
+        assert local.dtype == rotate_in(features, node, matrix).dtype == torch.bfloat16
+        total = TritonRotateBackSum()(local, draw(3, 2, 1), matrix, ends)
+    assert total.dtype == torch.float32
+
+
 def test_all_orders_of_derivatives() -> None:
     node = nodes(2, 2)
     leaves = [draw(2, 4, 16).double().requires_grad_(True), draw(2, 4, 4).double().requires_grad_(True)]

@@ -18,14 +18,20 @@ from deepmd_dpa4.ops.triton.node_sum import HUB, SPLIT, node_sum
 
 @triton_op("dpa4_triton::turn_in", mutates_args={})
 def turn_in(
-    features: Tensor, matrix: Tensor, node: Tensor, by_node: Tensor | None = None, spans: Tensor | None = None
+    features: Tensor,
+    matrix: Tensor,
+    node: Tensor,
+    by_node: Tensor | None = None,
+    spans: Tensor | None = None,
+    precision: torch.dtype | None = None,
 ) -> Tensor:
     """Compute M_e x_n(e) from features (n, S, C) and matrices (E, R, S): (E, R, C).
 
     The gradient by the features is a sum over the edges of each node: it reads ``by_node`` (E,), the edges in the order
-    of their nodes, and ``spans`` (n, 2), see :func:`deepmd_dpa4.graph.order.spans_of`, or makes them each time.
+    of their nodes, and ``spans`` (n, 2), see :func:`deepmd_dpa4.graph.order.spans_of`, or makes them each time. The
+    result is rounded to ``precision``, if that is given.
     """
-    return edge_map(features, matrix, None, node)
+    return edge_map(features, matrix, None, node, precision)
 
 
 @triton_op("dpa4_triton::turn_in_along", mutates_args={})
@@ -37,9 +43,10 @@ def turn_in_along(
     node: Tensor,
     by_node: Tensor | None,
     spans: Tensor | None,
+    precision: torch.dtype | None,
 ) -> Tensor:
     """Compute the derivative of :func:`turn_in` along the dotted tensors."""
-    return edge_map(features, matrix, (features_dot, matrix_dot), node)
+    return edge_map(features, matrix, (features_dot, matrix_dot), node, precision)
 
 
 @triton_op("dpa4_triton::turn_in_gradients", mutates_args={})
@@ -115,8 +122,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*(value for value in inputs if not isinstance(value, int)))
 
 
+def _keep_edges(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    # the last one is the precision
+    _keep(ctx, inputs[:-1], output)
+
+
 def _of_turn_in(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
-    return (*turn_in_gradients(adjoint.contiguous(), *ctx.saved_tensors), None, None, None)
+    return (*turn_in_gradients(adjoint.contiguous(), *ctx.saved_tensors), None, None, None, None)
 
 
 def _of_turn_in_along(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
@@ -124,13 +136,13 @@ def _of_turn_in_along(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
     adjoint = adjoint.contiguous()
     by_features, by_matrix_dot = turn_in_gradients(adjoint, features, matrix_dot, *edges)
     by_features_dot, by_matrix = turn_in_gradients(adjoint, features_dot, matrix, *edges)
-    return by_features, by_matrix, by_features_dot, by_matrix_dot, None, None, None
+    return by_features, by_matrix, by_features_dot, by_matrix_dot, None, None, None, None
 
 
 def _of_turn_in_gradients(ctx: Any, features_dot: Tensor, matrix_dot: Tensor) -> tuple[Tensor | None, ...]:
     local, features, matrix, *edges = ctx.saved_tensors
     features_dot, matrix_dot = features_dot.contiguous(), matrix_dot.contiguous()
-    by_local = turn_in_along(features, matrix, features_dot, matrix_dot, *edges)
+    by_local = turn_in_along(features, matrix, features_dot, matrix_dot, *edges, local.dtype)
     return (by_local, *turn_in_gradients(local, features_dot, matrix_dot, *edges), None, None, None)
 
 
@@ -148,8 +160,8 @@ def _of_turn_back_gradients(ctx: Any, *dots: Tensor) -> tuple[Tensor | None, ...
     return (*found, None, None, None, None)
 
 
-turn_in.register_autograd(_of_turn_in, setup_context=_keep)
-turn_in_along.register_autograd(_of_turn_in_along, setup_context=_keep)
+turn_in.register_autograd(_of_turn_in, setup_context=_keep_edges)
+turn_in_along.register_autograd(_of_turn_in_along, setup_context=_keep_edges)
 turn_in_gradients.register_autograd(_of_turn_in_gradients, setup_context=_keep)
 turn_back_sum.register_autograd(_of_turn_back_sum, setup_context=_keep)
 turn_back_gradients.register_autograd(_of_turn_back_gradients, setup_context=_keep)
