@@ -194,13 +194,14 @@ def main(arguments: list[str] | None = None) -> None:
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--models", nargs="+", default=["nano", "mini"], choices=list(SIZES), metavar="MODEL")
     command.add_argument("--ways", nargs="+", default=[*WAYS, BUILTIN], choices=[*WAYS, BUILTIN], metavar="WAY")
+    command.add_argument("--steps", nargs="+", default=["training", "evaluation"], choices=["training", "evaluation"])
     command.add_argument("--results", type=Path, default=RESULTS, help="rows in this file are replaced or kept")
     command.add_argument("--table", action="store_true", help="print the table of what has been counted")
     options = command.parse_args(arguments)
     rows = {_key(row): row for row in load(options.results)}
     for name in [] if options.table else options.models:
         for way in options.ways:
-            for row in count(name, way):
+            for row in count(name, way, [step for step in STEPS if step[0] in options.steps]):
                 rows[_key(row)] = row
                 save(list(rows.values()), options.results)
                 print(row, file=sys.stderr, flush=True)

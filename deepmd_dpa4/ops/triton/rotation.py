@@ -118,8 +118,10 @@ def turn_back_second(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.numbers = [value for value in inputs if isinstance(value, int)]
-    ctx.save_for_backward(*(value for value in inputs if not isinstance(value, int)))
+    tensors = [value for value in inputs if value is None or isinstance(value, Tensor)]
+    # numbers of nodes are symbols in traces
+    ctx.numbers = [value for value in inputs if not (value is None or isinstance(value, Tensor))]
+    ctx.save_for_backward(*tensors)
 
 
 def _keep_edges(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
