@@ -115,14 +115,18 @@ class GraphCost:
             node for node in graph.graph.nodes if getattr(node.target, "_overloadpacket", None) in flop_registry
         ]
         self.plan = plan or schedule(graph)
+        self._known: dict[tuple[int, int], tuple[Cost, list[Planned]]] = {}
 
     def __call__(self, nodes: int, edges: int) -> Cost:
         """Arithmetic of the graph; traffic and kernels of the compiler's plan for it."""
-        return total_of(self.kernels(nodes, edges)) + Cost(self.flops(nodes, edges))
+        return self.of(nodes, edges)[0]
 
-    def kernels(self, nodes: int, edges: int) -> list["Planned"]:
-        """List the kernels of the plan."""
-        return self.plan(dict(zip(self.symbols, (nodes, edges), strict=True)))
+    def of(self, nodes: int, edges: int) -> tuple[Cost, list["Planned"]]:
+        """Cost, and the kernels of the plan."""
+        if (nodes, edges) not in self._known:
+            kernels = self.plan(dict(zip(self.symbols, (nodes, edges), strict=True)))
+            self._known[nodes, edges] = total_of(kernels) + Cost(self.flops(nodes, edges)), kernels
+        return self._known[nodes, edges]
 
     def flops(self, nodes: int, edges: int) -> float:
         """Floating-point operations of the matrix products."""
@@ -214,9 +218,13 @@ def _stop(lowering: GraphLowering) -> None:
         traffic = [traffic_of(node) for node in nodes]
 
     def plan(values: Mapping[Any, int]) -> list[Planned]:
+        known: dict[Any, int] = {}
+
         def hint(expression: Any, *_: Any, **__: Any) -> int:
-            expression = lowering.sizevars.remove_precomputed_replacements(sympy.sympify(expression))
-            return int(expression.subs(values))
+            if expression not in known:
+                whole = lowering.sizevars.remove_precomputed_replacements(sympy.sympify(expression))
+                known[expression] = int(whole.subs(values))
+            return known[expression]
 
         with mock.patch.object(lowering.sizevars, "optimization_hint", hint), V.set_graph_handler(lowering):
             moved = [float(count(hint)) for count in traffic]
@@ -250,16 +258,16 @@ class Lowering:
     where : str
         Name for the graphs that are compiled from now on; they are numbered besides.
     runs : list
-        Name, cost and kernels of every graph that has run.
+        Name, cost and kernels of every graph that has run since :meth:`reset`.
     """
 
     def __init__(self) -> None:
-        self.total, self.where, self.graphs = Cost(), "", Counter[str]()
+        self.total, self.where, self.graphs, self.counts = Cost(), "", Counter[str](), False
         self.runs: list[tuple[str, Cost, list[Planned]]] = []
 
     def reset(self) -> None:
-        """Forget what has run."""
-        self.total, self.runs = Cost(), []
+        """Count what runs from now on."""
+        self.total, self.runs, self.counts = Cost(), [], True
 
     def __call__(self, graph: fx.GraphModule) -> Callable[..., Sequence[Tensor | None]]:
         cost, where = GraphCost(graph), self.where
@@ -267,10 +275,10 @@ class Lowering:
         where = f"{where} {self.graphs[where]}"
 
         def run(nodes: int, edges: int, *_: Tensor) -> Sequence[Tensor | None]:
-            kernels = cost.kernels(nodes, edges)
-            found = total_of(kernels) + Cost(cost.flops(nodes, edges))
-            self.total += found
-            self.runs.append((where, found, kernels))
+            if self.counts:
+                found, kernels = cost.of(nodes, edges)
+                self.total += found
+                self.runs.append((where, found, kernels))
             return cost.results(nodes, edges)
 
         return run
