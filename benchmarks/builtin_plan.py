@@ -67,6 +67,11 @@ def plan(name: str, training: bool) -> Graphs:
     for part in model.modules():
         if hasattr(part, "device"):
             part.device = CARD
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor):
+                # tensors that are neither weights nor buffers would stay behind
+                delattr(part, name)
+                part.register_buffer(name, value, persistent=False)
     with pretended_card(), python_engine(), mock.patch.object(env, "DEVICE", CARD):
         traced, returned = _trace(model, training)
         if training:
