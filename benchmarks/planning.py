@@ -67,6 +67,7 @@ def pretended_card() -> Iterator[None]:
             (CudaInterface, "get_device_properties", properties),
             (CudaInterface.Worker, "get_device_properties", properties),
             (CudaInterface, "get_compute_capability", staticmethod(lambda *_, **__: 90)),
+            (CudaInterface, "is_bf16_supported", staticmethod(lambda *_, **__: True)),
             (torch._inductor.scheduler, "has_triton", lambda: True),
             (driver, "_active", _Driver()),
         ):
