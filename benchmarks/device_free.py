@@ -10,7 +10,8 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,10 +21,14 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.counting import Cost, Kept, Lowering, Meter, like, pretended_card, without_data
+from benchmarks import builtin_plan
+from benchmarks.counting import Cost, Kept, Meter
+from benchmarks.planning import Lowering, like, pretended_card, without_data
+from benchmarks.roofs import BUILTIN, CARDS, WAYS, Row, Way, table
 from benchmarks.systems import LATTICE
 from benchmarks.without_card import python_engine
 from deepmd_dpa4.compiled import energies
+from deepmd_dpa4.compiled.segment import Segment
 from deepmd_dpa4.config import parse_descriptor, parse_fitting
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.fitting.energy import EnergyFitting
@@ -31,75 +36,13 @@ from deepmd_dpa4.graph.graph import Ends, Graph
 from deepmd_dpa4.graph.neighbors import Scatter, search
 from deepmd_dpa4.model.conditions import Conditions
 from deepmd_dpa4.model.potential import Potential
+from deepmd_dpa4.ops.backends import use_backend
 from deepmd_dpa4.tools.presets.sizes import FITTING, SIZES
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "device_free.json"
 STEPS = (("training", 400), ("training", 3200), ("evaluation", 4096))
 """What is counted, at which numbers of atoms."""
-WAYS = {"plain": None, "keeping": 1e6, "recomputing": 0.0}
-"""Memory for what compiled stages keep, GB; none for plain torch."""
-GIGA, TERA = 1e9, 1e12
-
-
-@dataclass(frozen=True)
-class Card:
-    """Peaks of a card without sparsity, TFLOP/s, and its memory bandwidth, TB/s."""
-
-    fp32: float
-    tf32: float
-    bf16: float
-    bandwidth: float
-    source: str
-
-
-HOPPER = "NVIDIA H100 and H200 data sheets, SXM"
-BLACKWELL = "NVIDIA RTX Blackwell architecture white papers"
-CARDS = {
-    "H100": Card(67.0, 494.7, 989.4, 3.35, HOPPER),
-    "H200": Card(67.0, 494.7, 989.4, 4.8, HOPPER),
-    "RTX 5090": Card(104.8, 104.8, 209.5, 1.792, BLACKWELL),
-    "RTX PRO 6000": Card(126.0, 251.9, 503.8, 1.792, BLACKWELL),
-}
-PUBLISHED = {
-    ("nano", "training", 3192): (26.7, 20.4),
-    ("mini", "training", 3192): (51.8, 36.3),
-    ("neo", "training", 3192): (128.7, 89.9),
-    ("air", "training", 3192): (224.6, 149.0),
-    ("plus", "training", 396): (47.4, 36.8),
-    ("pro", "training", 396): (156.5, 93.0),
-    ("nano", "evaluation", 8000): (56.0, 34.4),
-    ("mini", "evaluation", 8000): (116.9, 66.2),
-    ("neo", "evaluation", 4096): (152.8, 137.1),
-    ("air", "evaluation", 4096): (313.9, 272.6),
-    ("plus", "evaluation", 1728): (275.8, 247.0),
-}
-"""Milliseconds on an RTX PRO 6000 that the authors of the built-in DPA4 publish: compiled, and with CUDA of their own;
-bf16 blocks in training, fp32 in evaluation."""
-NEAR = {400: 396, 3200: 3192}
-"""Numbers of atoms that are taken for the published ones."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One step of one network, run in one way."""
-
-    network: str
-    way: str
-    step: str
-    atoms: int
-    edges: int
-    flops: float
-    moved: float
-    kernels: int
-    kept: int
-    seconds: float
-    """That counting took."""
-
-    def roofline(self, card: Card) -> float:
-        """Least time in ms: that of the traffic or that of the products in the precision of the step."""
-        peak = card.bf16 if self.step == "training" else card.fp32
-        return 1e3 * max(self.moved / (TERA * card.bandwidth), self.flops / (TERA * peak))
 
 
 def neighbours() -> int:
@@ -151,35 +94,83 @@ def _loss(out: dict[str, Tensor]) -> Tensor:
 
 def count(name: str, way: str, steps: Any = STEPS) -> Iterator[Row]:
     """Count the steps of one network; one row for each."""
-    mode = FakeTensorMode()
-    potential = without_data(potential_of(name), mode)
-    assert isinstance(potential, Potential)
-    degree = neighbours()
-    lowering = Lowering()
-    potential.compiled = None if way == "plain" else energies.CompiledEnergies(lowering, WAYS[way])
+    if way == BUILTIN:
+        yield from _count_builtin(name, steps)
+        return
+    prepared = Prepared(name, WAYS[way])
     for step, atoms in steps:
         start = time.perf_counter()
+        total, kept = prepared.cost(step, atoms)
+        spent = round(time.perf_counter() - start, 1)
+        edges = prepared.degree * atoms
+        yield Row(name, way, step, atoms, edges, total.flops, total.moved, total.kernels, kept, spent)
+
+
+class Prepared:
+    """A network without data, ready to run in one way.
+
+    Attributes
+    ----------
+    lowering : Lowering
+        Counts what compiled stages run.
+    degree : int
+        Neighbours of an atom.
+    """
+
+    def __init__(self, name: str, way: Way) -> None:
+        self.mode, self.degree, self.lowering = FakeTensorMode(), neighbours(), Lowering()
+        potential = potential_of(name)
+        use_backend(potential, way.backend, torch.device("cuda"))
+        without_data(potential, self.mode)
+        if way.memory is not None:
+            potential.compiled = energies.CompiledEnergies(self.lowering, way.memory)
+        self.potential = potential
+
+    def cost(self, step: str, atoms: int) -> tuple[Cost, int]:
+        """Run a step; its cost, and the bytes that its history keeps."""
+        potential, mode = self.potential, self.mode
         # evaluations of so many edges run plain, in tiles
-        with pretended_card(), mock.patch.object(energies, "MOST_EDGES", math.inf):
-            graph = graph_without_data(atoms, degree * atoms, mode)
-            if way != "plain":
+        with pretended_card(), mock.patch.object(energies, "MOST_EDGES", math.inf), self._named():
+            graph = graph_without_data(atoms, self.degree * atoms, mode)
+            if potential.compiled is not None:
                 # plan all graphs first: what planning runs is no part of the step
                 with mode, python_engine():
                     run(potential, graph, step, Kept(potential))
-            lowering.total = Cost()
+            self.lowering.reset()
             for parameter in potential.parameters():
                 parameter.grad = None
             kept, meter = Kept(potential), Meter()
             with mode, python_engine(), meter:
                 run(potential, graph, step, kept)
-        failed = potential.compiled is not None and potential.compiled.failed  # type: ignore[attr-defined]
-        if failed:
-            raise RuntimeError(f"{name}: the compiled stages could not be traced")
-        total = meter.total + lowering.total
-        spent = time.perf_counter() - start
-        yield Row(
-            name, way, step, atoms, degree * atoms, total.flops, total.moved, total.kernels, kept.bytes, round(spent, 1)
-        )
+        if potential.compiled is not None and potential.compiled.failed:  # type: ignore[attr-defined]
+            raise RuntimeError("the compiled stages could not be traced")
+        self.eager = meter.total
+        return meter.total + self.lowering.total, kept.bytes
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name graphs by the unit that they are compiled for."""
+        call = Segment.__call__
+
+        def named(segment: Any, *arguments: Any) -> Any:
+            self.lowering.where = segment.part.name
+            return call(segment, *arguments)
+
+        with mock.patch.object(Segment, "__call__", named):
+            yield
+
+
+def _count_builtin(name: str, steps: Any) -> Iterator[Row]:
+    degree = neighbours()
+    for training in sorted({step == "training" for step, _ in steps}, reverse=True):
+        start = time.perf_counter()
+        graphs = builtin_plan.plan(name, training)
+        spent = round(time.perf_counter() - start, 1)
+        for step, atoms in steps:
+            if (step == "training") == training:
+                sizes = atoms, degree * atoms
+                total, kept = graphs.cost(*sizes), graphs.kept(*sizes)
+                yield Row(name, BUILTIN, step, *sizes, total.flops, total.moved, total.kernels, kept, spent)
 
 
 def save(rows: list[Row], path: Path) -> None:
@@ -199,40 +190,18 @@ def load(path: Path) -> list[Row]:
     return [Row(**row) for row in json.loads(path.read_text())["rows"]] if path.exists() else []
 
 
-def table(rows: list[Row]) -> str:
-    """Markdown."""
-    names = list(CARDS)
-    head = ["network", "step", "atoms", "way", "GFLOP", "GB moved", "kernels", "GB kept"]
-    lines = [head + [f"{name}, ms" for name in names] + ["published, ms"]]
-    lines.append(["---"] * len(lines[0]))
-    for row in sorted(rows, key=lambda row: (list(SIZES).index(row.network), row.step != "training", row.atoms)):
-        figures = [row.flops / GIGA, row.moved / GIGA, float(row.kernels), row.kept / GIGA]
-        figures += [row.roofline(CARDS[name]) for name in names]
-        key = row.network, row.step, NEAR.get(row.atoms, row.atoms)
-        known = PUBLISHED.get(key)
-        said = "" if known is None else f"{known[0]:g}; {known[1]:g}"
-        lines.append([row.network, row.step, f"{row.atoms:,}", row.way, *map(_digits, figures), said])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _digits(value: float) -> str:
-    """Three digits."""
-    if value == 0:
-        return "0"
-    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
-
-
 def main(arguments: list[str] | None = None) -> None:
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--models", nargs="+", default=["nano", "mini"], choices=list(SIZES), metavar="MODEL")
-    command.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    command.add_argument("--ways", nargs="+", default=[*WAYS, BUILTIN], choices=[*WAYS, BUILTIN], metavar="WAY")
+    command.add_argument("--steps", nargs="+", default=["training", "evaluation"], choices=["training", "evaluation"])
     command.add_argument("--results", type=Path, default=RESULTS, help="rows in this file are replaced or kept")
     command.add_argument("--table", action="store_true", help="print the table of what has been counted")
     options = command.parse_args(arguments)
     rows = {_key(row): row for row in load(options.results)}
     for name in [] if options.table else options.models:
         for way in options.ways:
-            for row in count(name, way):
+            for row in count(name, way, [step for step in STEPS if step[0] in options.steps]):
                 rows[_key(row)] = row
                 save(list(rows.values()), options.results)
                 print(row, file=sys.stderr, flush=True)

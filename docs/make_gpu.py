@@ -103,13 +103,13 @@ def launches() -> list[Launch]:
 
 
 def _of_rotation(size: str, kept: int, rows: int, channels: int, groups: int) -> list[Launch]:
-    node, first = torch.zeros(16, dtype=torch.int64), torch.zeros(17, dtype=torch.int64)
+    node, spans = torch.zeros(16, dtype=torch.int64), torch.zeros(16, 2, dtype=torch.int64)
     local, matrix, weight = torch.zeros(16, kept, channels), torch.zeros(16, kept, rows), torch.zeros(16, groups)
     features, dots = torch.zeros(16, rows, channels), (local, matrix, weight)
     calls: dict[str, Callable[[], Any]] = {
-        "sum": lambda: node_sum.node_sum(local, matrix, weight, None, first, node, None, 16),
-        "sum, tangent": lambda: node_sum.node_sum(local, matrix, weight, dots, first, node, None, 16),
-        "sum over senders": lambda: node_sum.node_sum(local, matrix, None, None, first, node, node, 16),
+        "sum": lambda: node_sum.node_sum(local, matrix, weight, None, spans, node, None),
+        "sum, tangent": lambda: node_sum.node_sum(local, matrix, weight, dots, spans, node, None),
+        "sum over senders": lambda: node_sum.node_sum(local, matrix, None, None, spans, node, node),
         "turn": lambda: edge_map.edge_map(features, matrix, None, node),
         "turn, tangent": lambda: edge_map.edge_map(features, matrix, (features, matrix), node),
         "outer product": lambda: edge_gradients.edge_outer(features, local, matrix, node),
@@ -120,19 +120,19 @@ def _of_rotation(size: str, kept: int, rows: int, channels: int, groups: int) ->
 
 
 def _of_others() -> list[Launch]:
-    node, first, scores = torch.zeros(16, dtype=torch.int64), torch.zeros(16, 16), torch.zeros(16, 16)
+    node, spans, scores = torch.zeros(16, dtype=torch.int64), torch.zeros(16, 2, dtype=torch.int64), torch.zeros(16, 16)
     weight, floor = torch.zeros(16), 1e-18
     local, matrix = torch.zeros(16, 10, 64), torch.zeros(16, 10, 16)
     rows, terms = torch.zeros(17, dtype=torch.int32), torch.zeros(16, 2, dtype=torch.int32)
     calls: dict[str, Callable[[], Any]] = {
         "product of fields": lambda: couple._couple(scores, scores, rows, terms, weight),
-        "pieces of hubs": lambda: node_sum.node_sum(local, matrix, None, None, node, node, None, 16),
-        "softmax": lambda: softmax.edge_softmax._init_fn(scores, weight, scores[0], node, 16, floor),
+        "pieces of hubs": lambda: node_sum.node_sum(local, matrix, None, None, spans, node, None),
+        "softmax": lambda: softmax.edge_softmax._init_fn(scores, weight, scores[0], spans, floor),
         "softmax, gradients": lambda: softmax.edge_softmax_gradients._init_fn(
-            scores, scores, first, weight, node, floor
+            scores, scores, scores, weight, spans, floor
         ),
         "softmax, second": lambda: softmax.edge_softmax_second._init_fn(
-            scores, weight, first, scores, scores, first, weight, node, floor
+            scores, weight, scores, scores, scores, scores, weight, spans, floor
         ),
     }
     return [Launch(name, *_recorded(call)[-1]) for name, call in calls.items()]

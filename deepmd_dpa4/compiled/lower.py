@@ -17,6 +17,8 @@ Lowering = Callable[[fx.GraphModule], Run]
 # For graphics cards torch 2.11 may join sums along rows with sums along columns. The sizes that a graph is traced with
 # decide whether that pays, and the code serves no others: fewer than 163,840 edges with 32 channels.
 OPTIONS = {"triton.mix_order_reduction": False}
+# Generated code counts the numbers of a tensor in 32 bits where those that a graph is traced with allow it.
+MOST_NUMBERS = 2**31 - 1
 
 
 class CompileError(Exception):
@@ -63,8 +65,26 @@ def compile_graph(make: Callable[[], fx.GraphModule], lowering: Lowering) -> Com
         sizes = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")[: len(HINTS)]]
         run = lowering(graph)
         environment = sizes[0].node.shape_env
-        condition = environment.produce_guards_expression(sizes)
-    return Compiled(run, lambda *counts: environment.evaluate_guards_expression(condition, counts))
+        condition, most = environment.produce_guards_expression(sizes), _most(graph, sizes)
+
+    def serves(*counts: int) -> bool:
+        countable = all(count <= allowed for count, allowed in zip(counts, most, strict=True))
+        return countable and bool(environment.evaluate_guards_expression(condition, counts))
+
+    return Compiled(run, serves)
+
+
+def _most(graph: fx.GraphModule, sizes: list[torch.SymInt]) -> list[int]:
+    """Return the largest numbers of nodes and edges with which no tensor of a graph has too many numbers."""
+    numbers = [1] * len(sizes)
+    for node in graph.graph.nodes:
+        value = node.meta.get("val")
+        count = value.numel() if isinstance(value, torch.Tensor) else 0
+        if isinstance(count, torch.SymInt):
+            for index, size in enumerate(sizes):
+                if size.node.expr in count.node.expr.free_symbols:
+                    numbers[index] = max(numbers[index], -(-count.node.hint // size.node.hint))
+    return [MOST_NUMBERS // number for number in numbers]
 
 
 def inductor(graph: fx.GraphModule) -> Run:

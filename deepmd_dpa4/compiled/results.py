@@ -129,7 +129,7 @@ def extract(
     for group in groups:
         take(group)
     for index, node in enumerate(kept):
-        copies[traced.number[node]] = _argument(graph, f"given_{index}", node.meta["val"].contiguous())
+        copies[traced.number[node]] = _argument(graph, f"given_{index}", _contiguous(node.meta["val"]))
     for group in more:
         take(group)
     for write in results:
@@ -156,6 +156,12 @@ def _argument(graph: fx.Graph, name: str, value: Any) -> fx.Node:
     node = graph.placeholder(name)
     node.meta["val"] = value
     return node
+
+
+def _contiguous(value: Any) -> Any:
+    # a caller may itself run on tensors without data, of another mode
+    with value.fake_mode:
+        return value.contiguous()
 
 
 def _made_again(node: fx.Node) -> bool:

@@ -12,7 +12,7 @@ from deepmd_dpa4.graph.graph import Ends, Graph
 
 EAGER = "eager"
 """Unit of the stages that are not compiled."""
-GRAPH_AXES = ("n", "n", "e", "e", "e-")
+GRAPH_AXES = ("n", "n", "e", "e", "e-", "e", "-n-")
 """Axes of the tensors of a graph; every node is owned, because graphs with ghosts are not compiled."""
 
 
@@ -51,17 +51,18 @@ class Unit:
 
     def arguments(self, graph: Graph, values: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:
         """Collect the arguments; None for what the network does not have."""
-        of_graph = graph.node_type, graph.frame, graph.ends.sender, graph.ends.receiver, graph.vector
+        ends = graph.ends
+        of_graph = graph.node_type, graph.frame, ends.sender, ends.receiver, graph.vector, ends.by_sender, ends.spans
         return (*(values.get(name) for name in self.moving + self.fixed), *of_graph)
 
     def __call__(self, potential: Any, nodes: int, edges: int, *arguments: Tensor | None) -> tuple[Tensor | None, ...]:
         """Run the stages; ``arguments`` as :meth:`arguments` collects them."""
         read = self.moving + self.fixed
         values = {name: value for name, value in zip(read, arguments) if value is not None}
-        node_type, frame, sender, receiver, vector = arguments[len(read) :]
+        node_type, frame, sender, receiver, vector, by_sender, spans = arguments[len(read) :]
         assert node_type is not None and frame is not None and sender is not None
         assert receiver is not None and vector is not None
-        graph = Graph(node_type, frame, Ends(sender, receiver, nodes), vector, None)
+        graph = Graph(node_type, frame, Ends(sender, receiver, nodes, by_sender, spans), vector, None)
         for stage in self.stages:
             values.update(potential.run_stage(stage, graph, values))
         return tuple(values.get(name) for name in self.results)

@@ -219,4 +219,4 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         null_mass = functional.softplus(self.adamw_attn_z_bias_raw) + self.eps
         logits = scores + bias.view(-1, self.streams, self.heads)
         logits = logits.to(weight.dtype)
-        return self.softmax(logits, weight, context.gate, null_mass, ends.receiver, ends.n_receivers)
+        return self.softmax(logits, weight, context.gate, null_mass, ends)

@@ -104,18 +104,18 @@ class EdgeSumMethods:
 
     def edge_product(self, senders: Tensor, rotation: Tensor, context: EdgeContext) -> Tensor:
         """Multiply sender features in the edge frames with the edge condition, (E, rows, Cw) (theory 4.3)."""
-        sender = context.ends.sender
+        ends = context.ends
         mixer = self.radial_degree_mixer
         if mixer is None:
             if self.in_frame:
-                local = self.rotate_in(senders, sender, rotation)
+                local = self.rotate_in(senders, ends, rotation)
             else:
-                local = senders.index_select(0, sender)
+                local = senders.index_select(0, ends.sender)
             return local * self.degree_condition(context)
         kernels = self.condition.read(context, self.project(mixer.readout()), self.lmax + 1)
         if mixer.per_channel:
-            return mixer.mix_channels(kernels, self.rotate_in(senders, sender, rotation))
-        return self.rotate_in(mixer.sender_features(senders), sender, mixer.compose(kernels, rotation))
+            return mixer.mix_channels(kernels, self.rotate_in(senders, ends, rotation))
+        return self.rotate_in(mixer.sender_features(senders), ends, mixer.compose(kernels, rotation))
 
     def focus_share(self, local: Tensor) -> Tensor | None:
         """Weigh the focus streams of each edge against each other, (E, F, 1) (theory 4.6).
@@ -161,5 +161,5 @@ class EdgeSumMethods:
     def weighted_sum(self, local: Tensor, weight: Tensor, rotation: Tensor, ends: Ends) -> Tensor:
         """Turn back, weight (E, streams, heads), and sum per receiver: (N, D, Cw) (theory 4.7)."""
         if self.in_frame:
-            return self.rotate_back_sum(local, weight, rotation, ends.receiver, ends.n_receivers)
+            return self.rotate_back_sum(local, weight, rotation, ends)
         return segment_sum(weigh(local, weight), ends.receiver, ends.n_receivers)

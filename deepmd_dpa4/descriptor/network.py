@@ -15,6 +15,7 @@ from deepmd_dpa4.descriptor.source_gate import source_gate
 from deepmd_dpa4.descriptor.stages import Stage, network_stages
 from deepmd_dpa4.graph.cutoff import CutoffEnvelope, InnerClamp
 from deepmd_dpa4.graph.graph import Ends, Graph
+from deepmd_dpa4.graph.order import with_order
 from deepmd_dpa4.graph.radial import BesselBasis, GaussianBasis
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
@@ -136,6 +137,14 @@ class Network(nn.Module):
         if charge_spin is not None:
             values["charge_spin"] = charge_spin
         return values
+
+    def ordered_ends(self, graph: Graph) -> Ends:
+        """Return the nodes of the edges, with their order by sender if an operation sums over it."""
+        if torch.jit.is_scripting():
+            return graph.ends
+        else:
+            reads_order = any(block.so2_conv.rotate_in.by_sender for block in self.blocks)
+            return with_order(graph.ends, graph.node_type.shape[0]) if reads_order else graph.ends
 
     def stages(self, vector: Tensor, shared_rotation: bool) -> list[Stage]:
         """List the stages for the device of the edge vectors; see :func:`network_stages`."""

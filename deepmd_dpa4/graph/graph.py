@@ -14,6 +14,11 @@ class Ends(NamedTuple):
     """Node i of each edge, (E,) int64."""
     n_receivers: int
     """Number N of nodes that receive: the owned ones, which come first."""
+    by_sender: Tensor | None = None
+    """Edges in the order of their senders, (E,) int64; for operations that sum over the edges of a sender."""
+    spans: Tensor | None = None
+    """Where the edges of each node begin and end, (2, M, 2) int64: those that it receives, and in ``by_sender`` those
+    that it sends."""
 
 
 class Graph(NamedTuple):

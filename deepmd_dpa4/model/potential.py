@@ -210,7 +210,7 @@ class PotentialMethods(IsolatedMethods):
         three are free of history. The fourth result are the last hidden features (N, W), if they are asked for.
         """
         vector = graph.vector.detach().requires_grad_(True)
-        leaf = Graph(graph.node_type, graph.frame, graph.ends, vector, graph.exchange)
+        leaf = Graph(graph.node_type, graph.frame, self.descriptor.ordered_ends(graph), vector, graph.exchange)
         energy: Tensor | None = None
         hidden: Tensor | None = None
         if not last_hidden:

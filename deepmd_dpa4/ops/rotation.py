@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.config import DescriptorConfig
+from deepmd_dpa4.graph.graph import Ends
+from deepmd_dpa4.graph.order import received_of
 from deepmd_dpa4.ops.operation import Coverage, OnCuda, Operation, Options
 
 # What the kernels in Triton have tiles for; other networks run in plain torch.
@@ -11,25 +13,36 @@ LARGEST_DEGREE, LARGEST_ORDER, MOST_CHANNELS = 5, 3, 256
 
 
 class RotateIn(Operation):
-    """Turn the features of the senders (M, D, C) by matrices (E, rows, D) into edge frames: (E, rows, C)."""
+    """Turn the features of the senders (M, D, C) by matrices (E, rows, D) into edge frames: (E, rows, C).
 
-    def forward(self, features: Tensor, sender: Tensor, matrix: Tensor) -> Tensor:
-        return rotate_in(features, sender, matrix)
+    ``by_sender`` tells whether derivatives read the order of the edges by sender.
+    """
+
+    by_sender = False
+
+    def forward(self, features: Tensor, ends: Ends, matrix: Tensor) -> Tensor:
+        return rotate_in(features, ends.sender, matrix)
 
 
 class TritonRotateIn(OnCuda, RotateIn):
     """By ``dpa4_triton::turn_in``, which reads the rows of the sender where they are."""
 
+    by_sender = True
+
     @classmethod
     def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
         return super().supports(config, device, dtype) and config is not None and COVERED(config)
 
-    def forward(self, features: Tensor, sender: Tensor, matrix: Tensor) -> Tensor:
+    def forward(self, features: Tensor, ends: Ends, matrix: Tensor) -> Tensor:
         if not self.runs_on(features):
-            return rotate_in(features, sender, matrix)
+            return rotate_in(features, ends.sender, matrix)
         from deepmd_dpa4.ops.triton.rotation import turn_in
 
-        return turn_in(features.contiguous(), in_full(matrix), sender)  # type: ignore[no-any-return]
+        features, matrix, sent = features.contiguous(), in_full(matrix), None if ends.spans is None else ends.spans[1]
+        kind = features.device.type
+        # as matrix products are rounded there
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        return turn_in(features, matrix, ends.sender, ends.by_sender, sent, precision)  # type: ignore[no-any-return]
 
 
 class RotateBackSum(Operation):
@@ -41,8 +54,8 @@ class RotateBackSum(Operation):
     (n_receivers, D, C).
     """
 
-    def forward(self, local: Tensor, weight: Tensor, matrix: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
-        return weighted_back_sum(local, weight, matrix, receiver, n_receivers)
+    def forward(self, local: Tensor, weight: Tensor, matrix: Tensor, ends: Ends) -> Tensor:
+        return weighted_back_sum(local, weight, matrix, ends.receiver, ends.n_receivers)
 
 
 class TritonRotateBackSum(OnCuda, RotateBackSum):
@@ -52,14 +65,14 @@ class TritonRotateBackSum(OnCuda, RotateBackSum):
     def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
         return super().supports(config, device, dtype) and config is not None and COVERED(config)
 
-    def forward(self, local: Tensor, weight: Tensor, matrix: Tensor, receiver: Tensor, n_receivers: int) -> Tensor:
+    def forward(self, local: Tensor, weight: Tensor, matrix: Tensor, ends: Ends) -> Tensor:
         if not self.runs_on(local):
-            return weighted_back_sum(local, weight, matrix, receiver, n_receivers)
+            return weighted_back_sum(local, weight, matrix, ends.receiver, ends.n_receivers)
         from deepmd_dpa4.ops.triton.rotation import turn_back_sum
 
-        matrix = in_full(matrix)
+        local, matrix, received = local.contiguous(), in_full(matrix), received_of(ends)
         weight = weight.flatten(1).to(matrix.dtype).contiguous()
-        return turn_back_sum(local.contiguous(), matrix, weight, receiver, n_receivers)  # type: ignore[no-any-return]
+        return turn_back_sum(local, matrix, weight, ends.receiver, ends.n_receivers, spans=received)  # type: ignore[no-any-return]
 
 
 def rotate_in(features: Tensor, sender: Tensor, matrix: Tensor) -> Tensor:

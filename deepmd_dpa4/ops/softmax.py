@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.graph.graph import Ends
+from deepmd_dpa4.graph.order import received_of
 from deepmd_dpa4.ops.operation import OnCpu, OnCuda, Operation
 from deepmd_dpa4.ops.segment import segment_sum
 
@@ -20,18 +22,15 @@ class EnvelopeSoftmax(Operation):
     g (E,) in [0, 1] or None, and z > 0 (F, H) to weights (E, F, H).
     """
 
-    def forward(
-        self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, receiver: Tensor, n_receivers: int
-    ) -> Tensor:
-        return envelope_softmax(logits, weight, gate, null_mass, receiver, n_receivers)
+    def forward(self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, ends: Ends) -> Tensor:
+        return envelope_softmax(logits, weight, gate, null_mass, ends.receiver, ends.n_receivers)
 
 
 class CpuEnvelopeSoftmax(OnCpu, EnvelopeSoftmax):
     """By ``dpa4::edge_softmax`` where there is no gate; edges are sorted by receiver."""
 
-    def forward(
-        self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, receiver: Tensor, n_receivers: int
-    ) -> Tensor:
+    def forward(self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, ends: Ends) -> Tensor:
+        receiver, n_receivers = ends.receiver, ends.n_receivers
         if gate is not None or weight.is_cuda:
             return envelope_softmax(logits, weight, gate, null_mass, receiver, n_receivers)
         return native_envelope_softmax(logits, weight, null_mass, receiver, n_receivers)
@@ -40,15 +39,13 @@ class CpuEnvelopeSoftmax(OnCpu, EnvelopeSoftmax):
 class TritonEnvelopeSoftmax(OnCuda, EnvelopeSoftmax):
     """By ``dpa4_triton::edge_softmax`` where there is no gate; edges are sorted by receiver."""
 
-    def forward(
-        self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, receiver: Tensor, n_receivers: int
-    ) -> Tensor:
+    def forward(self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, ends: Ends) -> Tensor:
         if gate is not None or not self.runs_on(logits):
-            return envelope_softmax(logits, weight, gate, null_mass, receiver, n_receivers)
+            return envelope_softmax(logits, weight, gate, null_mass, ends.receiver, ends.n_receivers)
         from deepmd_dpa4.ops.triton.softmax import edge_softmax
 
         flat, null_logit = logits.flatten(1).contiguous(), torch.log(null_mass).flatten()
-        alpha, _ = edge_softmax(flat, weight.contiguous(), null_logit, receiver, n_receivers, SMALLEST_WEIGHT)
+        alpha, _ = edge_softmax(flat, weight.contiguous(), null_logit, received_of(ends), SMALLEST_WEIGHT)
         return alpha.view(logits.shape)  # type: ignore[no-any-return]
 
 

@@ -1,9 +1,11 @@
 """Code for graphics cards, planned by torch's compiler without one."""
 
+import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.counting import CARD, Cost, GraphCost, Kept, Lowering, Meter, pretended_card
+from benchmarks.counting import Cost, Kept, Meter
+from benchmarks.planning import CARD, GraphCost, Lowering, pretended_card
 from deepmd_dpa4.compiled.lower import compile_graph
 from deepmd_dpa4.compiled.trace import EDGES, NODES, Spec, trace
 
@@ -23,6 +25,13 @@ def test_the_code_serves_systems_of_all_sizes() -> None:
     assert all(compiled.serves(*sizes) for sizes in SIZES)
 
 
+def test_tensors_of_more_numbers_than_the_code_can_count() -> None:
+    """32 numbers of an edge: 2^26 edges have one too many for 32 bits; the largest tensor decides."""
+    compiled = compile_graph(lambda: trace(both_ways, [WIDE, WIDE]), lambda graph: graph)
+    assert compiled.serves(400, 2**26 - 1) and not compiled.serves(400, 2**26)
+    assert compiled.serves(2**31 - 1, 900) and not compiled.serves(2**31, 900)
+
+
 def product(nodes: int, edges: int, x: Tensor, weight: Tensor, sender: Tensor) -> tuple[Tensor]:
     """One product and a gather with a function of it, which the compiler joins."""
     return (torch.tanh((x @ weight).index_select(0, sender)),)
@@ -38,6 +47,24 @@ def test_cost_of_a_graph() -> None:
     gathered = 4 * nodes * 4 + 8 * edges + 4 * edges * 4
     assert cost(nodes, edges) == Cost(2 * nodes * 8 * 4, made + gathered, 2)
     assert cost(10 * nodes, edges).flops == 10 * cost(nodes, edges).flops
+
+
+def turned(nodes: int, edges: int, x: Tensor, matrix: Tensor, sender: Tensor) -> tuple[Tensor]:
+    """One operator in Triton."""
+    from deepmd_dpa4.ops.triton.rotation import turn_in
+
+    return (turn_in(x, matrix, sender),)
+
+
+def test_traffic_of_a_kernel_written_by_hand() -> None:
+    """Each buffer that its code touches once; the compiler alone counts results twice."""
+    pytest.importorskip("triton")
+    inputs = [Spec((NODES, 9, 16), torch.float32, CARD), Spec((EDGES, 7, 9), torch.float32, CARD)]
+    with pretended_card(), torch.no_grad():
+        cost = GraphCost(trace(turned, [*inputs, Spec((EDGES,), torch.int64, CARD)]))
+    found, kernels = cost.of(100, 1000)
+    assert found == Cost(0.0, 4 * 100 * 9 * 16 + 1000 * (4 * 7 * 9 + 8 + 4 * 7 * 16), 1)
+    assert [kernel.kind for kernel in kernels if kernel.launched] == ["edge_map_kernel"]
 
 
 def test_cost_of_operators_one_by_one() -> None:

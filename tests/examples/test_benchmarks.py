@@ -22,11 +22,15 @@ FOLDER = ROOT / "benchmarks"
 HELPERS = (
     "commands",
     "compare",
+    "builtin_plan",
     "counting",
     "crystals",
     "cure_systems",
     "gpu_steps",
+    "launches",
     "noise",
+    "planning",
+    "roofs",
     "systems",
     "watch",
     "without_card",
@@ -305,6 +309,15 @@ def test_table_of_the_page_on_cards() -> None:
     device_free = script("device_free")
     table = device_free.table(device_free.load(device_free.RESULTS))
     assert table in (ROOT / "docs" / "gpu.md").read_text(), "print it by `python -m benchmarks.device_free --table`"
+
+
+def test_figures_of_the_matrix_products() -> None:
+    """The page on cards has those that follow from the sizes of the networks."""
+    products = script("so2_products")
+    assert products.layer("mini") == (2 * (96**2 + 128**2), 224, 96**2 + 128**2)
+    assert products.intensity("mini", 2) == products.layer("mini")[0] / (4 * 224)
+    page = (ROOT / "docs" / "gpu.md").read_text()
+    assert products.table_of_networks() in page and products.table_of_cards() in page
 
 
 def test_bundle(tmp_path: Path) -> None:

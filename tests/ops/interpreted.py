@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.compiled.segment import Budget, Segment
+from deepmd_dpa4.graph.graph import Ends
+from deepmd_dpa4.graph.order import with_order
 from deepmd_dpa4.nn.grid_product import GridTables
 from deepmd_dpa4.ops.backends import backend_of, use_backend
 from deepmd_dpa4.ops.rotation import TritonRotateBackSum, TritonRotateIn, rotate_back_sum, rotate_in
@@ -77,6 +79,19 @@ def test_into_the_frames(shape: tuple[int, ...]) -> None:
     assert_same(lambda x, m: turn_in(x, m, node), lambda x, m: rotate_in(x, node, m), leaves)
 
 
+def test_orders_of_edges_that_are_given() -> None:
+    """Those that a graph holds for all its operations give what the operators make for themselves."""
+    sender, receiver = torch.tensor([2, 2, 0, 2]), torch.tensor([0, 0, 1, 1])
+    ends = with_order(Ends(sender, receiver, 2), 4)
+    assert ends.by_sender is not None and ends.by_sender.tolist() == [2, 0, 1, 3]
+    assert ends.spans is not None and ends.spans[1].tolist() == [[0, 1], [1, 1], [1, 4], [4, 4]]
+    assert ends.spans[0].tolist() == [[0, 2], [2, 4], [4, 4], [4, 4]]
+    leaves = [draw(4, 4, 16), draw(4, 4, 4)]
+    found = derivatives(lambda x, m: turn_in(x, m, sender, ends.by_sender, ends.spans[1]), leaves, torch.float32)
+    for one, other in zip(found, derivatives(lambda x, m: turn_in(x, m, sender), leaves, torch.float32), strict=True):
+        assert torch.equal(one, other)
+
+
 def plain_sum(local: Tensor, matrix: Tensor, weight: Tensor, node: Tensor, n_nodes: int) -> Tensor:
     weighted = local * weight.repeat_interleave(local.shape[2] // weight.shape[1], dim=1)[:, None]
     return rotate_back_sum(weighted, matrix, node, n_nodes)
@@ -123,6 +138,37 @@ def test_features_in_bfloat16() -> None:
         assert one.dtype == torch.float32 and relative_error(one, other) < 2**-7
 
 
+def test_edge_features_are_rounded_once_in_mixed_precision() -> None:
+    """Results in bfloat16 are sums in single precision, rounded; so are directions along them."""
+    node, matrix, features = torch.tensor([0, 0, 1]), draw(3, 7, 9), draw(2, 9, 16)
+
+    def turned(precision: torch.dtype) -> list[Tensor]:
+        def function(x: Tensor, m: Tensor) -> Tensor:
+            local = turn_in(x, m, node, None, None, precision)
+            assert local.dtype == precision
+            return local.float()
+
+        return derivatives(function, [features, matrix], torch.float32)
+
+    half, single = turned(torch.bfloat16), turned(torch.float32)
+    for index in (0, -1):
+        # the interpreter cuts what cards round
+        torch.testing.assert_close(half[index], single[index], rtol=2**-7, atol=0.0)
+    for one, other in zip(half[1:-1], single[1:-1], strict=True):
+        # these read the adjoint, which has the precision of the features
+        assert relative_error(one, other) < 2**-7
+
+
+def test_mixed_precision_makes_features_in_bfloat16() -> None:
+    node, matrix, features = torch.tensor([0, 0, 1]), draw(3, 7, 9), draw(2, 9, 16)
+    ends = Ends(node, node, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        local = TritonRotateIn()(features, ends, matrix)
+        assert local.dtype == rotate_in(features, node, matrix).dtype == torch.bfloat16
+        total = TritonRotateBackSum()(local, draw(3, 2, 1), matrix, ends)
+    assert total.dtype == torch.float32
+
+
 def test_all_orders_of_derivatives() -> None:
     node = nodes(2, 2)
     leaves = [draw(2, 4, 16).double().requires_grad_(True), draw(2, 4, 4).double().requires_grad_(True)]
@@ -145,7 +191,7 @@ def test_softmax(edges_of_nodes: tuple[int, ...], streams: int, heads: int) -> N
     leaves = [2 * draw(edges, streams, heads), draw(edges).abs() + 0.1, draw(streams, heads).abs() + 0.1]
 
     def with_(operation: EnvelopeSoftmax) -> Function:
-        return lambda logits, weight, null: operation(logits, weight, None, null, node, n_nodes)
+        return lambda logits, weight, null: operation(logits, weight, None, null, Ends(node, node, n_nodes))
 
     assert_same(with_(TritonEnvelopeSoftmax()), with_(EnvelopeSoftmax()), leaves)
 
@@ -156,7 +202,7 @@ def test_softmax_of_extreme_numbers(size: float) -> None:
     leaves = [draw(4, 1, 2) + size, weight, draw(1, 2).abs() + 0.1]
 
     def attention(*leaves: Tensor) -> Tensor:
-        return TritonEnvelopeSoftmax()(leaves[0], leaves[1], None, leaves[2], node, 3)
+        return TritonEnvelopeSoftmax()(leaves[0], leaves[1], None, leaves[2], Ends(node, node, 3))
 
     found = derivatives(attention, leaves, torch.float32)
     assert all(bool(torch.isfinite(value).all()) for value in found)
@@ -196,28 +242,31 @@ class Messages(nn.Module):
         self.turn, self.softmax, self.sum = TritonRotateIn(), TritonEnvelopeSoftmax(), TritonRotateBackSum()
 
     def forward(self, nodes: int, edges: int, *arguments: Tensor) -> tuple[Tensor]:
-        features, matrix, weight, sender, receiver = arguments
-        local = self.turn(features, sender, matrix)
+        features, matrix, weight, *ends = arguments
+        ends = Ends(*ends[:2], nodes, *ends[2:])
+        local = self.turn(features, ends, matrix)
         logits = local[:, 0].view(edges, 2, 2, -1).sum(dim=3)
-        share = self.softmax(logits, weight, None, self.scale, receiver, nodes)
-        return (self.sum(local, share, matrix, receiver, nodes),)
+        share = self.softmax(logits, weight, None, self.scale, ends)
+        return (self.sum(local, share, matrix, ends),)
 
 
 def test_compiled_stages_hold_the_operators() -> None:
     """Their graphs and those of both derivatives, for other sizes than they were traced with."""
     sizes, sender, receiver = (3, 4), torch.tensor([1, 2, 0, 2]), torch.tensor([0, 0, 1, 2])
     network, lowering = Messages(), Counting()
-    part = Stage(lambda module, *arguments: module(*arguments), ("n--", "e--", "e", "e", "e"), 3)
+    ends = with_order(Ends(sender, receiver, 3), 3)
+    edges = sender, receiver, ends.by_sender, ends.spans
+    part = Stage(lambda module, *arguments: module(*arguments), ("n--", "e--", "e", "e", "e", "e", "-n-"), 3)
     segment = Segment(part, lowering)
     leaves = [draw(3, 9, 16), draw(4, 7, 9), draw(4).abs() + 0.1]
 
     def compiled(*leaves: Tensor) -> Tensor:
-        (total,) = segment(network, sizes, Budget(0), *leaves, sender, receiver)
+        (total,) = segment(network, sizes, Budget(0), *leaves, *edges)
         assert total is not None
         return total
 
     def direct(*leaves: Tensor) -> Tensor:
-        return network(*sizes, *leaves, sender, receiver)[0]
+        return network(*sizes, *leaves, *edges)[0]
 
     found = derivatives(compiled, leaves, torch.float32)
     for one, other in zip(found, derivatives(direct, leaves, torch.float32), strict=True):

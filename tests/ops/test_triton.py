@@ -15,6 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from deepmd_dpa4.config import DescriptorConfig, parse_descriptor
+from deepmd_dpa4.errors import is_told
+from deepmd_dpa4.graph.graph import Ends
+from deepmd_dpa4.graph.order import with_order
 from deepmd_dpa4.nn.grid_product import GridTables
 from deepmd_dpa4.ops import operation
 from deepmd_dpa4.ops.backends import BACKENDS, use_backend
@@ -25,6 +28,9 @@ from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
 pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
+from triton.runtime.errors import OutOfResources
+
+from deepmd_dpa4.ops.triton.launch import KernelError
 
 pytestmark = pytest.mark.skipif(not operation.has_triton(), reason="Triton needs a C compiler")
 ROOT = Path(__file__).parents[2]
@@ -69,7 +75,7 @@ class TestChoice:
     def test_tensors_elsewhere_run_plain(self) -> None:
         model = nn.Sequential(RotateIn(DescriptorConfig()))
         use_backend(model, "triton", CARD)
-        found = model[0](torch.ones(1, 4, 2), torch.tensor([0]), torch.ones(1, 3, 4))
+        found = model[0](torch.ones(1, 4, 2), Ends(torch.tensor([0]), torch.tensor([0]), 1), torch.ones(1, 3, 4))
         assert torch.equal(found, torch.full((1, 3, 2), 4.0))
 
 
@@ -135,12 +141,56 @@ def test_results_are_on_the_card() -> None:
         fake = mode.from_tensor
         for name, buffer in list(model[3].named_buffers()):
             setattr(model[3], name, fake(buffer).to(CARD))
-        local = model[0](features, sender, matrix)
-        share = model[2](weight.view(4, 2, 1), weight[:, 0], None, weight[:2, :1], receiver, 3)
-        total = model[1](local, share, matrix, receiver, 3)
+        ends = with_order(Ends(sender, receiver, 3), 3)
+        local = model[0](features, ends, matrix)
+        share = model[2](weight.view(4, 2, 1), weight[:, 0], None, weight[:2, :1], ends)
+        total = model[1](local, share, matrix, ends)
         product = model[3](total.transpose(0, 1), total.transpose(0, 1), None)
     assert all(tensor.is_cuda for tensor in (local, share, total, product))
     assert (local.shape, share.shape, total.shape, product.shape) == ((4, 7, 16), (4, 2, 1), (3, 9, 16), (9, 3, 16))
+
+
+class TestFailures:
+    """One line, without a traceback of Triton, and plain torch as the way out."""
+
+    def fails(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> str:
+        from deepmd_dpa4.ops.triton import edge_map
+        from deepmd_dpa4.ops.triton.rotation import turn_in
+
+        class Failing:
+            def __getitem__(self, grid: Any) -> Any:
+                def start(*arguments: Any, **options: Any) -> None:
+                    raise error
+
+                return start
+
+        monkeypatch.setattr(edge_map, "interpreted", lambda kernel, result: Failing())
+        features, matrix, _, sender, _ = inputs()
+        with pytest.raises(Exception) as caught:
+            turn_in(features, matrix, sender)
+        assert is_told(caught.value) == isinstance(caught.value, KernelError)
+        return str(caught.value)
+
+    def test_kernel_that_needs_more_than_the_card_has(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told = self.fails(monkeypatch, OutOfResources(300000, 101376, "shared memory"))
+        assert told.startswith("the kernel `edge_map` in Triton cannot run on cpu: OutOfResources: out of resource: ")
+        assert told.endswith("; `model/kernels` = 'plain' always works") and "\n" not in told
+
+    def test_compiler_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told = self.fails(monkeypatch, RuntimeError("Failed to find C compiler.\nPlease set the CC variable"))
+        assert "cannot run on cpu: RuntimeError: Failed to find C compiler.; `model/kernels`" in told
+
+    def test_want_of_memory_stays_what_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.fails(monkeypatch, torch.OutOfMemoryError("full")) == "full"
+
+    def test_more_edges_than_kernels_can_count(self) -> None:
+        from deepmd_dpa4.ops.triton.rotation import turn_in
+
+        with (
+            FakeTensorMode(),
+            pytest.raises(KernelError, match="is given 2147483648 programs"),
+        ):
+            turn_in(torch.empty(3, 9, 16), torch.empty(2**31, 7, 9), torch.empty(2**31, dtype=torch.int64))
 
 
 def test_exports_hold_the_operators() -> None:

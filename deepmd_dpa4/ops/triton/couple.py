@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import interpreted
+from deepmd_dpa4.ops.triton.launch import check_counts, interpreted, starting
 
 COLUMNS = 256
 
@@ -67,7 +67,9 @@ def _couple(left: Tensor, right: Tensor, first: Tensor, factors: Tensor, value: 
     result = left.new_empty(left.shape)
     run: Any = interpreted(couple_kernel, result) or wrap_triton(couple_kernel)
     grid = triton.cdiv(columns, COLUMNS), int(rows)
-    run[grid](result, left, right, first, factors, value, columns, BLOCK=COLUMNS, num_warps=4)
+    check_counts("couple", grid[0])
+    with starting("couple", result):
+        run[grid](result, left, right, first, factors, value, columns, BLOCK=COLUMNS, num_warps=4)
     return result
 
 

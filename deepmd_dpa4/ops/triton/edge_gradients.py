@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import interpreted, sizes, tile, warps
+from deepmd_dpa4.ops.triton.launch import check_counts, interpreted, sizes, starting, tile, warps
 
 
 @triton.jit
@@ -133,25 +133,27 @@ def _launch(
     block_r, block_c = tile(rows), tile(channels)
     local_dot, matrix_dot, weight_dot = (matrix, matrix, matrix) if dots is None else dots
     run: Any = interpreted(edge_gradients_kernel, bars[1]) or wrap_triton(edge_gradients_kernel)
-    run[(edges,)](
-        *bars,
-        adjoint,
-        local,
-        matrix,
-        matrix if weight is None else weight,
-        local_dot,
-        matrix_dot,
-        weight_dot,
-        node,
-        channels,
-        groups,
-        channels // groups,
-        R=rows,
-        S=size,
-        WEIGHTED=weight is not None,
-        DOTTED=dots is not None,
-        BLOCK_R=block_r,
-        BLOCK_C=block_c,
-        BLOCK_G=triton.next_power_of_2(groups),
-        num_warps=warps((1 if weight is None else 2) * block_r * block_c),
-    )
+    check_counts("edge_gradients", edges)
+    with starting("edge_gradients", bars[1]):
+        run[(edges,)](
+            *bars,
+            adjoint,
+            local,
+            matrix,
+            matrix if weight is None else weight,
+            local_dot,
+            matrix_dot,
+            weight_dot,
+            node,
+            channels,
+            groups,
+            channels // groups,
+            R=rows,
+            S=size,
+            WEIGHTED=weight is not None,
+            DOTTED=dots is not None,
+            BLOCK_R=block_r,
+            BLOCK_C=block_c,
+            BLOCK_G=triton.next_power_of_2(groups),
+            num_warps=warps((1 if weight is None else 2) * block_r * block_c),
+        )

@@ -7,12 +7,13 @@ One program forms the features of an edge, or a block of their channels, from th
 
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, interpreted, sizes, tile, warps
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, check_counts, interpreted, sizes, starting, tile, warps
 
 
 @triton.jit
@@ -49,10 +50,16 @@ def edge_map_kernel(  # type: ignore[no-untyped-def]
         else:
             acc += m[:, None] * x[None, :]
     where = (edge * R + rows[:, None]) * C + columns[None, :]
-    tl.store(local + where, acc, mask=row_exists[:, None] & column_exists[None, :])
+    tl.store(local + where, acc.to(local.dtype.element_ty), mask=row_exists[:, None] & column_exists[None, :])
 
 
-def edge_map(features: Tensor, matrix: Tensor, dots: tuple[Tensor, Tensor] | None, node: Tensor) -> Tensor:
+def edge_map(
+    features: Tensor,
+    matrix: Tensor,
+    dots: tuple[Tensor, Tensor] | None,
+    node: Tensor,
+    precision: torch.dtype | None = None,
+) -> Tensor:
     """Turn features of nodes into the frames of edges.
 
     Parameters
@@ -65,30 +72,34 @@ def edge_map(features: Tensor, matrix: Tensor, dots: tuple[Tensor, Tensor] | Non
         Directions of both; the result is the derivative along them then.
     node : Tensor
         Node of each edge, (E,).
+    precision : torch.dtype, optional
+        Of the result, which is rounded to it once; by default that of ``matrix``.
 
     Returns
     -------
     Tensor
-        (E, R, C), in the precision of ``matrix``.
+        (E, R, C).
     """
     edges, (rows, size), (_, channels) = matrix.shape[0], sizes(matrix), sizes(features)
-    local = matrix.new_empty([edges, rows, channels])
+    local = matrix.new_empty([edges, rows, channels], dtype=precision or matrix.dtype)
     block_r, block_c = tile(rows), tile(channels, MOST_CHANNELS)
     features_dot, matrix_dot = (matrix, matrix) if dots is None else dots
     run: Any = interpreted(edge_map_kernel, local) or wrap_triton(edge_map_kernel)
-    run[(edges, triton.cdiv(channels, block_c))](
-        local,
-        features,
-        matrix,
-        features_dot,
-        matrix_dot,
-        node,
-        channels,
-        R=rows,
-        S=size,
-        DOTTED=dots is not None,
-        BLOCK_R=block_r,
-        BLOCK_C=block_c,
-        num_warps=warps((1 if dots is None else 2) * block_r * block_c),
-    )
+    check_counts("edge_map", edges)
+    with starting("edge_map", local):
+        run[(edges, triton.cdiv(channels, block_c))](
+            local,
+            features,
+            matrix,
+            features_dot,
+            matrix_dot,
+            node,
+            channels,
+            R=rows,
+            S=size,
+            DOTTED=dots is not None,
+            BLOCK_R=block_r,
+            BLOCK_C=block_c,
+            num_warps=warps((1 if dots is None else 2) * block_r * block_c),
+        )
     return local

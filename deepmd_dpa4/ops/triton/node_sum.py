@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, interpreted, sizes, tile
+from deepmd_dpa4.ops.triton.launch import MOST_CHANNELS, MOST_ROWS, check_counts, interpreted, sizes, starting, tile
 
 # Nodes with more than HUB edges are hubs; their edges are divided after every SPLIT-th edge of the whole list.
 SPLIT, HUB = 512, 1024
@@ -31,7 +31,7 @@ def node_sum_kernel(  # type: ignore[no-untyped-def]
     local_dot,
     matrix_dot,
     weight_dot,
-    first,
+    spans,
     node,
     order,
     n_nodes,
@@ -60,8 +60,9 @@ def node_sum_kernel(  # type: ignore[no-untyped-def]
         if ORDERED:
             position = tl.load(order + cut, mask=cut < n_edges, other=0).to(tl.int32)
         owner = tl.load(node + position, mask=cut < n_edges, other=0).to(tl.int32)
-    begin = tl.load(first + owner, mask=owner < n_nodes, other=0).to(tl.int32)
-    end = tl.load(first + owner + 1, mask=owner < n_nodes, other=0).to(tl.int32)
+    span = spans + 2 * owner.to(tl.int64)
+    begin = tl.load(span, mask=owner < n_nodes, other=0).to(tl.int32)
+    end = tl.load(span + 1, mask=owner < n_nodes, other=0).to(tl.int32)
     is_hub = end - begin > HUB
     start, target, row = begin, total, owner
     if piece >= 0:
@@ -109,7 +110,7 @@ def node_sum_kernel(  # type: ignore[no-untyped-def]
 def add_pieces_kernel(  # type: ignore[no-untyped-def]
     total,
     partial,
-    first,
+    spans,
     node,
     order,
     n_edges,
@@ -127,8 +128,8 @@ def add_pieces_kernel(  # type: ignore[no-untyped-def]
         if ORDERED:
             position = tl.load(order + cut).to(tl.int32)
         owner = tl.load(node + position)
-        begin = tl.load(first + owner).to(tl.int32)
-        end = tl.load(first + owner + 1).to(tl.int32)
+        begin = tl.load(spans + 2 * owner).to(tl.int32)
+        end = tl.load(spans + 2 * owner + 1).to(tl.int32)
         if (end - begin > HUB) & (cut > begin) & (cut - begin <= SPLIT):
             columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
             exists = columns < width
@@ -144,10 +145,9 @@ def node_sum(
     matrix: Tensor,
     weight: Tensor | None,
     dots: tuple[Tensor, Tensor, Tensor | None] | None,
-    first: Tensor,
+    spans: Tensor,
     node: Tensor,
     order: Tensor | None,
-    n_nodes: int,
     split: int = SPLIT,
     hub: int = HUB,
 ) -> Tensor:
@@ -163,11 +163,9 @@ def node_sum(
         w of groups of consecutive channels, (E, G); None for 1.
     dots : tuple or None
         Directions of these three; the result is the derivative along them then.
-    first, node, order
-        Where the edges of a node begin (n_nodes + 1,); node of each edge (E,); edges in the order of their nodes (E,),
-        None if they are.
-    n_nodes : int
-        Number of nodes.
+    spans, node, order
+        Where the edges of a node begin and end, (n_nodes, 2); node of each edge (E,); edges in the order of their nodes
+        (E,), None if they are.
     split, hub : int
         Edges of a piece, and most edges of a node that one program sums.
 
@@ -178,55 +176,58 @@ def node_sum(
     """
     edges, (rows, channels), (_, size) = local.shape[0], sizes(local), sizes(matrix)
     groups = 1 if weight is None else int(weight.shape[1])
-    pieces = edges // split + 1
+    n_nodes, pieces = spans.shape[0], edges // split + 1
     total = matrix.new_empty([n_nodes, size, channels])
     partial = matrix.new_empty([pieces, size, channels])
     block_s, block_c = tile(size, MOST_ROWS), tile(channels, MOST_CHANNELS)
     unused = matrix
     local_dot, matrix_dot, weight_dot = (unused, unused, unused) if dots is None else dots
     run: Any = interpreted(node_sum_kernel, total) or wrap_triton(node_sum_kernel)
-    run[(n_nodes + pieces, triton.cdiv(channels, block_c), triton.cdiv(size, block_s))](
-        total,
-        partial,
-        local,
-        matrix,
-        unused if weight is None else weight,
-        local_dot,
-        matrix_dot,
-        unused if weight_dot is None else weight_dot,
-        first,
-        node,
-        node if order is None else order,
-        n_nodes,
-        edges,
-        channels,
-        groups,
-        channels // groups,
-        R=rows,
-        S=size,
-        WEIGHTED=weight is not None,
-        DOTTED=dots is not None,
-        ORDERED=order is not None,
-        SPLIT=split,
-        HUB=hub,
-        BLOCK_S=block_s,
-        BLOCK_C=block_c,
-        num_warps=WARPS[block_s],
-    )
+    check_counts("node_sum", n_nodes + pieces, edges + split)
+    with starting("node_sum", total):
+        run[(n_nodes + pieces, triton.cdiv(channels, block_c), triton.cdiv(size, block_s))](
+            total,
+            partial,
+            local,
+            matrix,
+            unused if weight is None else weight,
+            local_dot,
+            matrix_dot,
+            unused if weight_dot is None else weight_dot,
+            spans,
+            node,
+            node if order is None else order,
+            n_nodes,
+            edges,
+            channels,
+            groups,
+            channels // groups,
+            R=rows,
+            S=size,
+            WEIGHTED=weight is not None,
+            DOTTED=dots is not None,
+            ORDERED=order is not None,
+            SPLIT=split,
+            HUB=hub,
+            BLOCK_S=block_s,
+            BLOCK_C=block_c,
+            num_warps=WARPS[block_s],
+        )
     width, block = size * channels, 256
     add: Any = interpreted(add_pieces_kernel, total) or wrap_triton(add_pieces_kernel)
-    add[(pieces, triton.cdiv(width, block))](
-        total,
-        partial,
-        first,
-        node,
-        node if order is None else order,
-        edges,
-        width,
-        ORDERED=order is not None,
-        SPLIT=split,
-        HUB=hub,
-        BLOCK=block,
-        num_warps=4,
-    )
+    with starting("node_sum", total):
+        add[(pieces, triton.cdiv(width, block))](
+            total,
+            partial,
+            spans,
+            node,
+            node if order is None else order,
+            edges,
+            width,
+            ORDERED=order is not None,
+            SPLIT=split,
+            HUB=hub,
+            BLOCK=block,
+            num_warps=4,
+        )
     return total

@@ -16,18 +16,18 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from deepmd_dpa4.ops.triton.launch import first_edges, interpreted
+from deepmd_dpa4.ops.triton.launch import check_counts, interpreted, starting
 
 EDGES = 32
 
 
 @triton.jit
 def softmax_kernel(  # type: ignore[no-untyped-def]
-    alpha, rest, logits, weight, null_logit, first, H, floor, BLOCK_E: tl.constexpr, BLOCK_H: tl.constexpr
+    alpha, rest, logits, weight, null_logit, spans, H, floor, BLOCK_E: tl.constexpr, BLOCK_H: tl.constexpr
 ):
     """Weigh the edges of a receiver; ``rest`` is the share of the mass without an edge."""
     receiver = tl.program_id(0)
-    begin, end = tl.load(first + receiver), tl.load(first + receiver + 1)
+    begin, end = tl.load(spans + 2 * receiver), tl.load(spans + 2 * receiver + 1)
     head = tl.arange(0, BLOCK_H)
     head_exists = head < H
     x_0 = tl.load(null_logit + head, mask=head_exists, other=0.0)
@@ -62,7 +62,7 @@ def softmax_gradients_kernel(  # type: ignore[no-untyped-def]
     alpha,
     rest,
     weight,
-    first,
+    spans,
     H,
     floor,
     BLOCK_E: tl.constexpr,
@@ -70,7 +70,7 @@ def softmax_gradients_kernel(  # type: ignore[no-untyped-def]
 ):
     """Differentiate the weights of a receiver."""
     receiver = tl.program_id(0)
-    begin, end = tl.load(first + receiver), tl.load(first + receiver + 1)
+    begin, end = tl.load(spans + 2 * receiver), tl.load(spans + 2 * receiver + 1)
     head = tl.arange(0, BLOCK_H)
     head_exists = head < H
     a_0 = tl.load(rest + receiver * H + head, mask=head_exists, other=0.0)
@@ -107,7 +107,7 @@ def softmax_second_kernel(  # type: ignore[no-untyped-def]
     alpha,
     rest,
     weight,
-    first,
+    spans,
     H,
     floor,
     BLOCK_E: tl.constexpr,
@@ -115,7 +115,7 @@ def softmax_second_kernel(  # type: ignore[no-untyped-def]
 ):
     """Differentiate the gradients of a receiver along directions, by the adjoint, the weights of edges and w."""
     receiver = tl.program_id(0)
-    begin, end = tl.load(first + receiver), tl.load(first + receiver + 1)
+    begin, end = tl.load(spans + 2 * receiver), tl.load(spans + 2 * receiver + 1)
     head = tl.arange(0, BLOCK_H)
     head_exists = head < H
     a_0 = tl.load(rest + receiver * H + head, mask=head_exists, other=0.0)
@@ -153,58 +153,63 @@ def softmax_second_kernel(  # type: ignore[no-untyped-def]
 
 @triton_op("dpa4_triton::edge_softmax", mutates_args={})
 def edge_softmax(
-    logits: Tensor, weight: Tensor, null_logit: Tensor, receiver: Tensor, n_receivers: int, floor: float
+    logits: Tensor, weight: Tensor, null_logit: Tensor, spans: Tensor, floor: float
 ) -> tuple[Tensor, Tensor]:
     """Weigh edges by logits (E, H), weights w (E,) and logits without an edge (H,).
+
+    ``spans`` (n_receivers, 2) tell where the edges of a receiver begin and end.
 
     Returns
     -------
     tuple[Tensor, Tensor]
         (E, H), and the shares of the mass without an edge (n_receivers, H), which have no derivatives.
     """
-    alpha, heads = logits.new_empty(logits.shape), int(logits.shape[1])
+    alpha, heads, n_receivers = logits.new_empty(logits.shape), int(logits.shape[1]), spans.shape[0]
     rest = logits.new_empty([n_receivers, heads])
     run: Any = interpreted(softmax_kernel, alpha) or wrap_triton(softmax_kernel)
-    first = first_edges(receiver, n_receivers)
-    run[(n_receivers,)](
-        alpha,
-        rest,
-        logits,
-        weight,
-        null_logit,
-        first,
-        heads,
-        floor,
-        BLOCK_E=EDGES,
-        BLOCK_H=triton.next_power_of_2(heads),
-        num_warps=1,
-    )
+    check_counts("edge_softmax", n_receivers * heads)
+    with starting("edge_softmax", alpha):
+        run[(n_receivers,)](
+            alpha,
+            rest,
+            logits,
+            weight,
+            null_logit,
+            spans,
+            heads,
+            floor,
+            BLOCK_E=EDGES,
+            BLOCK_H=triton.next_power_of_2(heads),
+            num_warps=1,
+        )
     return alpha, rest
 
 
 @triton_op("dpa4_triton::edge_softmax_gradients", mutates_args={})
 def edge_softmax_gradients(
-    adjoint: Tensor, alpha: Tensor, rest: Tensor, weight: Tensor, receiver: Tensor, floor: float
+    adjoint: Tensor, alpha: Tensor, rest: Tensor, weight: Tensor, spans: Tensor, floor: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the gradients by logits (E, H), weights (E,) and, receiver by receiver, null logits (n_receivers, H)."""
     by_logits, by_weight, by_null = alpha.new_empty(alpha.shape), weight.new_empty(weight.shape), torch.empty_like(rest)
     run: Any = interpreted(softmax_gradients_kernel, by_null) or wrap_triton(softmax_gradients_kernel)
     n_receivers, heads = rest.shape[0], int(rest.shape[1])
-    run[(n_receivers,)](
-        by_logits,
-        by_weight,
-        by_null,
-        adjoint,
-        alpha,
-        rest,
-        weight,
-        first_edges(receiver, n_receivers),
-        heads,
-        floor,
-        BLOCK_E=EDGES,
-        BLOCK_H=triton.next_power_of_2(heads),
-        num_warps=1,
-    )
+    check_counts("edge_softmax", n_receivers * heads)
+    with starting("edge_softmax", by_null):
+        run[(n_receivers,)](
+            by_logits,
+            by_weight,
+            by_null,
+            adjoint,
+            alpha,
+            rest,
+            weight,
+            spans,
+            heads,
+            floor,
+            BLOCK_E=EDGES,
+            BLOCK_H=triton.next_power_of_2(heads),
+            num_warps=1,
+        )
     return by_logits, by_weight, by_null
 
 
@@ -217,7 +222,7 @@ def edge_softmax_second(
     alpha: Tensor,
     rest: Tensor,
     weight: Tensor,
-    receiver: Tensor,
+    spans: Tensor,
     floor: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Differentiate :func:`edge_softmax_gradients` by its adjoint, by ``alpha`` and by ``weight``."""
@@ -225,37 +230,38 @@ def edge_softmax_second(
     by_weight = weight.new_empty(weight.shape)
     run: Any = interpreted(softmax_second_kernel, by_alpha) or wrap_triton(softmax_second_kernel)
     n_receivers, heads = rest.shape[0], int(rest.shape[1])
-    run[(n_receivers,)](
-        by_adjoint,
-        by_alpha,
-        by_weight,
-        along_logits,
-        along_weight,
-        along_null,
-        adjoint,
-        alpha,
-        rest,
-        weight,
-        first_edges(receiver, n_receivers),
-        heads,
-        floor,
-        BLOCK_E=EDGES,
-        BLOCK_H=triton.next_power_of_2(heads),
-        num_warps=1,
-    )
+    check_counts("edge_softmax", n_receivers * heads)
+    with starting("edge_softmax", by_alpha):
+        run[(n_receivers,)](
+            by_adjoint,
+            by_alpha,
+            by_weight,
+            along_logits,
+            along_weight,
+            along_null,
+            adjoint,
+            alpha,
+            rest,
+            weight,
+            spans,
+            heads,
+            floor,
+            BLOCK_E=EDGES,
+            BLOCK_H=triton.next_power_of_2(heads),
+            num_warps=1,
+        )
     return by_adjoint, by_alpha, by_weight
 
 
 def _keep_weights(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, weight, _, receiver, _, ctx.floor = inputs
+    _, weight, _, spans, ctx.floor = inputs
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*output, weight, receiver)
+    ctx.save_for_backward(*output, weight, spans)
 
 
 def _of_softmax(ctx: Any, adjoint: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    alpha, rest, weight, receiver = ctx.saved_tensors
-    by = edge_softmax_gradients(adjoint.contiguous(), alpha, rest, weight, receiver, ctx.floor)
-    return by[0], by[1], by[2].sum(dim=0), None, None, None
+    by = edge_softmax_gradients(adjoint.contiguous(), *ctx.saved_tensors, ctx.floor)
+    return by[0], by[1], by[2].sum(dim=0), None, None
 
 
 def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
