@@ -157,9 +157,7 @@ def _differentiate(result: dict[str, Tensor], batch: Graph, systems: int) -> lis
             energy=np.nan,
             forces=forces[start : start + size].cpu().numpy(),
             virial=virial[system].cpu().numpy(),
-            hessian=_symmetric(hessian[start : start + size, :, :size].reshape(3 * size, 3 * size)).reshape(
-                size, 3, size, 3
-            ),
+            hessian=_symmetric(squares[system]).reshape(size, 3, size, 3),
             internal_strain=internal[start : start + size].cpu().numpy(),
             strain_hessian=_symmetric(curvature[system]),
             volume=None,
