@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.inference.second_derivatives import SecondDerivatives
 from deepmd_dpa4.inference.structure import CONDITIONS, Structure
 
 try:
@@ -13,6 +14,7 @@ try:
     from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
     from ase.outputs import Properties
     from ase.stress import full_3x3_to_voigt_6_stress
+    from ase.vibrations import VibrationsData
 except ImportError as error:
     raise ImportError("deepmd_dpa4.engines.ase needs ASE: pip install 'deepmd-dpa4[ase]'") from error
 
@@ -101,6 +103,57 @@ class DPA4Calculator(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(-found.virial / volume)
             if found.atom_virials is not None:
                 self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
+
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Compute the second derivatives of the energy by positions, exactly, (3 n, 3 n), eV/A^2.
+
+        Raises
+        ------
+        FileError
+            As :meth:`~deepmd_dpa4.inference.evaluator.Evaluator.second_derivatives`.
+        """
+        hessian = self._second_derivatives(atoms).hessian
+        return hessian.reshape(3 * len(hessian), -1)
+
+    def get_vibrations(self, atoms: Atoms | None = None) -> VibrationsData:
+        """Compute harmonic vibrations (energies, frequencies, modes) of a relaxed structure.
+
+        Raises
+        ------
+        FileError
+            As :meth:`get_hessian`.
+        """
+        current = self._given(atoms)
+        return VibrationsData(current, self._second_derivatives(current).hessian)
+
+    def get_elastic_constants(self, atoms: Atoms | None = None, relaxed: bool = True) -> np.ndarray:
+        """Compute the elastic constants in the order of Voigt, (6, 6), eV/A^3; divide by ``ase.units.GPa`` for GPa.
+
+        Parameters
+        ----------
+        atoms : Atoms, optional
+            Periodic in all directions; by default those of the last calculation.
+        relaxed : bool
+            Whether atoms move to where no force acts on them, or follow the strain (clamped ions).
+
+        Raises
+        ------
+        FileError
+            As :meth:`get_hessian`.
+        ValueError
+            As :meth:`~deepmd_dpa4.inference.second_derivatives.SecondDerivatives.elastic_constants`.
+        """
+        return self._second_derivatives(atoms).elastic_constants(relaxed)
+
+    def _given(self, atoms: Atoms | None) -> Atoms:
+        current = self.atoms if atoms is None else atoms
+        if current is None:
+            raise ValueError("`atoms` is None but must be given before the first calculation")
+        return current
+
+    def _second_derivatives(self, atoms: Atoms | None) -> SecondDerivatives:
+        (found,) = self.evaluator.second_derivatives([structure_of(self._given(atoms), self.evaluator)])
+        return found
 
     def export_properties(self) -> Properties:
         """Return the results that ASE has names for."""

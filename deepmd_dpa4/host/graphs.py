@@ -58,3 +58,9 @@ class GraphMethods:
         beyond = torch.full_like(edge_vec, 2.0 * descriptor.rcut)
         vector = torch.where(counts.unsqueeze(1), edge_vec, beyond).to(torch.float64)
         return Graph(node_type, frame, Ends(sender, receiver, frames * nloc), vector, None)
+
+    def graph_of_systems(self, atype: Tensor, system: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Graph:
+        """Turn the edges of systems of different sizes into a graph; the frame of an atom is its system."""
+        every = torch.ones_like(edge_index[0], dtype=torch.bool)
+        graph = self.graph_of_edges(atype.unsqueeze(0), edge_index, edge_vec, every)
+        return Graph(graph.node_type, system, graph.ends, graph.vector, None)

@@ -349,14 +349,34 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         dict[str, Tensor]
             As :meth:`~deepmd_dpa4.model.potential.PotentialMethods.derive`.
         """
-        every = torch.ones_like(edge_index[0], dtype=torch.bool)
-        graph = self.graph_of_edges(atype.unsqueeze(0), edge_index, edge_vec, every)
-        graph = Graph(graph.node_type, system, graph.ends, graph.vector, None)
+        graph = self.graph_of_systems(atype, system, edge_index, edge_vec)
         scatter = Scatter(graph.ends.sender, graph.ends.receiver, graph.ends.n_receivers)
         conditions = self.conditions(fparam, aparam, charge_spin, systems, graph.vector)
         return self.atomic_model.derive(
             graph, scatter, systems, conditions, False, do_atomic_virial, last_layer=last_layer
         )
+
+    @torch.jit.export
+    def edge_gradient_of_systems(
+        self,
+        atype: Tensor,
+        system: Tensor,
+        systems: int,
+        edge_index: Tensor,
+        edge_vec: Tensor,
+        fparam: Tensor | None = None,
+        aparam: Tensor | None = None,
+        charge_spin: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Differentiate the energy of systems by their edge vectors, so that the result can be differentiated again.
+
+        Parameters as of :meth:`forward_systems`. Returns ``energy`` (N,) of the atoms, ``gradient`` (E, 3) with its
+        history, and ``vector`` (E, 3), what it is differentiated by; eV and Angstrom.
+        """
+        graph = self.graph_of_systems(atype, system, edge_index, edge_vec)
+        conditions = self.conditions(fparam, aparam, charge_spin, systems, graph.vector)
+        energy, gradient, vector, _ = self.atomic_model.evaluate(graph, conditions, True, False)
+        return {"energy": energy.detach(), "gradient": gradient, "vector": vector}
 
     def derive_common(self, graph: Graph, scatter: Scatter, atype: Tensor, conditions: Conditions) -> dict[str, Tensor]:
         """Evaluate energy and derivatives under DeePMD-kit's internal names."""

@@ -37,6 +37,13 @@ class Batched:
         return ()
 
     @property
+    def reason_without_second_derivatives(self) -> str | None:
+        """Why the model has no second derivatives, or None if it has."""
+        if hasattr(self.model, "edge_gradient_of_systems"):
+            return None
+        return "was frozen by an earlier deepmd-dpa4: freeze the checkpoint again"
+
+    @property
     def reason_without_last_layer(self) -> str | None:
         """Why the model does not tell what its last layer reads, or None if it does."""
         schema = getattr(self.model.forward_systems, "schema", None)
@@ -55,21 +62,21 @@ class Batched:
     ) -> dict[int, Any]:
         """Yield predictions by the number of the structure."""
         found: dict[int, Prediction] = {}
-        for numbers, systems in self._batches(structures, types):
+        for numbers, systems in self.batches(structures, types, TILE_EDGES):
             found |= self._evaluate([structures[number] for number in numbers], numbers, systems, atomic, last_layer)
         return found
 
-    def _batches(
-        self, structures: dict[int, Structure], types: dict[int, np.ndarray]
+    def batches(
+        self, structures: dict[int, Structure], types: dict[int, np.ndarray], most_edges: int
     ) -> Iterator[tuple[list[int], list[Graph]]]:
-        """Numbers of structures, and their edges."""
+        """Yield numbers of structures, and their edges, up to ``most_edges`` at a time."""
         numbers: list[int] = []
         systems: list[Graph] = []
         edges = 0
         for number, structure in structures.items():
             with name_structure_in_errors(number):
                 system = self._edges(structure, types[number])
-            if numbers and edges + len(system.vector) > TILE_EDGES:
+            if numbers and edges + len(system.vector) > most_edges:
                 yield numbers, systems
                 numbers, systems, edges = [], [], 0
             numbers.append(number)
@@ -90,20 +97,9 @@ class Batched:
         atomic: bool,
         last_layer: bool,
     ) -> dict[int, Prediction]:
-        batch = join(systems)
-        fparam, aparam, charge_spin = (
-            self._tensor(join_arrays([getattr(structure, name) for structure in structures]))
-            if getattr(structures[0], name) is not None
-            else None
-            for name, join_arrays in (("fparam", np.stack), ("aparam", np.concatenate), ("charge_spin", np.stack))
-        )
-        edges = torch.stack([batch.ends.sender, batch.ends.receiver])
-        result = self.model.forward_systems(
-            *(batch.node_type, batch.frame, len(systems), edges, batch.vector),
-            *(fparam, aparam, charge_spin, atomic),
-            # files of earlier versions know no such argument
-            *((True,) if last_layer else ()),
-        )
+        arguments = self.arguments(structures, systems)
+        # files of earlier versions know no argument `last_layer`
+        result = self.model.forward_systems(*arguments, atomic, *((True,) if last_layer else ()))
         values = {name: value.cpu().numpy() for name, value in result.items()}
         predictions, start = {}, 0
         for row, (number, structure) in enumerate(zip(numbers, structures)):
@@ -118,6 +114,18 @@ class Batched:
                 last_layer=values["last_layer"][atoms] if last_layer else None,
             )
         return predictions
+
+    def arguments(self, structures: Sequence[Structure], systems: Sequence[Graph]) -> tuple[Any, ...]:
+        """Collect what a model is called with for structures with these edges."""
+        batch = join(systems)
+        conditions = (
+            self._tensor(join_arrays([getattr(structure, name) for structure in structures]))
+            if getattr(structures[0], name) is not None
+            else None
+            for name, join_arrays in (("fparam", np.stack), ("aparam", np.concatenate), ("charge_spin", np.stack))
+        )
+        edges = torch.stack([batch.ends.sender, batch.ends.receiver])
+        return batch.node_type, batch.frame, len(systems), edges, batch.vector, *conditions
 
     def _tensor(self, values: Any) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float64, device=self.device)

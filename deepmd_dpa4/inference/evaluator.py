@@ -22,6 +22,7 @@ from deepmd_dpa4.host.compat import READS_CHARGE_SPIN
 from deepmd_dpa4.host.untrained import untrained_of
 from deepmd_dpa4.inference.batched import Batched
 from deepmd_dpa4.inference.framewise import Framewise
+from deepmd_dpa4.inference.second_derivatives import SecondDerivatives, differentiate_twice
 from deepmd_dpa4.inference.structure import CONDITIONS, Prediction, Structure
 from deepmd_dpa4.uncertainty.entry import UncertaintyError, has_entry, read_entry
 from deepmd_dpa4.uncertainty.rigidity import Rigidity
@@ -161,6 +162,9 @@ class Evaluator:
         types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
         found: dict[int, Prediction] = {}
         for group in groups(structures, self.backend):
+        types, groups = self._sorted(structures)
+        found: dict[int, Prediction] = {}
+        for group in groups:
             found |= self.backend.predict(group, types, atomic, last_layer or rigidity is not None)
         predictions = [found[number] for number in range(len(structures))]
         if rigidity is not None:
@@ -169,6 +173,11 @@ class Evaluator:
 
     def descriptors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
         """Compute what the fitting network reads of each atom; neither forces nor their history.
+    def second_derivatives(self, structures: Sequence[Structure]) -> list[SecondDerivatives]:
+        """Differentiate energies twice by positions and strain, exactly.
+
+        A structure of n atoms costs 3 n + 6 times about what a training step of its size does, those of about the same
+        number of atoms together. Memory is that of a training step.
 
         Parameters
         ----------
@@ -179,6 +188,12 @@ class Evaluator:
         -------
         list of array
             (n, C) of each, in their order.
+            Of any sizes and compositions.
+
+        Returns
+        -------
+        list[SecondDerivatives]
+            In the order of the structures.
 
         Raises
         ------
@@ -194,6 +209,28 @@ class Evaluator:
         except NotImplementedError as error:
             raise ValueError(f"{self.path} does not tell descriptors: give a checkpoint .pt or a file .pth") from error
         return [found[number] for number in range(len(structures))]
+
+            As :meth:`evaluate`.
+        FileError
+            If the file has no second derivatives: a ``.pt2`` file, one of another model, or of an earlier version.
+        """
+        reason = self.backend.reason_without_second_derivatives
+        if reason is not None or not isinstance(self.backend, Batched):
+            raise FileError(f"{self.path} {reason}")
+        types, groups = self._sorted(structures)
+        found: dict[int, SecondDerivatives] = {}
+        for group in groups:
+            found |= differentiate_twice(self.backend, group, types)
+        return [found[number] for number in range(len(structures))]
+
+    def _sorted(self, structures: Sequence[Structure]) -> tuple[dict[int, np.ndarray], list[dict[int, Structure]]]:
+        """Types of the atoms of each structure, and structures that may be predicted together, by their numbers."""
+        types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
+        groups: dict[tuple[Any, ...], dict[int, Structure]] = {}
+        for number, structure in enumerate(structures):
+            given = tuple(getattr(structure, name) is not None for name in CONDITIONS)
+            groups.setdefault((given, *self.backend.group(structure)), {})[number] = structure
+        return types, list(groups.values())
 
     def _types(self, number: int, structure: Structure) -> np.ndarray:
         """Types of the atoms of a structure, after a check of what depends on the model."""

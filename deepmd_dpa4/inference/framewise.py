@@ -32,6 +32,10 @@ class Framewise:
         "is run by DeePMD-kit; uncertainties are for checkpoints and .pth files of DPA4 models of this package"
     )
 
+    reason_without_second_derivatives: str | None = (
+        "is run by DeePMD-kit; second derivatives are for checkpoints and .pth files of DPA4 models of this package"
+    )
+
     def predict(
         self,
         structures: dict[int, Structure],
