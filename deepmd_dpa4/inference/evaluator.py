@@ -159,10 +159,7 @@ class Evaluator:
         if last_layer:
             self.require_last_layer()
         rigidity = self.rigidity if uncertainty is not False else None
-        types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
-        found: dict[int, Prediction] = {}
-        for group in groups(structures, self.backend):
-        types, groups = self._sorted(structures)
+        types, groups = self._sorted(structures, self.backend)
         found: dict[int, Prediction] = {}
         for group in groups:
             found |= self.backend.predict(group, types, atomic, last_layer or rigidity is not None)
@@ -171,8 +168,6 @@ class Evaluator:
             predictions = [with_uncertainty(prediction, rigidity) for prediction in predictions]
         return predictions if last_layer else [replace(prediction, last_layer=None) for prediction in predictions]
 
-    def descriptors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
-        """Compute what the fitting network reads of each atom; neither forces nor their history.
     def second_derivatives(self, structures: Sequence[Structure]) -> list[SecondDerivatives]:
         """Differentiate energies twice by positions and strain, exactly.
 
@@ -182,12 +177,6 @@ class Evaluator:
         Parameters
         ----------
         structures : sequence of Structure
-            Of any sizes and compositions; those of one size are evaluated together.
-
-        Returns
-        -------
-        list of array
-            (n, C) of each, in their order.
             Of any sizes and compositions.
 
         Returns
@@ -198,18 +187,6 @@ class Evaluator:
         Raises
         ------
         ValueError
-            As :meth:`evaluate`; or if the file does not tell descriptors.
-        """
-        types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
-        found: dict[int, np.ndarray] = {}
-        by_host = Framewise(self.potential)
-        try:
-            for group in groups(structures, by_host):
-                found |= by_host.describe(group, types)
-        except NotImplementedError as error:
-            raise ValueError(f"{self.path} does not tell descriptors: give a checkpoint .pt or a file .pth") from error
-        return [found[number] for number in range(len(structures))]
-
             As :meth:`evaluate`.
         FileError
             If the file has no second derivatives: a ``.pt2`` file, one of another model, or of an earlier version.
@@ -217,19 +194,49 @@ class Evaluator:
         reason = self.backend.reason_without_second_derivatives
         if reason is not None or not isinstance(self.backend, Batched):
             raise FileError(f"{self.path} {reason}")
-        types, groups = self._sorted(structures)
+        types, groups = self._sorted(structures, self.backend)
         found: dict[int, SecondDerivatives] = {}
         for group in groups:
             found |= differentiate_twice(self.backend, group, types)
         return [found[number] for number in range(len(structures))]
 
-    def _sorted(self, structures: Sequence[Structure]) -> tuple[dict[int, np.ndarray], list[dict[int, Structure]]]:
+    def descriptors(self, structures: Sequence[Structure]) -> list[np.ndarray]:
+        """Compute what the fitting network reads of each atom; neither forces nor their history.
+
+        Parameters
+        ----------
+        structures : sequence of Structure
+            Of any sizes and compositions; those of one size are evaluated together.
+
+        Returns
+        -------
+        list of array
+            (n, C) of each, in their order.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`evaluate`; or if the file does not tell descriptors.
+        """
+        by_host = Framewise(self.potential)
+        types, groups = self._sorted(structures, by_host)
+        found: dict[int, np.ndarray] = {}
+        try:
+            for group in groups:
+                found |= by_host.describe(group, types)
+        except NotImplementedError as error:
+            raise ValueError(f"{self.path} does not tell descriptors: give a checkpoint .pt or a file .pth") from error
+        return [found[number] for number in range(len(structures))]
+
+    def _sorted(
+        self, structures: Sequence[Structure], backend: Batched | Framewise
+    ) -> tuple[dict[int, np.ndarray], list[dict[int, Structure]]]:
         """Types of the atoms of each structure, and structures that may be predicted together, by their numbers."""
         types = {number: self._types(number, structure) for number, structure in enumerate(structures)}
         groups: dict[tuple[Any, ...], dict[int, Structure]] = {}
         for number, structure in enumerate(structures):
             given = tuple(getattr(structure, name) is not None for name in CONDITIONS)
-            groups.setdefault((given, *self.backend.group(structure)), {})[number] = structure
+            groups.setdefault((given, *backend.group(structure)), {})[number] = structure
         return types, list(groups.values())
 
     def _types(self, number: int, structure: Structure) -> np.ndarray:
@@ -251,15 +258,6 @@ class Evaluator:
             if value.shape != shape:
                 raise ValueError(f"`{name}` of structure {number} has shape {value.shape} but must have {shape}")
         return np.array([known[symbol] for symbol in structure.symbols], dtype=np.int64)
-
-
-def groups(structures: Sequence[Structure], backend: Batched | Framewise) -> list[dict[int, Structure]]:
-    """Put together, by their numbers, the structures that may be predicted together and have the same conditions."""
-    found: dict[tuple[Any, ...], dict[int, Structure]] = {}
-    for number, structure in enumerate(structures):
-        given = tuple(getattr(structure, name) is not None for name in CONDITIONS)
-        found.setdefault((given, *backend.group(structure)), {})[number] = structure
-    return list(found.values())
 
 
 def with_uncertainty(prediction: Prediction, rigidity: Rigidity) -> Prediction:
