@@ -107,7 +107,8 @@ def differentiate_twice(
         parts = _differentiate(result, join(systems), len(systems))
         energies = sum_rows(result["energy"], arguments[1], len(systems)).tolist()
         for number, structure, energy, part in zip(numbers, chosen, energies, parts):
-            volume = abs(float(np.linalg.det(structure.cell))) if all(structure.periodic) else None
+            cell = structure.cell if all(structure.periodic) else None
+            volume = None if cell is None else abs(float(np.linalg.det(cell)))
             found[number] = replace(part, energy=energy, volume=volume)
     return found
 
