@@ -196,6 +196,7 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         """Apply the output gates of the attention heads, or the degree normaliser without attention: (N, D, Cw)."""
         if self.attn_output_gate_norm is None:
             return summed * normalizer[:, None, None]
+        assert self.adamw_attn_gate_w is not None
         nodes = summed.shape[0]
         owned = self.attn_output_gate_norm(scalars.reshape(nodes, self.streams, self.stream_width))
         gate = torch.sigmoid(stream_linear(owned, self.adamw_attn_gate_w.flatten(1)))
@@ -211,7 +212,7 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         query = stream_linear(normed[: ends.n_receivers], self.attn_q_proj.weight)
         key = stream_linear(normed, self.attn_k_proj.weight)
         scores = self.scores(query, key, ends.receiver, ends.sender)
-        readout = self.adamw_attn_logit_w
+        readout: Tensor = self.adamw_attn_logit_w
         if self.streams > 1:
             same_stream = torch.eye(self.streams, dtype=weight.dtype, device=weight.device)
             readout = readout.transpose(0, 1).unsqueeze(2) * same_stream[:, None, :, None]
