@@ -108,7 +108,7 @@ def differentiate_twice(
         energies = sum_rows(result["energy"], arguments[1], len(systems)).tolist()
         for number, structure, energy, part in zip(numbers, chosen, energies, parts):
             cell = structure.cell if all(structure.periodic) else None
-            volume = None if cell is None else abs(float(np.linalg.det(cell)))
+            volume = None if cell is None else abs(float(np.linalg.det(np.asarray(cell))))
             found[number] = replace(part, energy=energy, volume=volume)
     return found
 
