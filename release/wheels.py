@@ -35,6 +35,7 @@ NEEDED = {
     *("ld-linux-x86-64.so.2", "libc.so.6", "libgcc_s.so.1", "libm.so.6", "libstdc++.so.6"),
 }
 """Files that a library may need: those of torch, which it is loaded beside, and those that every system has."""
+TUNING = {"x86-64-v4": ("-mprefer-vector-width=512",), "x86-64-v3": ()}
 
 
 def main(arguments: list[str] | None = None) -> None:
