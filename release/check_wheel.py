@@ -132,6 +132,7 @@ def check_training(environment: Environment, report: Report, precision: str) -> 
     for part in ("training_data", "validation_data"):
         section = config["training"][part]
         section["systems"] = [str(WATER / system) for system in section["systems"]]
+    config["learning_rate"].pop("warmup_steps")
     config["training"] |= {"numb_steps": STEPS, "disp_freq": 1, "save_freq": STEPS, "save_ckpt": precision}
     config["training"]["disp_file"] = f"{precision}.out"
     for part in ("descriptor", "fitting_net"):

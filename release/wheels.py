@@ -97,12 +97,11 @@ def check_platform(library: Path) -> None:
 
 
 def wheel(sources: Path, folder: Path, output: Path) -> Path:
-    """Make the wheel and name its platform."""
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, sources)
-    (pure,) = folder.glob("*.whl")
-    run(sys.executable, "-m", "wheel", "tags", "--platform-tag", PLATFORM, "--remove", pure)
-    (tagged,) = folder.glob("*.whl")
-    return Path(shutil.copy(tagged, output))
+    """Make the wheel, for the platform."""
+    platform = f"--config-setting=--build-option=--plat-name={PLATFORM}"
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", platform, "--outdir", folder, sources)
+    (made,) = folder.glob(f"*-{PLATFORM}.whl")
+    return Path(shutil.copy(made, output))
 
 
 def run(*command: object) -> str:
