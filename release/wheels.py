@@ -30,7 +30,10 @@ OBJECTS = HERE.parent / "build" / "wheels"
 PLATFORM = "manylinux_2_28_x86_64"
 SYMBOLS = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0)}
 """Latest versions that the platform has."""
-NEEDED = {"libtorch.so", "libtorch_cpu.so", "libc10.so", "libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6"}
+NEEDED = {
+    *("libtorch.so", "libtorch_cpu.so", "libc10.so"),
+    *("ld-linux-x86-64.so.2", "libc.so.6", "libgcc_s.so.1", "libm.so.6", "libstdc++.so.6"),
+}
 """Files that a library may need: those of torch, which it is loaded beside, and those that every system has."""
 TUNING = {"x86-64-v4": ("-mprefer-vector-width=512",), "x86-64-v3": ()}
 
@@ -94,12 +97,11 @@ def check_platform(library: Path) -> None:
 
 
 def wheel(sources: Path, folder: Path, output: Path) -> Path:
-    """Make the wheel and name its platform."""
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, sources)
-    (pure,) = folder.glob("*.whl")
-    run(sys.executable, "-m", "wheel", "tags", "--platform-tag", PLATFORM, "--remove", pure)
-    (tagged,) = folder.glob("*.whl")
-    return Path(shutil.copy(tagged, output))
+    """Make the wheel, for the platform."""
+    platform = f"--config-setting=--build-option=--plat-name={PLATFORM}"
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", platform, "--outdir", folder, sources)
+    (made,) = folder.glob(f"*-{PLATFORM}.whl")
+    return Path(shutil.copy(made, output))
 
 
 def run(*command: object) -> str:
