@@ -45,6 +45,7 @@ TESTED = {"README.md"} | {
         "released",
         "uncertainty",
         "upstream",
+        "workflows",
     )
 }
 
