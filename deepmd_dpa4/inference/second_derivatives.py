@@ -116,6 +116,13 @@ def differentiate_twice(
     return found
 
 
+def volume_of(structure: Structure) -> float | None:
+    """Volume of the cell, A^3; None unless all directions are periodic."""
+    if not all(structure.periodic):
+        return None
+    return abs(float(np.linalg.det(np.asarray(structure.cell, dtype=np.float64))))
+
+
 def _differentiate(result: dict[str, Tensor], batch: Graph, systems: int) -> list[SecondDerivatives]:
     """All derivatives of the systems of a batch, but energies and volumes."""
     gradient, vector = result["gradient"], result["vector"]
