@@ -107,10 +107,20 @@ def differentiate_twice(
         parts = _differentiate(result, join(systems), len(systems))
         energies = sum_rows(result["energy"], arguments[1], len(systems)).tolist()
         for number, structure, energy, part in zip(numbers, chosen, energies, parts):
-            cell = structure.cell if all(structure.periodic) else None
-            volume = None if cell is None else abs(float(np.linalg.det(np.asarray(cell))))
+            volume = (
+                abs(float(np.linalg.det(np.asarray(structure.cell, dtype=np.float64))))
+                if all(structure.periodic)
+                else None
+            )
             found[number] = replace(part, energy=energy, volume=volume)
     return found
+
+
+def volume_of(structure: Structure) -> float | None:
+    """Volume of the cell, A^3; None unless all directions are periodic."""
+    if not all(structure.periodic):
+        return None
+    return abs(float(np.linalg.det(np.asarray(structure.cell, dtype=np.float64))))
 
 
 def _differentiate(result: dict[str, Tensor], batch: Graph, systems: int) -> list[SecondDerivatives]:

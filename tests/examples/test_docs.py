@@ -48,6 +48,7 @@ TESTED = {"README.md"} | {
         "small_data",
         "uncertainty",
         "upstream",
+        "workflows",
     )
 }
 
