@@ -32,7 +32,7 @@ from deepmd_dpa4.files import write_text
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.tools.check.choice import choose_pairs
 from deepmd_dpa4.tools.check.curvature import Curvature
-from deepmd_dpa4.tools.check.hill import HillClimb
+from deepmd_dpa4.tools.check.hill_climb import HillClimb
 from deepmd_dpa4.tools.check.instrument import Context
 from deepmd_dpa4.tools.check.pairs import PairSurvey
 from deepmd_dpa4.tools.check.samples import data_samples, generated_samples

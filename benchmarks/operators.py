@@ -28,11 +28,11 @@ from deepmd_dpa4.ops.backends import plain_class
 from deepmd_dpa4.ops.bessel import EnvelopedBessel
 from deepmd_dpa4.ops.edge_message import EdgeMessage
 from deepmd_dpa4.ops.field_product import FieldProduct
+from deepmd_dpa4.ops.matrix_product import Product
 from deepmd_dpa4.ops.measure_edges import MeasureEdges
 from deepmd_dpa4.ops.operation import Operation
 from deepmd_dpa4.ops.outer_sum import OuterSum
 from deepmd_dpa4.ops.pairs import Pairs
-from deepmd_dpa4.ops.product import Product
 from deepmd_dpa4.ops.silu import Silu
 from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
 

@@ -26,7 +26,7 @@ from ase import Atoms
 from compare import HERE, beside_python
 from worker import machine
 
-from deepmd_dpa4.checkpoint.fit import is_parameter
+from deepmd_dpa4.checkpoint.match_keys import is_parameter
 from deepmd_dpa4.checkpoint.read import read_checkpoint
 from deepmd_dpa4.freeze.parity_report import Side, predict
 from deepmd_dpa4.freeze.random_structures import RandomStructure, displaced

@@ -8,7 +8,7 @@ For Python there are :class:`Evaluator` and :class:`Structure`.
 
 from typing import TYPE_CHECKING, Any
 
-from deepmd_dpa4.moved import find_moved_modules
+from deepmd_dpa4.deprecated_paths import find_moved_modules
 
 if TYPE_CHECKING:
     from deepmd_dpa4.inference.evaluator import Evaluator

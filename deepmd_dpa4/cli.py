@@ -24,7 +24,7 @@ from deepmd_dpa4.tools.commands import (
     run,
     uncertainty,
 )
-from deepmd_dpa4.waiting import wait_politely
+from deepmd_dpa4.wait_policy import wait_politely
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from deepmd_dpa4.waiting import wait_politely
+from deepmd_dpa4.wait_policy import wait_politely
 
 PLUGINS = "DP_PLUGIN_PATH"
 """Environment variable of DeePMD-kit: libraries with operators that model files may use."""
@@ -34,8 +34,8 @@ def announce(environment: MutableMapping[str, str]) -> None:
 
     A damaged one would end LAMMPS with any model, so it is taken out.
     """
-    from deepmd_dpa4.ops.native.prebuilt import usable_library
-    from deepmd_dpa4.ops.native.record import damage
+    from deepmd_dpa4.ops.native.checksum import damage
+    from deepmd_dpa4.ops.native.choose_library import usable_library
 
     library = usable_library()
     given = [path for path in environment.get(PLUGINS, "").split(":") if path]

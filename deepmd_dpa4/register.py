@@ -82,12 +82,12 @@ def rebind_training() -> None:
     from deepmd_dpa4.config.check import check_input, check_models, check_shared
     from deepmd_dpa4.host import adam, build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
-    from deepmd_dpa4.host.claim import claiming
+    from deepmd_dpa4.host.folder_lock import claiming
     from deepmd_dpa4.host.loading import examining
     from deepmd_dpa4.host.muon import run_uncompiled
+    from deepmd_dpa4.host.optimizer_groups import route
     from deepmd_dpa4.host.reading import read_in_turn
     from deepmd_dpa4.host.resume import resumable
-    from deepmd_dpa4.host.routing import route
     from deepmd_dpa4.host.trainer import advance, guard, trains_ours, watch_forces
     from deepmd_dpa4.host.training_data import check_training
     from deepmd_dpa4.schema import retelling
@@ -187,8 +187,8 @@ def rebind_inference() -> None:
     """
     from deepmd.pt.infer.deep_eval import DeepEval
 
+    from deepmd_dpa4.host.element_warnings import warning_on_evaluation
     from deepmd_dpa4.host.loading import checking_frames, unscripted
-    from deepmd_dpa4.host.untrained import warning_on_evaluation
 
     DeepEval.__init__ = unscripted(DeepEval.__init__)
     DeepEval.eval = warning_on_evaluation(checking_frames(DeepEval.eval))

@@ -22,14 +22,14 @@ from dargs import Argument, Variant
 
 from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, FittingConfig
 from deepmd_dpa4.config.check import check_models
+from deepmd_dpa4.config.host_errors import retell
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.parse import ALIASES, OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
-from deepmd_dpa4.config.retell import retell
 from deepmd_dpa4.detection import claim_checkpoints
 from deepmd_dpa4.errors import COMMAND, UserError, shorten_errors
 from deepmd_dpa4.switch import plugin_enabled
 from deepmd_dpa4.type_names import mentions_ours
-from deepmd_dpa4.waiting import wait_politely
+from deepmd_dpa4.wait_policy import wait_politely
 
 log = logging.getLogger("deepmd.dpa4")
 

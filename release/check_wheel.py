@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from deepmd_dpa4.errors import UserError
+from deepmd_dpa4.ops.native.choose_library import levels
 from deepmd_dpa4.ops.native.compiler import processor
-from deepmd_dpa4.ops.native.prebuilt import levels
 
 HERE = Path(__file__).resolve().parent
 WATER = HERE.parent / "examples" / "water"

@@ -15,8 +15,8 @@ import numpy as np
 
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Structure
+from deepmd_dpa4.ops.native.choose_library import LEVELS, least_processor, prebuilt_library, usable_library
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.native.prebuilt import LEVELS, least_processor, prebuilt_library, usable_library
 
 SPACING, CELLS, DISPLACEMENT = 3.1, 3, 0.2
 MOLECULE = ((0.0, 0.0, 0.0), (0.76, 0.59, 0.0), (-0.76, 0.59, 0.0))

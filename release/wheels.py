@@ -21,9 +21,9 @@ from pathlib import Path
 
 from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.ops.native.build import SOURCES
+from deepmd_dpa4.ops.native.choose_library import LEVELS, library_name, torch_version
 from deepmd_dpa4.ops.native.compiler import find_compiler, torch_folder
 from deepmd_dpa4.ops.native.library import compile_library
-from deepmd_dpa4.ops.native.prebuilt import LEVELS, library_name, torch_version
 
 HERE = Path(__file__).parent
 OBJECTS = HERE.parent / "build" / "wheels"

@@ -152,7 +152,7 @@ ALLOWED = {
     "checkpoint/convert.py: torch.save(",
     "freeze/freeze.py: .write_bytes(",
     "freeze/parity_report.py: np.savez(",
-    'host/claim.py: .open("a',
+    'host/folder_lock.py: .open("a',
     "host/resume.py: torch.save(",
     'ops/native/build.py: .open("a',
     "ops/native/build.py: .write_text(",
@@ -162,5 +162,5 @@ ALLOWED = {
     "tools/data/writer.py: .write_text(",
     "tools/data/writer.py: np.save(",
     "tools/plots/style.py: savefig(",
-    "uncertainty/entry.py: np.savez(",
+    "uncertainty/archive_entry.py: np.savez(",
 }

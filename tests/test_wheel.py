@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from deepmd_dpa4.ops.native.build import library_path
+from deepmd_dpa4.ops.native.checksum import damage, write_record
+from deepmd_dpa4.ops.native.choose_library import levels, library_name, torch_version
 from deepmd_dpa4.ops.native.compiler import processor, torch_build
-from deepmd_dpa4.ops.native.prebuilt import levels, library_name, torch_version
-from deepmd_dpa4.ops.native.record import damage, write_record
 from tests.support.commands import ROOT
 
 pytestmark = pytest.mark.slow

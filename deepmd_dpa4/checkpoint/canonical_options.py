@@ -13,8 +13,8 @@ from deepmd_dpa4.checkpoint.options import (
     read_options,
 )
 from deepmd_dpa4.config import ConfigError, UnsupportedOption
-from deepmd_dpa4.config.newer import newer_values
 from deepmd_dpa4.config.parse import ALIASES
+from deepmd_dpa4.config.plugin_only import newer_values
 from deepmd_dpa4.type_names import DESCRIPTOR_NAMES, FITTING_NAMES
 
 BUILTIN, PLUGIN = "official", "plugin"

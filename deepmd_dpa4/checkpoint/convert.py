@@ -11,8 +11,8 @@ from torch import Tensor
 
 from deepmd_dpa4.checkpoint.archive import FileError
 from deepmd_dpa4.checkpoint.canonical_options import BUILTIN, PLUGIN, normalize, shared_sections
-from deepmd_dpa4.checkpoint.fit import fit, listed
-from deepmd_dpa4.checkpoint.layout import DESCRIPTOR, Layout, layout
+from deepmd_dpa4.checkpoint.expected_tensors import DESCRIPTOR, Layout, layout
+from deepmd_dpa4.checkpoint.match_keys import fit, listed
 from deepmd_dpa4.checkpoint.options import Section
 from deepmd_dpa4.checkpoint.read import SINGLE, STATE, Checkpoint
 from deepmd_dpa4.config.option import ConfigError, require_one_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from deepmd_dpa4.checkpoint import fit
-from deepmd_dpa4.checkpoint.tables import is_table
+from deepmd_dpa4.checkpoint import match_keys
+from deepmd_dpa4.checkpoint.index_tables import is_table
 
 BUFFERS = (
     "out_bias",
@@ -51,7 +51,7 @@ def is_parameter(name: str, ours: bool = False) -> bool:
     if is_table(name) or name.endswith(BUFFERS):
         return False
     _, inside, rest = name.partition(".descriptor.")
-    return not (ours and inside) or fit.is_parameter(rest)
+    return not (ours and inside) or match_keys.is_parameter(rest)
 
 
 def count(sizes: Mapping[str, int]) -> Count:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepmd_dpa4.checkpoint.architecture import DPA4, architecture
 from deepmd_dpa4.checkpoint.archive import CHECKPOINT, FileError, open_archive
-from deepmd_dpa4.checkpoint.dialect import is_exportable, translated
-from deepmd_dpa4.checkpoint.params import check_params
+from deepmd_dpa4.checkpoint.check_options import check_params
+from deepmd_dpa4.checkpoint.model_kind import DPA4, architecture
+from deepmd_dpa4.checkpoint.pt_expt_names import is_exportable, translated
 
 SINGLE = "Default"
 """Name that DeePMD-kit gives to the only branch of a single-task model."""

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from deepmd_dpa4.checkpoint.architecture import DPA4, architecture, dp, freeze_command
 from deepmd_dpa4.checkpoint.archive import ABOUT, COMPILED, SCRIPT, Archive, FileError, open_archive
 from deepmd_dpa4.checkpoint.canonical_options import flattened, is_bridged_composition
+from deepmd_dpa4.checkpoint.check_options import check_params
 from deepmd_dpa4.checkpoint.count import Count, count, unique
-from deepmd_dpa4.checkpoint.known import identify
-from deepmd_dpa4.checkpoint.layout import layout
+from deepmd_dpa4.checkpoint.expected_tensors import layout
+from deepmd_dpa4.checkpoint.model_kind import DPA4, architecture, dp, freeze_command
 from deepmd_dpa4.checkpoint.options import SIGNATURE, is_dpa4, named, read_options, runs_here
-from deepmd_dpa4.checkpoint.params import check_params
+from deepmd_dpa4.checkpoint.published import identify
 from deepmd_dpa4.checkpoint.read import SINGLE, Checkpoint, read_checkpoint
 from deepmd_dpa4.checkpoint.script import Script, read_script, read_tensor
 from deepmd_dpa4.checkpoint.weights import weights_of

@@ -5,9 +5,9 @@ from functools import cache
 
 from torch import fx
 
-from deepmd_dpa4.compiled.cut import Bytes, Cut, cut
 from deepmd_dpa4.compiled.differentiate import Which, trace_pullback, trace_second
 from deepmd_dpa4.compiled.lower import Compiled, Lowering, compile_graph, telling_failure
+from deepmd_dpa4.compiled.partition import Bytes, Cut, cut
 from deepmd_dpa4.compiled.trace import Program
 
 
@@ -34,7 +34,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Keeping:
-    """Code for the graphs of a :class:`deepmd_dpa4.compiled.cut.Cut`, whose attributes it has."""
+    """Code for the graphs of a :class:`deepmd_dpa4.compiled.partition.Cut`, whose attributes it has."""
 
     value: Compiled
     n_read: int

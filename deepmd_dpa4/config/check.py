@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deepmd_dpa4.config.check_training import check_branches, check_numbers
 from deepmd_dpa4.config.elements import ELEMENTS, covalent_radii
 from deepmd_dpa4.config.model import BridgingConfig, ExecutionConfig, LowRankConfig, TrainingConfig
-from deepmd_dpa4.config.newer import check_builtin
 from deepmd_dpa4.config.option import ConfigError, UnsupportedOption, require
 from deepmd_dpa4.config.parse import parse_descriptor, parse_fitting, parse_group
-from deepmd_dpa4.config.training import check_branches, check_numbers
+from deepmd_dpa4.config.plugin_only import check_builtin
 from deepmd_dpa4.type_names import BUILTIN, FITTING, FITTING_NAMES, NEUTRAL, SHARED_NAMES, mentions_ours
 
 ASKED_FOR = "the input asks for it"

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from deepmd_dpa4.graph.graph import Ends
+from deepmd_dpa4.ops.matrix_product import Product
 from deepmd_dpa4.ops.pairs import Pairs
-from deepmd_dpa4.ops.product import Product
 
 
 class EdgeCondition(NamedTuple):

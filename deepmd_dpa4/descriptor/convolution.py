@@ -18,7 +18,7 @@ from deepmd_dpa4.nn.linear import SO3Linear, WeightLinear
 from deepmd_dpa4.nn.norm import ScalarRMSNorm
 from deepmd_dpa4.nn.so2_linear import SO2Linear
 from deepmd_dpa4.ops.edge_message import EdgeMessage
-from deepmd_dpa4.ops.halo import fill_ghosts
+from deepmd_dpa4.ops.halo_exchange import fill_ghosts
 from deepmd_dpa4.ops.rotation import RotateBackSum, RotateIn
 from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
 from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_degrees

@@ -11,8 +11,8 @@ from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import MatrixLinear
 from deepmd_dpa4.nn.type_embedding import TypeEmbedding
+from deepmd_dpa4.ops.matrix_product import Product
 from deepmd_dpa4.ops.outer_sum import OuterSum
-from deepmd_dpa4.ops.product import Product
 from deepmd_dpa4.so3.layout import packed_degrees
 
 FILM_STRENGTH = math.log(0.01)

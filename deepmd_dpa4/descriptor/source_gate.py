@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.graph.graph import Graph
-from deepmd_dpa4.ops.halo import fill_ghosts
+from deepmd_dpa4.ops.halo_exchange import fill_ghosts
 from deepmd_dpa4.ops.segment import segment_sum
 
 

@@ -23,10 +23,10 @@ from deepmd_dpa4.host.compat import COMPILED_FILES, VERSION, has_builtin_type
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.ops.backends import use_backend
-from deepmd_dpa4.ops.native.guard import add_guard
-from deepmd_dpa4.ops.native.prebuilt import usable_library
+from deepmd_dpa4.ops.native.choose_library import usable_library
+from deepmd_dpa4.ops.native.missing_library import add_guard
 from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
-from deepmd_dpa4.uncertainty.entry import Entry, UncertaintyError, has_entry, read_entry, write_entry
+from deepmd_dpa4.uncertainty.archive_entry import Entry, UncertaintyError, has_entry, read_entry, write_entry
 
 log = logging.getLogger("deepmd.dpa4")
 

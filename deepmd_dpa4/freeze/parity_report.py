@@ -15,9 +15,9 @@ import torch
 
 from deepmd_dpa4.checkpoint.canonical_options import BUILTIN
 from deepmd_dpa4.checkpoint.convert import Conversion
-from deepmd_dpa4.checkpoint.elements import trained_types
 from deepmd_dpa4.checkpoint.read import Checkpoint, read_checkpoint
-from deepmd_dpa4.config.newer import newer_values
+from deepmd_dpa4.checkpoint.trained_elements import trained_types
+from deepmd_dpa4.config.plugin_only import newer_values
 from deepmd_dpa4.freeze.random_structures import RandomStructure, displaced, random_structure
 from deepmd_dpa4.freeze.verify import STEP, Allowance
 from deepmd_dpa4.host import builtin

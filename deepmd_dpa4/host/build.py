@@ -11,8 +11,8 @@ from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
 from deepmd_dpa4.config.check import ASKED_FOR, check_model
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
-from deepmd_dpa4.config.newer import check_builtin
 from deepmd_dpa4.config.parse import parse_group
+from deepmd_dpa4.config.plugin_only import check_builtin
 from deepmd_dpa4.host import builtin
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION, trains_lora
 from deepmd_dpa4.host.descriptor import DescriptorDPA4

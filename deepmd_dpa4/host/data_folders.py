@@ -6,7 +6,7 @@ from typing import Any
 
 from deepmd.utils.data_system import process_systems
 
-from deepmd_dpa4.host.arrays import DataError
+from deepmd_dpa4.host.npy_files import DataError
 
 
 def systems_of(part: Mapping[str, Any], where: str) -> list[str]:

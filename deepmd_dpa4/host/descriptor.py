@@ -9,7 +9,7 @@ from deepmd.pt.utils.env import DEVICE, PRECISION_DICT
 from deepmd.utils.finetune import get_index_between_two_maps, map_pair_exclude_types
 from torch import Tensor
 
-from deepmd_dpa4.checkpoint.tables import index_tables
+from deepmd_dpa4.checkpoint.index_tables import index_tables
 from deepmd_dpa4.config import BridgingConfig, parse_descriptor
 from deepmd_dpa4.config.descriptor import GeometryConfig
 from deepmd_dpa4.config.model import TrainingConfig

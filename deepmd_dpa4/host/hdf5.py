@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 
-from deepmd_dpa4.host.arrays import CHUNK, DataError, first_not_finite, refuse_bad_frame
+from deepmd_dpa4.host.npy_files import CHUNK, DataError, first_not_finite, refuse_bad_frame
 
 SEARCHED = ("coord", "box", "energy", "force", "virial")
 

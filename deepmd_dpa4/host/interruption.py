@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from deepmd_dpa4.host.publisher import Publisher
+from deepmd_dpa4.host.latest_checkpoint import Publisher
 
 log = logging.getLogger("deepmd.dpa4")
 

@@ -15,7 +15,7 @@ from deepmd_dpa4.checkpoint.read import UnreadableError, is_legacy, read_params,
 from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.graph.extent import check_extent
 from deepmd_dpa4.graph.neighbors import check_geometry
-from deepmd_dpa4.host.untrained import untrained_of
+from deepmd_dpa4.host.element_warnings import untrained_of
 from deepmd_dpa4.ops.native.load import load
 from deepmd_dpa4.type_names import mentions_ours
 

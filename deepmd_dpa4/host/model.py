@@ -11,7 +11,7 @@ from deepmd.pt.model.model.make_model import make_model
 from deepmd.pt.utils.env import DEVICE
 from torch import Tensor
 
-from deepmd_dpa4.checkpoint.elements import trained_types, untrained_elements
+from deepmd_dpa4.checkpoint.trained_elements import trained_types, untrained_elements
 from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.config.model import ExecutionConfig
 from deepmd_dpa4.graph.graph import Graph
@@ -20,7 +20,7 @@ from deepmd_dpa4.host.atomic_model import AtomicModelDPA4
 from deepmd_dpa4.host.compat import ModelMethods
 from deepmd_dpa4.host.conditions import ConditionMethods
 from deepmd_dpa4.host.export_graphs import ExportMethods
-from deepmd_dpa4.host.graphs import GraphMethods
+from deepmd_dpa4.host.graph_inputs import GraphMethods
 from deepmd_dpa4.host.lora import fold_on_loading
 from deepmd_dpa4.host.losses import check_loss
 from deepmd_dpa4.host.state import both_dialects, store_nuclei, strict_loading

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepmd_dpa4.checkpoint.dialect import is_exportable, translated
-from deepmd_dpa4.checkpoint.fit import MismatchError, fit, listed
-from deepmd_dpa4.checkpoint.layout import DESCRIPTOR
-from deepmd_dpa4.checkpoint.tables import NUCLEI, is_table
+from deepmd_dpa4.checkpoint.expected_tensors import DESCRIPTOR
+from deepmd_dpa4.checkpoint.index_tables import NUCLEI, is_table
+from deepmd_dpa4.checkpoint.match_keys import MismatchError, fit, listed
+from deepmd_dpa4.checkpoint.pt_expt_names import is_exportable, translated
 from deepmd_dpa4.descriptor.network import VERSION, Network
 
 log = logging.getLogger("deepmd.dpa4")

@@ -9,12 +9,12 @@ from typing import Any
 
 from deepmd_dpa4.files import sync
 from deepmd_dpa4.host import validation
-from deepmd_dpa4.host.claim import Claim
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
+from deepmd_dpa4.host.folder_lock import Claim
 from deepmd_dpa4.host.force_errors import ForceErrors, file_beside
 from deepmd_dpa4.host.interruption import interruptible
-from deepmd_dpa4.host.publisher import Publisher
+from deepmd_dpa4.host.latest_checkpoint import Publisher
 
 log = logging.getLogger("deepmd.dpa4")
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from deepmd_dpa4.host import hdf5
-from deepmd_dpa4.host.arrays import Array, DataError, first_bad_frame, read_header, refuse_bad_frame
 from deepmd_dpa4.host.data_folders import check_names, systems_of
+from deepmd_dpa4.host.npy_files import Array, DataError, first_bad_frame, read_header, refuse_bad_frame
 from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")

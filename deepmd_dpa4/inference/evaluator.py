@@ -19,12 +19,12 @@ from deepmd_dpa4.checkpoint.weights import weights_of
 from deepmd_dpa4.config.descriptor import CommonConfig
 from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN
-from deepmd_dpa4.host.untrained import untrained_of
+from deepmd_dpa4.host.element_warnings import untrained_of
 from deepmd_dpa4.inference.batched import Batched
 from deepmd_dpa4.inference.framewise import Framewise
 from deepmd_dpa4.inference.second_derivatives import SecondDerivatives, differentiate_twice
 from deepmd_dpa4.inference.structure import CONDITIONS, Prediction, Structure
-from deepmd_dpa4.uncertainty.entry import UncertaintyError, has_entry, read_entry
+from deepmd_dpa4.uncertainty.archive_entry import UncertaintyError, has_entry, read_entry
 from deepmd_dpa4.uncertainty.rigidity import Rigidity
 
 SUFFIXES = (".pt", ".pth", ".pt2")

@@ -10,7 +10,7 @@ from torch.nn import functional
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import WeightLinear, pad_scalars
 from deepmd_dpa4.ops.field_product import FieldProduct, grid_multiply_scalar
-from deepmd_dpa4.ops.product import Product
+from deepmd_dpa4.ops.matrix_product import Product
 from deepmd_dpa4.so3.layout import frame_orders, frame_rows
 from deepmd_dpa4.so3.quadrature import packed_rows, s2_tables, so3_tables
 

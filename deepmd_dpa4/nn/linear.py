@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.low_rank import draw_factors, updated
-from deepmd_dpa4.ops.product import Product
+from deepmd_dpa4.ops.matrix_product import Product
 from deepmd_dpa4.so3.layout import packed_degrees
 
 

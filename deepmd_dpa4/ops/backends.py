@@ -6,11 +6,11 @@ from torch import nn
 from deepmd_dpa4.ops.bessel import CpuEnvelopedBessel, EnvelopedBessel
 from deepmd_dpa4.ops.edge_message import CpuEdgeMessage, EdgeMessage
 from deepmd_dpa4.ops.field_product import CpuFieldProduct, FieldProduct, TritonFieldProduct
+from deepmd_dpa4.ops.matrix_product import CpuProduct, Product
 from deepmd_dpa4.ops.measure_edges import CpuMeasureEdges, MeasureEdges
 from deepmd_dpa4.ops.operation import Operation
 from deepmd_dpa4.ops.outer_sum import CpuOuterSum, OuterSum
 from deepmd_dpa4.ops.pairs import CpuPairs, Pairs
-from deepmd_dpa4.ops.product import CpuProduct, Product
 from deepmd_dpa4.ops.rotation import RotateBackSum, RotateIn, TritonRotateBackSum, TritonRotateIn
 from deepmd_dpa4.ops.silu import CpuSilu, Silu
 from deepmd_dpa4.ops.softmax import CpuEnvelopeSoftmax, EnvelopeSoftmax, TritonEnvelopeSoftmax

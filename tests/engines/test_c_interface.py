@@ -13,8 +13,8 @@ from ase.io import read
 
 from deepmd_dpa4 import Evaluator, Structure
 from deepmd_dpa4.freeze.freeze import freeze
+from deepmd_dpa4.ops.native.choose_library import usable_library
 from deepmd_dpa4.ops.native.load import load as load_kernels
-from deepmd_dpa4.ops.native.prebuilt import usable_library
 from tests.engines.conftest import MakeModel
 from tests.examples.snippets import blocks
 from tests.support.commands import BIN, ROOT, call, environment

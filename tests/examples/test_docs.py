@@ -307,7 +307,7 @@ def test_snippets_of_descriptors_page(
 
 def test_error_of_native_page() -> None:
     """The name is that of the operator."""
-    name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/guard.py").read_text())
+    name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/missing_library.py").read_text())
     assert name is not None
     assert f"Unknown builtin op: dpa4::{name[1]}\n" in (DOCS / "native.md").read_text()
     assert f'"{name[1]}() -> ()"' in (ROOT / "deepmd_dpa4/ops/native/csrc/common/register.cpp").read_text()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from deepmd_dpa4.host.builtin import available
-from deepmd_dpa4.host.publisher import Publisher
+from deepmd_dpa4.host.latest_checkpoint import Publisher
 from deepmd_dpa4.host.trainer import Counts, Guards, guard
 from tests.support import inputs
 from tests.support.commands import dp, environment

@@ -17,7 +17,7 @@ from deepmd_dpa4.graph.neighbors import from_table
 from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.host.compat import every_neighbor
 from deepmd_dpa4.model.conditions import Conditions
-from deepmd_dpa4.ops.halo import fill_ghosts
+from deepmd_dpa4.ops.halo_exchange import fill_ghosts
 from deepmd_dpa4.ops.native.load import load
 from tests.support import inputs
 from tests.support.backends import set_native

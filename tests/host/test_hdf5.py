@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepmd_dpa4.host import hdf5
-from deepmd_dpa4.host.arrays import DataError
+from deepmd_dpa4.host.npy_files import DataError
 from deepmd_dpa4.host.training_data import check_training
 from tests.support import inputs
 from tests.support.runs import Data

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepmd_dpa4.host.claim import Claim, TrainingRuns
+from deepmd_dpa4.host.folder_lock import Claim, TrainingRuns
 from deepmd_dpa4.host.interruption import Interruption
 from tests.host.test_bad_input import complaint
 from tests.host.test_restart import content, frame  # noqa: F401

@@ -19,8 +19,8 @@ from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.ops import operation
 from deepmd_dpa4.ops.backends import backend_of
 from deepmd_dpa4.ops.native.build import library_path
+from deepmd_dpa4.ops.native.checksum import write_record
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.native.record import write_record
 from tests.support import inputs
 from tests.support.backends import is_native
 from tests.support.commands import BIN, call, dp, environment

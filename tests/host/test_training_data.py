@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepmd_dpa4.host import training_data
-from deepmd_dpa4.host.arrays import DataError, first_bad_frame, read_header
+from deepmd_dpa4.host.npy_files import DataError, first_bad_frame, read_header
 from deepmd_dpa4.host.training_data import BUDGET, Inspection, check_training, check_values
 from tests.catalogue.data import Harm, cut, mixed, text, value
 from tests.catalogue.desk import array

@@ -13,8 +13,8 @@ from deepmd_dpa4.config.option import option
 from deepmd_dpa4.ops import backends
 from deepmd_dpa4.ops.backends import BACKENDS, backend_of, plain_class, use_backend
 from deepmd_dpa4.ops.edge_message import COVERED, CpuEdgeMessage, EdgeMessage
+from deepmd_dpa4.ops.matrix_product import CpuProduct, Product
 from deepmd_dpa4.ops.operation import Operation
-from deepmd_dpa4.ops.product import CpuProduct, Product
 from tests.support.backends import scripted_code
 
 CPU, DOUBLE = torch.device("cpu"), torch.float64

@@ -12,9 +12,9 @@ import pytest
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native import library
 from deepmd_dpa4.ops.native.build import build, known_failure, library_path
+from deepmd_dpa4.ops.native.checksum import damage, refusal, write_record
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch, torch_folder
 from deepmd_dpa4.ops.native.library import BuildError
-from deepmd_dpa4.ops.native.record import damage, refusal, write_record
 from tests.support.commands import ROOT
 from tests.support.disks import small_disk
 

@@ -13,8 +13,8 @@ import torch
 
 from deepmd_dpa4.ops.native import build as builder
 from deepmd_dpa4.ops.native import load as loader
+from deepmd_dpa4.ops.native.checksum import damage, record_path, write_record
 from deepmd_dpa4.ops.native.library import BuildError
-from deepmd_dpa4.ops.native.record import damage, record_path, write_record
 
 Builds = list[dict[str, Any]]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.ops.matrix_product import Product
 from deepmd_dpa4.ops.native.load import load
-from deepmd_dpa4.ops.product import Product
 from tests.support.backends import set_native
 from tests.support.models import relative_error
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from deepmd_dpa4.files import write_text
 from deepmd_dpa4.ops.native import compiler as toolchain
+from deepmd_dpa4.ops.native.checksum import damage
 from deepmd_dpa4.ops.native.compiler import Compiler, find_compiler
 from deepmd_dpa4.ops.native.library import BuildError, Report, compile_library
-from deepmd_dpa4.ops.native.record import damage
 from deepmd_dpa4.ops.native.sources import hash_of
 
 SOURCES = Path(__file__).with_name("csrc")

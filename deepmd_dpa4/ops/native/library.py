@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.files import is_full, replacing
 from deepmd_dpa4.ops.native import compiler as toolchain
+from deepmd_dpa4.ops.native.checksum import record_path, write_record
 from deepmd_dpa4.ops.native.compiler import Compiler
-from deepmd_dpa4.ops.native.record import record_path, write_record
 from deepmd_dpa4.ops.native.sources import BINDING, binding_header, costly_first, hash_of, with_headers
 
 WORKERS = 4

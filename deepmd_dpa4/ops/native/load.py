@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from deepmd_dpa4.ops.native.build import build, known_failure
+from deepmd_dpa4.ops.native.checksum import damage
+from deepmd_dpa4.ops.native.choose_library import usable_library
 from deepmd_dpa4.ops.native.library import BREATH, BuildError
-from deepmd_dpa4.ops.native.prebuilt import usable_library
-from deepmd_dpa4.ops.native.record import damage
 
 log = logging.getLogger("deepmd.dpa4")
 

@@ -13,7 +13,7 @@ from deepmd_dpa4.tools.check.instrument import Outcome, Plot, Verdict
 from deepmd_dpa4.tools.check.report import Report
 from deepmd_dpa4.tools.check.suite import SOUND
 from deepmd_dpa4.tools.data.summary import Table
-from deepmd_dpa4.tools.plots.page import STYLE, as_html
+from deepmd_dpa4.tools.plots.data_page import STYLE, as_html
 from deepmd_dpa4.tools.plots.style import REFERENCE, picture
 
 COLUMNS = 4

@@ -10,12 +10,12 @@ from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.tools.check.curvature import Curvature
 from deepmd_dpa4.tools.check.cutoff import CutoffContinuity
 from deepmd_dpa4.tools.check.dynamics import Dynamics
+from deepmd_dpa4.tools.check.extensivity import SizeConsistency
 from deepmd_dpa4.tools.check.force_errors import ForceErrors
-from deepmd_dpa4.tools.check.hill import HillClimb
+from deepmd_dpa4.tools.check.hill_climb import HillClimb
 from deepmd_dpa4.tools.check.instrument import Context, Instrument
 from deepmd_dpa4.tools.check.pairs import PairSurvey
 from deepmd_dpa4.tools.check.report import Report
-from deepmd_dpa4.tools.check.size import SizeConsistency
 from deepmd_dpa4.tools.check.symmetry import Symmetry
 from deepmd_dpa4.tools.check.trimers import Trimers
 

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Structure
+from deepmd_dpa4.tools.check.extensivity import scale
 from deepmd_dpa4.tools.check.instrument import (
     Context,
     Line,
@@ -19,7 +20,6 @@ from deepmd_dpa4.tools.check.instrument import (
     not_run,
     rounding,
 )
-from deepmd_dpa4.tools.check.size import scale
 
 
 @dataclass(frozen=True)

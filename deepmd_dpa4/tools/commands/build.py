@@ -6,10 +6,10 @@ from argparse import BooleanOptionalAction, Namespace
 from typing import Any
 
 from deepmd_dpa4.ops.native.build import build, library_path
+from deepmd_dpa4.ops.native.checksum import refusal
+from deepmd_dpa4.ops.native.choose_library import usable_library
 from deepmd_dpa4.ops.native.compiler import find_compiler
 from deepmd_dpa4.ops.native.library import BuildError
-from deepmd_dpa4.ops.native.prebuilt import usable_library
-from deepmd_dpa4.ops.native.record import refusal
 
 
 def add_parser(commands: Any) -> None:

@@ -50,11 +50,11 @@ def run(options: Namespace) -> None:
     ValueError
         If the output is the input, or the predictions differ.
     """
-    from deepmd_dpa4.checkpoint.architecture import require_dpa4
     from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
-    from deepmd_dpa4.checkpoint.known import identify
+    from deepmd_dpa4.checkpoint.model_kind import require_dpa4
+    from deepmd_dpa4.checkpoint.published import identify
     from deepmd_dpa4.checkpoint.read import read_checkpoint
-    from deepmd_dpa4.uncertainty.entry import has_any_entry
+    from deepmd_dpa4.uncertainty.archive_entry import has_any_entry
 
     options.file = newest(options.file, "FILE")
     wanted = Conversion(options.to, options.head, options.weights_only, options.ema)

@@ -67,7 +67,7 @@ def run(options: Namespace) -> None:
     summary = Summary(statistics, fit_elements(statistics), options.outlier)
     show(summary)
     if options.output is not None:
-        from deepmd_dpa4.tools.plots.page import write
+        from deepmd_dpa4.tools.plots.data_page import write
 
         write(summary, f"Data in {', '.join(map(str, options.data))}", options.output)
         print(options.output)

@@ -45,7 +45,7 @@ def run(options: Namespace) -> None:
     checkpoint = newest(options.checkpoint, "checkpoint")
     if not checkpoint.exists():
         raise FileNotFoundError(f"`checkpoint` is {checkpoint} but there is no such file")
-    from deepmd_dpa4.checkpoint.architecture import require_dpa4
+    from deepmd_dpa4.checkpoint.model_kind import require_dpa4
     from deepmd_dpa4.checkpoint.read import read_checkpoint
 
     require_dpa4(read_checkpoint(checkpoint))

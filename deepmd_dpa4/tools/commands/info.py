@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.checkpoint.elements import SMALLEST_BIAS
+from deepmd_dpa4.checkpoint.trained_elements import SMALLEST_BIAS
 from deepmd_dpa4.tools.commands.model_argument import newest
 
 Row = tuple[str, str]
@@ -18,7 +18,7 @@ class ListKnown(Action):
 
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
         """Print and exit."""
-        from deepmd_dpa4.checkpoint.known import KNOWN, never_trained
+        from deepmd_dpa4.checkpoint.published import KNOWN, never_trained
 
         for model in KNOWN:
             show([*model.facts(), ("", "")])

@@ -5,7 +5,7 @@ from argparse import REMAINDER, ArgumentParser, Namespace
 from typing import Any
 
 from deepmd_dpa4.lammps_plugin import announce
-from deepmd_dpa4.waiting import wait_politely
+from deepmd_dpa4.wait_policy import wait_politely
 
 # Big blocks stay in the process, see docs/performance.md.
 ALLOCATOR = {

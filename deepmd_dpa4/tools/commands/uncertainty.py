@@ -42,8 +42,8 @@ def run(options: Namespace) -> None:
     Raises
     ------
     DataError, UncertaintyError, FileError, FileNotFoundError, ValueError
-        As :func:`deepmd_dpa4.tools.uncertainty.estimate.estimate`, :func:`deepmd_dpa4.uncertainty.entry.write_entry`
-        and :class:`deepmd_dpa4.inference.evaluator.Evaluator`; or if a file cannot have uncertainties.
+        As :func:`deepmd_dpa4.tools.uncertainty.estimate.estimate`,
+        :func:`deepmd_dpa4.uncertainty.archive_entry.write_entry` and :class:`deepmd_dpa4.inference.evaluator.Evaluator`; or if a file cannot have uncertainties.
     """
     options.model = newest(options.model, "MODEL")
     # the newest checkpoint is a link, which stays
@@ -58,7 +58,7 @@ def run(options: Namespace) -> None:
 
     from deepmd_dpa4.inference.evaluator import Evaluator
     from deepmd_dpa4.tools.uncertainty.estimate import estimate
-    from deepmd_dpa4.uncertainty.entry import write_entry
+    from deepmd_dpa4.uncertainty.archive_entry import write_entry
 
     evaluator = Evaluator(options.model, options.head)
     tell_weights(evaluator)

@@ -58,7 +58,7 @@ class CurveReader:
                 yield Row(self.step, {name_of(name): value for name, value in numbers if value == value})
 
     def is_being_written(self) -> bool:
-        """Tell whether a training of this package on this machine holds the file, see ``host/claim.py``.
+        """Tell whether a training of this package on this machine holds the file, see ``host/folder_lock.py``.
 
         The table of locks is read, because a lock of our own, however short, would be in the way of a training.
         """

@@ -11,8 +11,8 @@ from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.reader import Set, sets, systems
 from deepmd_dpa4.tools.plots.parity import batches
+from deepmd_dpa4.uncertainty.archive_entry import Entry
 from deepmd_dpa4.uncertainty.calibration import CalibrationError, calibrate
-from deepmd_dpa4.uncertainty.entry import Entry
 from deepmd_dpa4.uncertainty.rigidity import Array, gram_matrix
 
 Report = Callable[[int, int], None]

@@ -11,12 +11,12 @@ from deepmd_dpa4.tools.check.choice import choose_pairs
 from deepmd_dpa4.tools.check.curvature import Curvature
 from deepmd_dpa4.tools.check.cutoff import CutoffContinuity
 from deepmd_dpa4.tools.check.dynamics import Dynamics
+from deepmd_dpa4.tools.check.extensivity import SizeConsistency
 from deepmd_dpa4.tools.check.force_errors import ForceErrors
-from deepmd_dpa4.tools.check.hill import HillClimb
+from deepmd_dpa4.tools.check.hill_climb import HillClimb
 from deepmd_dpa4.tools.check.instrument import Context, Outcome, Sample, Verdict
 from deepmd_dpa4.tools.check.pairs import PairSurvey
 from deepmd_dpa4.tools.check.samples import generated_samples
-from deepmd_dpa4.tools.check.size import SizeConsistency
 from deepmd_dpa4.tools.check.suite import ALL
 from deepmd_dpa4.tools.check.symmetry import Symmetry
 from deepmd_dpa4.tools.check.trimers import Trimers

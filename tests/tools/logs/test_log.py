@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deepmd_dpa4.cli import main
-from deepmd_dpa4.host.claim import Claim
+from deepmd_dpa4.host.folder_lock import Claim
 from deepmd_dpa4.tools.logs import follow as following
 from deepmd_dpa4.tools.logs.follow import follow
 from deepmd_dpa4.tools.logs.reader import CurveReader, name_of

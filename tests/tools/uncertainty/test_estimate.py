@@ -15,7 +15,7 @@ from deepmd_dpa4.freeze import freeze as freezing
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Structure
 from deepmd_dpa4.tools.uncertainty.estimate import estimate
-from deepmd_dpa4.uncertainty.entry import UncertaintyError, has_any_entry, read_entry, write_entry
+from deepmd_dpa4.uncertainty.archive_entry import UncertaintyError, has_any_entry, read_entry, write_entry
 from tests.support.commands import dp
 from tests.support.predict import SINGLE
 from tests.support.runs import Data, Run

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from deepmd_dpa4.compiled.cut import Bytes
 from deepmd_dpa4.compiled.energies import CompiledEnergies
+from deepmd_dpa4.compiled.partition import Bytes
 from deepmd_dpa4.compiled.segment import Budget
 from deepmd_dpa4.model.potential import Potential
 from tests.compiled.test_energies import FRAMES, Counting, assert_same, train_step

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deepmd_dpa4.checkpoint import known
+from deepmd_dpa4.checkpoint import published
 from deepmd_dpa4.checkpoint.archive import FileError
-from deepmd_dpa4.checkpoint.known import KNOWN, UNTRAINED, KnownModel, identify
+from deepmd_dpa4.checkpoint.published import KNOWN, UNTRAINED, KnownModel, identify
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.tools.presets.sizes import SIZES
@@ -34,7 +34,7 @@ def test_a_file_is_recognised(
     path = trained.checkpoint
     assert identify(path) is None
     model = KnownModel("DPA4-Pico", 7, hashlib.sha256(path.read_bytes()).hexdigest()[:8], "nowhere")
-    monkeypatch.setattr(known, "KNOWN", (*KNOWN, model))
+    monkeypatch.setattr(published, "KNOWN", (*KNOWN, model))
     assert identify(path) == model
     assert main(["info", str(path)]) == 0
     assert "DPA4-Pico, unchanged (SHA-256)" in capsys.readouterr().out

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deepmd_dpa4.ops.native import compiler, prebuilt
-from deepmd_dpa4.ops.native.prebuilt import (
+from deepmd_dpa4.ops.native import choose_library, compiler
+from deepmd_dpa4.ops.native.checksum import write_record
+from deepmd_dpa4.ops.native.choose_library import (
     least_processor,
     levels,
     library_name,
@@ -13,7 +14,6 @@ from deepmd_dpa4.ops.native.prebuilt import (
     torch_version,
     usable_library,
 )
-from deepmd_dpa4.ops.native.record import write_record
 
 AVX2 = "abm avx avx2 bmi1 bmi2 f16c fma movbe sse4_2"
 AVX512 = f"{AVX2} avx512f avx512bw avx512cd avx512dq avx512vl"
@@ -44,14 +44,14 @@ def test_versions_of_torch(text: str, version: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Libraries for one torch; the machine has AVX2 and nothing compiled."""
-    for level in prebuilt.LEVELS:
+    for level in choose_library.LEVELS:
         library = tmp_path / library_name("2.11", level)
         library.write_text(level)
         write_record(library)
     monkeypatch.setattr(compiler, "torch_build", lambda: "__version__ = '2.11.1'")
     monkeypatch.setattr(compiler, "processor", lambda: f"x86_64 {AVX2}")
-    monkeypatch.setattr(prebuilt, "library_path", lambda: tmp_path / "compiled.so")
-    monkeypatch.setattr(prebuilt.prebuilt_library, "__defaults__", (tmp_path, None))
+    monkeypatch.setattr(choose_library, "library_path", lambda: tmp_path / "compiled.so")
+    monkeypatch.setattr(choose_library.prebuilt_library, "__defaults__", (tmp_path, None))
     return tmp_path
 
 
@@ -65,8 +65,8 @@ def test_the_library_that_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_machine_can_try_what_a_lesser_one_loads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "processor", lambda: f"x86_64 {AVX512}")
-    for at, level in enumerate(prebuilt.LEVELS):
-        assert levels(least_processor(level)) == list(prebuilt.LEVELS)[at:]
+    for at, level in enumerate(choose_library.LEVELS):
+        assert levels(least_processor(level)) == list(choose_library.LEVELS)[at:]
         assert prebuilt_library(processor=least_processor(level)) == folder / library_name("2.11", level)
     assert prebuilt_library(processor="x86_64 sse2") is None
 

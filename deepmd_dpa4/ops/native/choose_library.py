@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deepmd_dpa4.ops.native import compiler as toolchain
 from deepmd_dpa4.ops.native.build import library_path
-from deepmd_dpa4.ops.native.record import damage
+from deepmd_dpa4.ops.native.checksum import damage
 
 FOLDER = Path(__file__).with_name("prebuilt")
 LEVELS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmd_dpa4.checkpoint.elements import untrained_elements
+from deepmd_dpa4.checkpoint.trained_elements import untrained_elements
 
 log = logging.getLogger("deepmd.dpa4")
 

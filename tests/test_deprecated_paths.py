@@ -6,9 +6,9 @@ import sys
 import pytest
 
 import deepmd_dpa4
+from deepmd_dpa4.deprecated_paths import MOVED
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Structure
-from deepmd_dpa4.moved import MOVED
 
 
 @pytest.mark.parametrize("old", MOVED)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepmd_dpa4.checkpoint.archive import FileError, open_archive
-from deepmd_dpa4.uncertainty.entry import (
+from deepmd_dpa4.uncertainty.archive_entry import (
     Entry,
     UncertaintyError,
     has_any_entry,

@@ -5,8 +5,8 @@ from typing import Any
 
 from deepmd_dpa4.checkpoint.archive import FileError
 from deepmd_dpa4.checkpoint.canonical_options import is_bridged_composition
-from deepmd_dpa4.checkpoint.dialect import is_exportable
 from deepmd_dpa4.checkpoint.options import is_dpa4
+from deepmd_dpa4.checkpoint.pt_expt_names import is_exportable
 
 DPA4 = "DPA4"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepmd_dpa4.checkpoint.elements import trained_types, untrained_elements
+from deepmd_dpa4.checkpoint.trained_elements import trained_types, untrained_elements
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.freeze.freeze import freeze
 from deepmd_dpa4.freeze.verify import reference_of

@@ -7,7 +7,7 @@ import pytest
 from deepmd_dpa4.checkpoint.canonical_options import BUILTIN, PLUGIN, normalize
 from deepmd_dpa4.config import ConfigError, UnsupportedOption
 from deepmd_dpa4.config.check import check_models
-from deepmd_dpa4.config.newer import newer_values
+from deepmd_dpa4.config.plugin_only import newer_values
 from deepmd_dpa4.host.build import build_model
 from tests.support import inputs
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepmd_dpa4.checkpoint.index_tables import NUCLEI, index_tables
 from deepmd_dpa4.checkpoint.options import named
-from deepmd_dpa4.checkpoint.tables import NUCLEI, index_tables
 from deepmd_dpa4.config import BridgingConfig, ConfigError, DescriptorConfig, parse_descriptor, parse_fitting
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.descriptor.network import Network

@@ -7,7 +7,7 @@ import pytest
 
 from deepmd_dpa4.lammps_plugin import prepare
 from deepmd_dpa4.tools.commands.run import environment
-from deepmd_dpa4.waiting import present_load, wait_politely
+from deepmd_dpa4.wait_policy import present_load, wait_politely
 from tests.support.commands import lammps
 
 SLEEP = ("OMP_WAIT_POLICY", "passive")

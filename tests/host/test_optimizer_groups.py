@@ -10,7 +10,7 @@ from deepmd.pt.optimizer import AdaMuonOptimizer, HybridMuonOptimizer
 
 from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.host.build import build_model
-from deepmd_dpa4.host.routing import route
+from deepmd_dpa4.host.optimizer_groups import route
 from tests.host.test_train import weights
 from tests.support import inputs
 from tests.support.runs import Data, train

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from deepmd_dpa4.checkpoint import fit
-from deepmd_dpa4.checkpoint.fit import is_parameter, listed
+from deepmd_dpa4.checkpoint import match_keys
+from deepmd_dpa4.checkpoint.match_keys import is_parameter, listed
 from deepmd_dpa4.config import parse_descriptor
 from deepmd_dpa4.descriptor.network import Network
 from deepmd_dpa4.tools.presets.sizes import SIZES
@@ -40,7 +40,7 @@ def test_constants_are_none(name: str) -> None:
 def test_names_are_sorted() -> None:
     found = ["d.type_embedding.adam_type_embedding", "d._empty_tensor", "d.film_scale_strength_log", "f.a", "f.new"]
     expected = ["d.type_embedding.adam_type_embedding", "f.a", "f.b"]
-    result = fit.fit(found, expected, "d.")
+    result = match_keys.fit(found, expected, "d.")
     assert result.missing == ("f.b",)
     assert result.foreign == ("d.film_scale_strength_log", "f.new")
     assert result.stale == ("d._empty_tensor",)
