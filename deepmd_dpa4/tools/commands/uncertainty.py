@@ -43,7 +43,8 @@ def run(options: Namespace) -> None:
     ------
     DataError, UncertaintyError, FileError, FileNotFoundError, ValueError
         As :func:`deepmd_dpa4.tools.uncertainty.estimate.estimate`,
-        :func:`deepmd_dpa4.uncertainty.archive_entry.write_entry` and :class:`deepmd_dpa4.inference.evaluator.Evaluator`; or if a file cannot have uncertainties.
+        :func:`deepmd_dpa4.uncertainty.archive_entry.write_entry` and
+        :class:`deepmd_dpa4.inference.evaluator.Evaluator`; or if a file cannot have uncertainties.
     """
     options.model = newest(options.model, "MODEL")
     # the newest checkpoint is a link, which stays
