@@ -17,7 +17,7 @@ namespace {
 void multiply(int way, int M, int N, int K, const float* a, const float* b, float* c) {
   const float one = 1, zero = 0;
   if (way == 0)
-    dpa4::gemm<float, false>(M, N, K, {a, K, 1}, b, N, c, N);
+    dpa4::gemm<float>(false, M, N, K, {a, K, 1}, b, N, c, N);
   else if (way == 1)
     sgemm_("N", "N", &N, &M, &K, &one, b, &N, a, &K, &zero, c, &N);
   else

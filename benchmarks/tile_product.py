@@ -60,9 +60,11 @@ def times(worker: Worker, sizes: tuple[int, ...], repeats: int) -> dict[str, Any
 def compiled(folder: Path) -> str:
     compiler = find_compiler()
     assert compiler is not None
-    made, library = folder / "tile_product.o", folder / "tile_product.so"
-    subprocess.run([*compiler.compiling(HERE / "tile_product.cpp", made), "-I", str(SOURCES)], check=True)
-    subprocess.run(compiler.linking([made], library), check=True)
+    library, made = folder / "tile_product.so", []
+    for source in (HERE / "tile_product.cpp", SOURCES / "dense" / "gemm.cpp"):
+        made.append(folder / f"{source.stem}.o")
+        subprocess.run([*compiler.compiling(source, made[-1]), "-I", str(SOURCES)], check=True)
+    subprocess.run(compiler.linking(made, library), check=True)
     return str(library)
 
 

@@ -34,9 +34,9 @@ ALLOWED["register"] = {"config", "host", "freeze", "schema", "switch", "type_nam
 ALLOWED["engines"] = {"config", "graph", "inference"}
 ALLOWED["switch"] = set()
 ALLOWED["detection"] = {"checkpoint"}
-ALLOWED["waiting"] = set()
-ALLOWED["schema"] = {"config", "switch", "detection", "errors", "type_names", "waiting"}
-ALLOWED["lammps_plugin"] = {"ops", "waiting"}
+ALLOWED["wait_policy"] = set()
+ALLOWED["schema"] = {"config", "switch", "detection", "errors", "type_names", "wait_policy"}
+ALLOWED["lammps_plugin"] = {"ops", "wait_policy"}
 ALLOWED["tools.data"] = {"config", "errors", "files"}
 ALLOWED["tools.plots"] = {"breakdown", "config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
@@ -53,7 +53,7 @@ ALLOWED["tools.commands"] = {
         "inference",
         "ops",
         "lammps_plugin",
-        "waiting",
+        "wait_policy",
         "files",
         "errors",
         "breakdown",
@@ -61,10 +61,10 @@ ALLOWED["tools.commands"] = {
     ),
 }
 ALLOWED["tools.__init__"] = set()
-ALLOWED["cli"] = {"tools.commands", "errors", "waiting"}
-ALLOWED["moved"] = set()
+ALLOWED["cli"] = {"tools.commands", "errors", "wait_policy"}
+ALLOWED["deprecated_paths"] = set()
 ALLOWED["testing"] = {"freeze"}
-ALLOWED["__init__"] = {"moved", "inference"}
+ALLOWED["__init__"] = {"deprecated_paths", "inference"}
 
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 

@@ -31,7 +31,7 @@ def test_order_of_edges(name: str) -> None:
     network = active_potential(MODELS[name]).descriptor
     graph = graph_of(golden_frame())
     order = torch.randperm(len(graph.ends.sender), generator=torch.Generator().manual_seed(0))
-    sender, receiver, n_receivers = graph.ends
+    sender, receiver, n_receivers, *_ = graph.ends
     ends = Ends(sender[order], receiver[order], n_receivers)
     shuffled = graph._replace(ends=ends, vector=graph.vector[order])
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_edges_at_the_cutoff_do_not_count(name: str) -> None:
     network = active_potential(MODELS[name]).descriptor
     graph = graph_of(golden_frame())
     fill = torch.tensor([[6.0, 0.0, 0.0], [0.0, 0.0, -7.0]], dtype=torch.float64)
-    sender, receiver, n_receivers = graph.ends
+    sender, receiver, n_receivers, *_ = graph.ends
     added = torch.cat([sender, torch.tensor([0, 3])]), torch.cat([receiver, torch.tensor([0, 5])])
     padded = graph._replace(ends=Ends(*added, n_receivers), vector=torch.cat([graph.vector, fill]))
     with torch.no_grad():

@@ -41,7 +41,7 @@ def brute_force(frame: Frame, rcut: float) -> list[Edge]:
 
 
 def listed(graph: Graph) -> list[Edge]:
-    sender, receiver, _ = graph.ends
+    sender, receiver, *_ = graph.ends
     return list(zip(receiver.tolist(), sender.tolist(), (tuple(v) for v in graph.vector.tolist()), strict=True))
 
 
