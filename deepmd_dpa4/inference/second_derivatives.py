@@ -107,12 +107,7 @@ def differentiate_twice(
         parts = _differentiate(result, join(systems), len(systems))
         energies = sum_rows(result["energy"], arguments[1], len(systems)).tolist()
         for number, structure, energy, part in zip(numbers, chosen, energies, parts):
-            volume = (
-                abs(float(np.linalg.det(np.asarray(structure.cell, dtype=np.float64))))
-                if all(structure.periodic)
-                else None
-            )
-            found[number] = replace(part, energy=energy, volume=volume)
+            found[number] = replace(part, energy=energy, volume=volume_of(structure))
     return found
 
 

@@ -4,9 +4,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_model, newest, tell_weights, title_of
+from deepmd_dpa4.tools.commands.model_argument import add_data, add_model, check_frames, newest, tell_weights, title_of
 from deepmd_dpa4.tools.commands.progress import progress_bar
-from deepmd_dpa4.tools.data.errors import DataError, require, require_name
+from deepmd_dpa4.tools.data.errors import require, require_name
 
 METHODS = ("pca", "umap")
 
@@ -20,13 +20,7 @@ def add_parser(commands: Any) -> None:
         "draw them as a map coloured by system and by error.",
     )
     add_model(parser)
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="+",
-        type=Path,
-        help="folders of data, at any depth, or files such as extended XYZ",
-    )
+    add_data(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -36,7 +30,6 @@ def add_parser(commands: Any) -> None:
         "default %(default)s",
     )
     parser.add_argument("--atoms", action="store_true", help="a row for each atom; default: the mean over each frame")
-    parser.add_argument("--frames", type=int, help="at most so many frames, evenly spaced; default: all")
     parser.add_argument("--errors", action="store_true", help="add the errors of energies and forces to the table")
     parser.add_argument("--map", metavar="PLOT", type=Path, help="draw a map, .png, .svg or .pdf; includes --errors")
     parser.add_argument(
@@ -58,8 +51,7 @@ def run(options: Namespace) -> None:
         :func:`deepmd_dpa4.tools.descriptors.project.project`.
     """
     require_name(options.output, ".npy", ".csv")
-    if options.frames is not None and options.frames < 1:
-        raise DataError(f"`--frames` is {options.frames} but must be at least 1")
+    check_frames(options.frames)
     if options.map is not None:
         from deepmd_dpa4.tools.plots.style import check_output
 

@@ -5,6 +5,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.tools.data.errors import DataError
+
 
 def add_model(parser: ArgumentParser) -> None:
     """Declare the model and its branch."""
@@ -15,6 +17,30 @@ def add_model(parser: ArgumentParser) -> None:
         help="checkpoint .pt, or frozen file .pth or .pt2; or the folder of a training: its newest checkpoint",
     )
     add_branch(parser)
+
+
+def add_data(parser: ArgumentParser) -> None:
+    """Declare the data that a model is compared with, and how many frames of them."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="+",
+        type=Path,
+        help="folders of data, at any depth, or files such as extended XYZ",
+    )
+    parser.add_argument("--frames", type=int, help="at most so many frames, evenly spaced; default: all")
+
+
+def check_frames(frames: int | None) -> None:
+    """Check the number of frames that was asked for.
+
+    Raises
+    ------
+    DataError
+        If it is not positive.
+    """
+    if frames is not None and frames < 1:
+        raise DataError(f"`--frames` is {frames} but must be at least 1")
 
 
 def add_branch(parser: ArgumentParser, text: str = "branch of a multi-task checkpoint") -> None:

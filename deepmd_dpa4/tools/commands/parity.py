@@ -2,10 +2,16 @@
 
 import math
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_model, add_output, open_model, title_of
+from deepmd_dpa4.tools.commands.model_argument import (
+    add_data,
+    add_model,
+    add_output,
+    check_frames,
+    open_model,
+    title_of,
+)
 from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
 
@@ -22,17 +28,10 @@ def add_parser(commands: Any) -> None:
         "per atom, and draw predictions against labels.",
     )
     add_model(parser)
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="+",
-        type=Path,
-        help="folders of data, at any depth, or files such as extended XYZ",
-    )
+    add_data(parser)
     parser.add_argument(
         "--by", metavar="KEY", help="key in the files, such as config_type: errors of each of its values"
     )
-    parser.add_argument("--frames", type=int, help="at most so many frames, evenly spaced; default: all")
     add_output(parser, "parity.png")
     parser.set_defaults(run=run)
 
@@ -47,8 +46,7 @@ def run(options: Namespace) -> None:
         :func:`deepmd_dpa4.tools.plots.parity.compare`.
     """
     require("rich", "plot", "`dpa4 parity`")
-    if options.frames is not None and options.frames < 1:
-        raise DataError(f"`--frames` is {options.frames} but must be at least 1")
+    check_frames(options.frames)
     evaluator = open_model(options)
     from rich.console import Console
     from rich.table import Table
