@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.files import sync
-from deepmd_dpa4.host import validation
+from deepmd_dpa4.host import frame_order, validation
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.folder_lock import Claim
@@ -28,6 +28,7 @@ def guard(trainer: Any) -> None:
     """Give a trainer the methods of :class:`Guards`."""
     host = type(trainer)
     trainer.__class__ = type(host.__name__, (Guards, host), {})
+    trainer.batches = frame_order.follow(trainer)
     for name in ("ckpt_store", "ema_ckpt_store"):
         store = getattr(trainer, name, None)
         if store is not None and platform.system() != "Windows":  # where links need rights that users lack
@@ -53,6 +54,7 @@ class Guards:
     display_in_training: bool
     force_errors: ForceErrors | None = None
     claim: Claim | None = None
+    batches: dict[str, frame_order.Batches]
 
     def run(self) -> None:
         """Train; Ctrl-C and SIGTERM end it with a checkpoint."""
@@ -96,7 +98,12 @@ class Guards:
             self._counts[name] = count
 
     def _write_checkpoint(self, save_path: Path, checkpoint_data: dict[str, Any], *, store: Any) -> None:
-        """Write a checkpoint beside its name first, so that under the name there is never a part of one."""
+        """Write a checkpoint beside its name first, so that under the name there is never a part of one.
+
+        One that a training can go on from also says which frames come next.
+        """
+        if "optimizer" in checkpoint_data:
+            checkpoint_data[frame_order.KEY] = frame_order.state(self.batches)
         partial = save_path.with_name(f".{save_path.name}.partial")
         write = super()._write_checkpoint  # type: ignore[misc]
         try:

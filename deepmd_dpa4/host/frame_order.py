@@ -1,0 +1,179 @@
+"""Order in which a training draws frames and branches, kept in checkpoints so that a restart goes on with it."""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from types import GeneratorType
+from typing import Any
+
+import numpy as np
+import torch
+from deepmd.pt.utils.dataloader import DpLoaderSet
+from deepmd.utils import random as host_random
+from torch.utils.data import DataLoader, get_worker_info
+
+log = logging.getLogger("deepmd.dpa4")
+
+KEY = "dpa4_frame_order"
+"""Entry of a checkpoint beside ``model`` and ``optimizer``; DeePMD-kit reads those two and ignores others."""
+
+
+def passing_over(read: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int], dict[str, Any] | None]:
+    """Let ``DpLoaderSet.__getitem__`` draw the first batches of a pass without reading them.
+
+    Their number is the attribute ``skipped`` of the data; without one every batch is read.
+    """
+
+    @functools.wraps(read)
+    def read_or_pass_over(self: Any, index: int) -> dict[str, Any] | None:
+        loading = get_worker_info()
+        if loading is None or not hasattr(self, "skipped"):
+            return read(self, index)
+        self.asked = getattr(self, "asked", -1) + 1
+        # processes are asked in turn
+        if self.asked * loading.num_workers + loading.id >= self.skipped:
+            return read(self, index)
+        with torch.device("cpu"):
+            try:
+                self.iters[index]._next_index()
+            except StopIteration:
+                self.iters[index] = iter(self.dataloaders[index])
+                self.iters[index]._next_index()
+        return None
+
+    return read_or_pass_over
+
+
+class Batches:
+    """Draw batches from a loader without end, in an order that can be taken up again.
+
+    Processes that load data take their random numbers from the main one when a pass over the loader begins. The random
+    numbers of that moment and the number of batches since then therefore determine all that follows.
+
+    Parameters
+    ----------
+    loader : DataLoader
+        With at least one process of its own, over a ``DpLoaderSet``.
+    """
+
+    def __init__(self, loader: "DataLoader[Any]") -> None:
+        self.loader = loader
+        self.began: torch.Tensor | None = None
+        self.drawn = 0
+        self._pass: Iterator[Any] = iter(())
+        if not hasattr(DpLoaderSet.__getitem__, "__wrapped__"):
+            DpLoaderSet.__getitem__ = passing_over(DpLoaderSet.__getitem__)
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> Any:
+        """Draw a batch; after the last one of a pass, the first one of another."""
+        while True:
+            for batch in self._pass:
+                self.drawn += 1
+                return batch
+            self._begin(0)
+
+    def _begin(self, skipped: int) -> None:
+        self.began = torch.get_rng_state()
+        self.loader.dataset.skipped = skipped  # type: ignore[attr-defined]
+        with torch.device("cpu"):
+            self._pass = iter(self.loader)
+        for _ in range(skipped):
+            next(self._pass)
+        self.drawn = skipped
+
+    def settings(self) -> dict[str, Any]:
+        """Collect what the order follows from, besides random numbers."""
+        data: Any = self.loader.dataset
+        weights = getattr(self.loader.sampler, "weights", torch.ones(0))
+        return {
+            "batches of the systems": [int(number) for number in data.index],
+            "batch sizes": [int(size) for size in data.batch_sizes],
+            "probabilities of the systems": [float(weight) for weight in weights],
+            "processes that load data (NUM_WORKERS)": self.loader.num_workers,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Tell where it is, in types that torch reads as weights."""
+        return {"began": self.began, "drawn": self.drawn, "settings": self.settings()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go where a state says; batches before it are passed over without reading them."""
+        if state["began"] is not None:
+            torch.set_rng_state(state["began"])
+            self._begin(int(state["drawn"]))
+
+
+def follow(trainer: Any) -> dict[str, Batches]:
+    """Let a trainer draw its batches through :class:`Batches` where their order can be taken up again.
+
+    That is not the case with several processes, whose random numbers are in no checkpoint, with data of LMDB, with
+    ``NUM_WORKERS=0``, and with DeePMD-kit 3.1.
+
+    Returns
+    -------
+    dict[str, Batches]
+        By part of the data and branch; empty where the order is lost.
+    """
+    found: dict[str, Batches] = {}
+    places: list[tuple[dict[str, Any], str]] = []
+    if trainer.world_size > 1:
+        return found
+    for name in ("training_data", "validation_data"):
+        draws, loaders = getattr(trainer, name), getattr(trainer, f"{name.removesuffix('_data')}_dataloader")
+        holder, of_name = (draws, loaders) if isinstance(draws, dict) else (vars(trainer), {name: loaders})
+        for branch in of_name:
+            if holder[branch] is None:
+                continue
+            loader = of_name[branch]
+            if not (
+                isinstance(holder[branch], GeneratorType) and isinstance(loader, DataLoader) and loader.num_workers
+            ):
+                return {}
+            found[f"{name} {branch}"] = Batches(loader)
+            places.append((holder, branch))
+    for (holder, branch), part in zip(places, found.values(), strict=True):
+        holder[branch] = part
+    return found
+
+
+def state(batches: dict[str, Batches]) -> dict[str, Any]:
+    """Collect random numbers and positions for a checkpoint."""
+    name, keys, position, *rest = host_random._RANDOM_GENERATOR.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, *rest],
+        "batches": {name: part.state() for name, part in batches.items()},
+    }
+
+
+def restore(batches: dict[str, Batches], checkpoint: str) -> None:
+    """Take up the order of a checkpoint, or say why frames are drawn as at the beginning of a training."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    kept = content.get(KEY) if "model" in content else None
+    reason = _difference(batches, kept)
+    if kept is None or reason:
+        log.info("frames are drawn as at the beginning of a training: %s", reason)
+        return
+    for name, part in batches.items():
+        part.restore(kept["batches"][name])
+    name, keys, *rest = kept["numpy"]
+    host_random._RANDOM_GENERATOR.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(kept["torch"])
+
+
+def _difference(batches: dict[str, Batches], kept: dict[str, Any] | None) -> str:
+    if kept is None:
+        return "the checkpoint does not say where the last one stopped"
+    if not batches or not kept["batches"]:
+        return "with several processes, LMDB or `NUM_WORKERS=0` their order cannot be taken up again"
+    if batches.keys() != kept["batches"].keys():
+        return "branches or validation data are others than those of the checkpoint"
+    for name, part in batches.items():
+        settings = kept["batches"][name]["settings"]
+        for key, value in part.settings().items():
+            if settings[key] != value:
+                return f"{key} were {settings[key]} and are {value}"
+    return ""
