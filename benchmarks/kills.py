@@ -58,17 +58,21 @@ def killed(folder: Path, frames: int, options: argparse.Namespace, chance: rando
     finish(process, whole)
     length = time.perf_counter() - start
     # kills leave the last ones something to interrupt
-    latest = startup + 1.5 * (length - startup) / options.kills
+    stretch = 1.5 * (length - startup) / options.kills
     done: list[dict[str, Any]] = []
     damaged: list[str] = []
     while len(done) < options.kills:
-        writing = len(done) >= options.kills - options.writing
+        before = newest(broken)
         process = launch(broken)
-        how = (
-            kill_while_writing(process, broken)
-            if writing
-            else kill_after(process, chance.uniform(0.5 * startup, latest))
-        )
+        if len(done) >= options.kills - options.writing:
+            how = kill_while_writing(process, broken)
+        elif len(done) % 4 == 3:
+            how = kill_after(process, chance.uniform(0, startup))
+        else:
+            # how long the start takes depends on what else the machine does
+            while newest(broken) == before and process.poll() is None:
+                time.sleep(0.01)
+            how = kill_after(process, chance.uniform(0, stretch))
         done.append({"kill": how, "newest": newest(broken)})
         damaged += [path.name for path in broken.glob("*.pt") if not loads(path)]
         if how == "ended":
@@ -121,7 +125,7 @@ def kill_after(process: subprocess.Popen[bytes], seconds: float) -> str:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        return f"after {seconds:.1f} s"
+        return f"after {seconds:.2f} s"
     return "ended"
 
 

@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--training", type=int, default=20_000, help="steps of training; default %(default)s")
     command.add_argument("--dynamics", type=int, default=100_000, help="steps of dynamics; default %(default)s")
+    command.add_argument("--precisions", nargs="+", default=["float32", "float64"], help="of dynamics; default both")
     command.add_argument("--interval", type=float, default=5.0, help="seconds between looks; default %(default)s")
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("-o", "--output", type=Path, default=HERE / "results" / "soak.json")
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(name)
         samples = train(folder, options.training, options.interval, environment)
         keep(record, options.output, "training", options.training, samples)
-        for precision in ("float32", "float64"):
+        for precision in options.precisions:
             model = freeze(folder, precision, environment)
             samples = simulate(folder, model, options.dynamics, options.interval, environment)
             keep(record, options.output, f"dynamics, {precision}", options.dynamics, samples, drift(folder / "lmp.out"))

@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from itertools import islice
 from types import GeneratorType
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from deepmd.pt.utils.dataloader import DpLoaderSet
 from deepmd.utils import random as host_random
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, Sampler
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -18,30 +19,64 @@ KEY = "dpa4_frame_order"
 """Entry of a checkpoint beside ``model`` and ``optimizer``; DeePMD-kit reads those two and ignores others."""
 
 
-def passing_over(read: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int], dict[str, Any] | None]:
-    """Let ``DpLoaderSet.__getitem__`` draw the first batches of a pass without reading them.
+class Start(int):
+    """Index of a system, with those of the batches that the process which loads it passes over before."""
 
-    Their number is the attribute ``skipped`` of the data; without one every batch is read.
+    passed: list[int]
+
+    def __new__(cls, index: int, passed: list[int]) -> "Start":
+        start = super().__new__(cls, index)
+        start.passed = passed
+        return start
+
+    def __getnewargs__(self) -> tuple[int, list[int]]:  # type: ignore[override]
+        return int(self), self.passed
+
+
+class PassingSampler(Sampler[int]):
+    """Draw the systems that batches come from, and leave out the first ones of a pass.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        Draws the indices of the systems.
+    loading : int
+        Number of processes that load batches, in turn.
     """
 
-    @functools.wraps(read)
-    def read_or_pass_over(self: Any, index: int) -> dict[str, Any] | None:
-        loading = get_worker_info()
-        if loading is None or not hasattr(self, "skipped"):
-            return read(self, index)
-        self.asked = getattr(self, "asked", -1) + 1
-        # processes are asked in turn
-        if self.asked * loading.num_workers + loading.id >= self.skipped:
-            return read(self, index)
-        with torch.device("cpu"):
-            try:
-                self.iters[index]._next_index()
-            except StopIteration:
-                self.iters[index] = iter(self.dataloaders[index])
-                self.iters[index]._next_index()
-        return None
+    def __init__(self, sampler: Any, loading: int) -> None:
+        self.sampler = sampler
+        self.loading = loading
+        self.skipped = 0
 
-    return read_or_pass_over
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield indices; the first one for each process tells it what it passes over."""
+        indices = iter(self.sampler)
+        passed = list(islice(indices, self.skipped))
+        if passed:
+            for process, index in enumerate(islice(indices, self.loading)):
+                yield Start(index, passed[process :: self.loading])
+        yield from indices
+
+
+def passing_over(read: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, int], dict[str, Any]]:
+    """Let ``DpLoaderSet.__getitem__`` draw batches that a training had before without reading them."""
+
+    @functools.wraps(read)
+    def pass_over_and_read(self: Any, index: int) -> dict[str, Any]:
+        for system in index.passed if isinstance(index, Start) else ():
+            with torch.device("cpu"):
+                try:
+                    self.iters[system]._next_index()
+                except StopIteration:
+                    self.iters[system] = iter(self.dataloaders[system])
+                    self.iters[system]._next_index()
+        return read(self, int(index))
+
+    return pass_over_and_read
 
 
 class Batches:
@@ -57,12 +92,20 @@ class Batches:
     """
 
     def __init__(self, loader: "DataLoader[Any]") -> None:
-        self.loader = loader
+        if not hasattr(DpLoaderSet.__getitem__, "__wrapped__"):
+            DpLoaderSet.__getitem__ = passing_over(DpLoaderSet.__getitem__)
+        self.sampler = PassingSampler(loader.sampler, loader.num_workers)
+        self.loader: DataLoader[Any] = DataLoader(
+            loader.dataset,
+            sampler=self.sampler,
+            batch_size=None,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+        )
         self.began: torch.Tensor | None = None
         self.drawn = 0
         self._pass: Iterator[Any] = iter(())
-        if not hasattr(DpLoaderSet.__getitem__, "__wrapped__"):
-            DpLoaderSet.__getitem__ = passing_over(DpLoaderSet.__getitem__)
 
     def __iter__(self) -> "Batches":
         return self
@@ -75,19 +118,20 @@ class Batches:
                 return batch
             self._begin(0)
 
-    def _begin(self, skipped: int) -> None:
+    def _begin(self, drawn: int) -> None:
         self.began = torch.get_rng_state()
-        self.loader.dataset.skipped = skipped  # type: ignore[attr-defined]
+        read = drawn % self.loader.num_workers  # each process passes over as many as the others
+        self.sampler.skipped = drawn - read
         with torch.device("cpu"):
             self._pass = iter(self.loader)
-        for _ in range(skipped):
+        for _ in range(read):
             next(self._pass)
-        self.drawn = skipped
+        self.drawn = drawn
 
     def settings(self) -> dict[str, Any]:
         """Collect what the order follows from, besides random numbers."""
         data: Any = self.loader.dataset
-        weights = getattr(self.loader.sampler, "weights", torch.ones(0))
+        weights = getattr(self.sampler.sampler, "weights", torch.ones(0))
         return {
             "batches of the systems": [int(number) for number in data.index],
             "batch sizes": [int(size) for size in data.batch_sizes],

@@ -76,6 +76,15 @@ def short(systems: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(tmp_path_factory.mktemp("short"), content(systems, 2, save=1), "--skip-neighbor-stat")
 
 
+def test_the_same_input_gives_the_same_training(short: Run, systems: list[Path], tmp_path: Path) -> None:
+    again = train(tmp_path, content(systems, 2, save=1), "--skip-neighbor-stat")
+    files = [torch.load(run.checkpoint, weights_only=True) for run in (short, again)]
+    for key, value in files[0]["model"].items():
+        assert key == "_extra_state" or torch.equal(files[1]["model"][key], value), key
+    curves = [(run.folder / "lcurve.out").read_text() for run in (short, again)]
+    assert curves[0] == curves[1]
+
+
 def test_other_data_are_drawn_afresh(short: Run, systems: list[Path], tmp_path: Path) -> None:
     other = content(systems, 4)
     other["training"]["training_data"]["batch_size"] = 1
