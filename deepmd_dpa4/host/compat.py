@@ -25,6 +25,7 @@ __all__ = [
     "VERSION",
     "ModelMethods",
     "every_neighbor",
+    "folder_data",
     "has_builtin_type",
     "name_parameters",
     "scheduler_counts_from_start",
@@ -48,6 +49,11 @@ except ImportError:
     def has_builtin_type(model_file: str) -> bool:
         """Tell whether a checkpoint is of a type that DeePMD-kit freezes by rules of its own: here there is none."""
         return False
+
+
+def folder_data(system: Any) -> Any:
+    """Return the ``DeepmdData`` of a system of a data set; None for LMDB, which holds all systems in one file."""
+    return getattr(system, "data_system", None) or getattr(system, "_data_system", None)
 
 
 def trains_lora() -> bool:

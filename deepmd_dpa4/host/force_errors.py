@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from deepmd_dpa4.files import append_text, write_text
+from deepmd_dpa4.host.compat import folder_data
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -82,9 +83,10 @@ class Maximum:
 def locate(dataset: Any, system: int) -> tuple[str, Any]:
     """Find the path of a system, and for each atom of a batch its position in the files, if it may be another one."""
     systems = getattr(dataset, "systems", None)
-    if not systems or not hasattr(systems[system], "data_system"):  # LMDB holds all in one file
+    data = folder_data(systems[system]) if systems else None
+    if data is None:
         return str(getattr(dataset, "lmdb_path", "the data set")), None
-    return str(systems[system].system), systems[system].data_system.idx_map
+    return str(systems[system].system), data.idx_map
 
 
 def largest(force: Tensor, label: Tensor, types: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from deepmd_dpa4.breakdown import QUANTITIES, Breakdown
 from deepmd_dpa4.files import write_text
+from deepmd_dpa4.host.compat import folder_data
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -69,7 +70,7 @@ def validate(trainer: Any) -> Iterator[Found]:
     loaders = trainer.validation_dataloader if trainer.multi_task else {"Default": trainer.validation_dataloader}
     for branch, loader in loaders.items():
         systems = getattr(getattr(loader, "dataset", None), "systems", None)
-        if not systems or not hasattr(systems[0], "data_system"):  # LMDB holds all in one file
+        if not systems or folder_data(systems[0]) is None:
             continue
         model = wrapper.model[branch]
         total = sum(map(len, systems))

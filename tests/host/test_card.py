@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepmd_dpa4.compiled.energies import CompiledEnergies
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.host.compat import READS_CHARGE_SPIN
 from deepmd_dpa4.inference.batched import Batched
 from deepmd_dpa4.inference.structure import Structure
 from deepmd_dpa4.model.potential import Potential
@@ -26,7 +27,11 @@ RADII: inputs.Section = {"bridging_method": "zbl", "bridging_r_inner": 1.8, "bri
 MODELS: dict[str, tuple[inputs.Section, inputs.Section, inputs.Section]] = {
     "common": (inputs.DESCRIPTOR, {}, {}),
     "bridging, excluded": (inputs.SMALL, {}, RADII | {"pair_exclude_types": [[1, 1]], "atom_exclude_types": [0]}),
-    "conditions": (inputs.SMALL | {"add_chg_spin_ebd": True}, {"numb_fparam": 2, "numb_aparam": 1}, {}),
+    "conditions": (
+        inputs.SMALL | {"add_chg_spin_ebd": READS_CHARGE_SPIN},
+        {"numb_fparam": 2, "numb_aparam": 1},
+        {},
+    ),
     "isolated atoms": (inputs.SMALL | {"basis_type": "gaussian"}, {"vacuum_ref": True}, {}),
 }
 POTENTIALS: dict[str, tuple[Options, dict[str, Any]]] = {

@@ -8,6 +8,7 @@ from deepmd.pt.model.model import get_model
 from torch import Tensor
 
 from deepmd_dpa4.graph.neighbors import search
+from deepmd_dpa4.host.compat import COMPILED_FILES
 from tests.host.test_exchange import Engine
 from tests.support.models import KERNELS, require
 from tests.support.weights import perturb
@@ -100,6 +101,7 @@ def ranks(engine: Engine) -> tuple[Tensor | None, ...]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not COMPILED_FILES, reason="this DeePMD-kit has no compiled files for several ranks")
 def test_graph_for_several_ranks() -> None:
     """Traced with the ghosts of one cutoff, run with those of another."""
     model = build("plain")
