@@ -84,7 +84,7 @@ def locate(dataset: Any, system: int) -> tuple[str, Any]:
     """Find the path of a system, and for each atom of a batch its position in the files, if it may be another one."""
     systems = getattr(dataset, "systems", None)
     data = folder_data(systems[system]) if systems else None
-    if data is None:
+    if not systems or data is None:
         return str(getattr(dataset, "lmdb_path", "the data set")), None
     return str(systems[system].system), data.idx_map
 
