@@ -10,9 +10,11 @@ import torch
 
 from deepmd_dpa4.freeze.freeze import freeze
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.host.builtin import available
 from deepmd_dpa4.host.changed_options import differences
 from tests.checkpoint.conftest import untrained
 from tests.support import inputs
+from tests.support.official import needs_charge_spin
 from tests.support.predict import assert_same, deep_pot, predict
 from tests.support.runs import Data, Run, train
 from tests.support.weights import perturb
@@ -42,6 +44,7 @@ def test_without_given_energies_nothing_is_referred(caplog: pytest.LogCaptureFix
     assert not model.atomic_model.evaluates_isolated_atoms()
 
 
+@needs_charge_spin
 def test_types_may_be_reordered() -> None:
     section = {"add_chg_spin_ebd": True, "default_chg_spin": [0, 1]}
     model = noisy(inputs.model(section, {"vacuum_ref": True}, preset_out_bias=PRESET)).eval()
@@ -84,6 +87,7 @@ def content(data: Data, steps: int, rate: float) -> inputs.Section:
     return found
 
 
+@pytest.mark.skipif(not available(), reason="DeePMD-kit 3.1 restarts with the learning rate of the checkpoint")
 def test_tasks(branches: Run, data: Data, tmp_path: Path) -> None:
     """Training, restart and freezing of a branch."""
     one, two = (deep_pot(branches.checkpoint, head=name) for name in ("one", "two"))
