@@ -80,7 +80,7 @@ def rebind_training() -> None:
     import deepmd.pt.entrypoints.main as host_main
 
     from deepmd_dpa4.config.check import check_input, check_models, check_shared
-    from deepmd_dpa4.host import adam, build, frame_order, lora, losses
+    from deepmd_dpa4.host import adam, build, lora, losses
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.folder_lock import claiming
     from deepmd_dpa4.host.loading import examining
@@ -142,7 +142,7 @@ def rebind_training() -> None:
                 watch_forces(trainer)
                 if restart_model is not None:
                     advance(trainer)
-                    frame_order.restore(trainer.batches, restart_model)
+                    trainer.frame_order.restore(restart_model)
         return trainer
 
     host_main.get_trainer = get_trainer

@@ -14,7 +14,7 @@ from deepmd_dpa4.checkpoint.canonical_options import BUILTIN, PLUGIN, normalize,
 from deepmd_dpa4.checkpoint.expected_tensors import DESCRIPTOR, Layout, layout
 from deepmd_dpa4.checkpoint.match_keys import fit, listed
 from deepmd_dpa4.checkpoint.options import Section
-from deepmd_dpa4.checkpoint.read import SINGLE, STATE, Checkpoint
+from deepmd_dpa4.checkpoint.read import FRAME_ORDER, SINGLE, STATE, Checkpoint
 from deepmd_dpa4.config.option import ConfigError, require_one_of
 from deepmd_dpa4.files import write_bytes
 from deepmd_dpa4.nn.low_rank import fold, is_factor
@@ -87,7 +87,7 @@ def convert(checkpoint: Checkpoint, wanted: Conversion) -> Converted:
     if wanted.weights_only:
         dropped = [name for name, state in (("optimizer", checkpoint.optimizer), ("ema", checkpoint.ema)) if state]
         notes += [f"no state of `{name}`" for name in dropped]
-        checkpoint = replace(checkpoint, optimizer=None, ema=None)
+        checkpoint = replace(checkpoint, optimizer=None, ema=None, frame_order=None)
         if any(is_factor(key) for key in checkpoint.tensors):
             checkpoint = _folded(checkpoint)
             notes.append("low-rank updates are folded into the weights")
@@ -132,6 +132,8 @@ def write(checkpoint: Checkpoint, path: Path) -> None:
         content = {"model": content, "optimizer": checkpoint.optimizer}
         if checkpoint.ema is not None:
             content["ema"] = checkpoint.ema
+        if checkpoint.frame_order is not None:
+            content[FRAME_ORDER] = checkpoint.frame_order
     # into memory first: torch's writer of files does not say why it fails
     buffer = io.BytesIO()
     torch.save(content, buffer)

@@ -17,6 +17,8 @@ from deepmd_dpa4.checkpoint.pt_expt_names import is_exportable, translated
 SINGLE = "Default"
 """Name that DeePMD-kit gives to the only branch of a single-task model."""
 STATE = "_extra_state"
+FRAME_ORDER = "dpa4_frame_order"
+"""Entry beside ``model`` and ``optimizer``, which DeePMD-kit ignores."""
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """Start of the files that torch wrote before it wrote archives, or does on request."""
 
@@ -41,6 +43,8 @@ class Checkpoint:
         ``step`` and ``lr`` at the time of writing.
     optimizer, ema : dict or None
         State of the optimizer; averaged weights and their decay.
+    frame_order : dict or None
+        Where a restart goes on drawing frames; other implementations ignore it.
     """
 
     path: Path
@@ -49,6 +53,7 @@ class Checkpoint:
     train_infos: dict[str, Any]
     optimizer: dict[str, Any] | None
     ema: dict[str, Any] | None
+    frame_order: dict[str, Any] | None = None
 
     @property
     def multi_task(self) -> bool:
@@ -175,6 +180,7 @@ def interpret(path: Path, content: Any) -> Checkpoint:
         train_infos=_section(path, extra.get("train_infos"), "train_infos") or {},
         optimizer=_section(path, content.get("optimizer"), "optimizer"),
         ema=_section(path, content.get("ema"), "ema"),
+        frame_order=_section(path, content.get(FRAME_ORDER), FRAME_ORDER) if "model" in content else None,
     )
     _check_branches(found)
     _check_training(path, found.train_infos, found.ema)

@@ -113,10 +113,12 @@ class DPA4Calculator(Calculator):
             As :meth:`~deepmd_dpa4.inference.evaluator.Evaluator.second_derivatives`.
         """
         hessian = self._second_derivatives(atoms).hessian
-        return hessian.reshape(3 * len(hessian), -1)
+        return hessian.reshape(3 * len(hessian), 3 * len(hessian))
 
     def get_vibrations(self, atoms: Atoms | None = None) -> VibrationsData:
         """Compute harmonic vibrations (energies, frequencies, modes) of a relaxed structure.
+
+        Atoms that a constraint of ASE fixes do not vibrate.
 
         Raises
         ------
@@ -124,7 +126,9 @@ class DPA4Calculator(Calculator):
             As :meth:`get_hessian`.
         """
         current = self._given(atoms)
-        return VibrationsData(current, self._second_derivatives(current).hessian)
+        free = VibrationsData.indices_from_constraints(current)
+        hessian = self._second_derivatives(current).hessian[np.ix_(free, range(3), free, range(3))]
+        return VibrationsData(current, hessian, indices=free)
 
     def get_elastic_constants(self, atoms: Atoms | None = None, relaxed: bool = True) -> np.ndarray:
         """Compute the elastic constants in the order of Voigt, (6, 6), eV/A^3; divide by ``ase.units.GPa`` for GPa.

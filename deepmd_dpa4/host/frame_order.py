@@ -13,10 +13,9 @@ from deepmd.pt.utils.dataloader import DpLoaderSet
 from deepmd.utils import random as host_random
 from torch.utils.data import DataLoader, Sampler
 
-log = logging.getLogger("deepmd.dpa4")
+from deepmd_dpa4.checkpoint.read import FRAME_ORDER
 
-KEY = "dpa4_frame_order"
-"""Entry of a checkpoint beside ``model`` and ``optimizer``; DeePMD-kit reads those two and ignores others."""
+log = logging.getLogger("deepmd.dpa4")
 
 
 class Start(int):
@@ -150,74 +149,83 @@ class Batches:
             self._begin(int(state["drawn"]))
 
 
-def follow(trainer: Any) -> dict[str, Batches]:
+class FrameOrder:
+    """Order in which a trainer draws branches and batches, for its checkpoints and from them.
+
+    Parameters
+    ----------
+    batches : dict[str, Batches]
+        By part of the data and branch; empty where the order is lost.
+    """
+
+    def __init__(self, batches: dict[str, Batches]) -> None:
+        self.batches = batches
+        self.branches: Any = None
+
+    def step_made(self, *_: Any) -> None:
+        """Remember what the next branch will be drawn with; a training ends between that draw and the step."""
+        self.branches = host_random._RANDOM_GENERATOR.get_state(legacy=True)
+
+    def state(self) -> dict[str, Any]:
+        """Collect random numbers and positions for a checkpoint, in types that torch reads as weights."""
+        branches = self.branches or host_random._RANDOM_GENERATOR.get_state(legacy=True)
+        name, keys, *rest = branches
+        return {
+            "torch": torch.get_rng_state(),
+            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+            "batches": {name: part.state() for name, part in self.batches.items()},
+        }
+
+    def restore(self, checkpoint: str) -> None:
+        """Take up the order of a checkpoint, or say why frames are drawn as at the beginning of a training."""
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        kept = content.get(FRAME_ORDER) if "model" in content else None
+        reason = self._difference(kept)
+        if kept is None or reason:
+            log.info("frames are drawn as at the beginning of a training: %s", reason)
+            return
+        for name, part in self.batches.items():
+            part.restore(kept["batches"][name])
+        name, keys, *rest = kept["numpy"]
+        host_random._RANDOM_GENERATOR.set_state((name, keys.numpy().astype(np.uint32), *rest))
+        torch.set_rng_state(kept["torch"])
+
+    def _difference(self, kept: dict[str, Any] | None) -> str:
+        if kept is None:
+            return "the checkpoint does not say where the last one stopped"
+        if not self.batches or not kept["batches"]:
+            return "with several processes, LMDB or `NUM_WORKERS=0` their order cannot be taken up again"
+        if self.batches.keys() != kept["batches"].keys():
+            return "branches or validation data are others than those of the checkpoint"
+        for name, part in self.batches.items():
+            settings = kept["batches"][name]["settings"]
+            for key, value in part.settings().items():
+                if settings[key] != value:
+                    return f"{key} were {settings[key]} and are {value}"
+        return ""
+
+
+def follow(trainer: Any) -> FrameOrder:
     """Let a trainer draw its batches through :class:`Batches` where their order can be taken up again.
 
     That is not the case with several processes, whose random numbers are in no checkpoint, with data of LMDB, with
     ``NUM_WORKERS=0``, and with DeePMD-kit 3.1.
-
-    Returns
-    -------
-    dict[str, Batches]
-        By part of the data and branch; empty where the order is lost.
     """
     found: dict[str, Batches] = {}
     places: list[tuple[dict[str, Any], str]] = []
     if trainer.world_size > 1:
-        return found
+        return FrameOrder({})
     for name in ("training_data", "validation_data"):
         draws, loaders = getattr(trainer, name), getattr(trainer, f"{name.removesuffix('_data')}_dataloader")
         holder, of_name = (draws, loaders) if isinstance(draws, dict) else (vars(trainer), {name: loaders})
         for branch in of_name:
-            if holder[branch] is None:
+            draws, loader = holder[branch], of_name[branch]
+            if draws is None:
                 continue
-            loader = of_name[branch]
-            if not (
-                isinstance(holder[branch], GeneratorType) and isinstance(loader, DataLoader) and loader.num_workers
-            ):
-                return {}
+            if not (isinstance(draws, GeneratorType) and isinstance(loader, DataLoader) and loader.num_workers):
+                return FrameOrder({})
             found[f"{name} {branch}"] = Batches(loader)
             places.append((holder, branch))
     for (holder, branch), part in zip(places, found.values(), strict=True):
         holder[branch] = part
-    return found
-
-
-def state(batches: dict[str, Batches]) -> dict[str, Any]:
-    """Collect random numbers and positions for a checkpoint."""
-    name, keys, position, *rest = host_random._RANDOM_GENERATOR.get_state(legacy=True)
-    return {
-        "torch": torch.get_rng_state(),
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, *rest],
-        "batches": {name: part.state() for name, part in batches.items()},
-    }
-
-
-def restore(batches: dict[str, Batches], checkpoint: str) -> None:
-    """Take up the order of a checkpoint, or say why frames are drawn as at the beginning of a training."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    kept = content.get(KEY) if "model" in content else None
-    reason = _difference(batches, kept)
-    if kept is None or reason:
-        log.info("frames are drawn as at the beginning of a training: %s", reason)
-        return
-    for name, part in batches.items():
-        part.restore(kept["batches"][name])
-    name, keys, *rest = kept["numpy"]
-    host_random._RANDOM_GENERATOR.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(kept["torch"])
-
-
-def _difference(batches: dict[str, Batches], kept: dict[str, Any] | None) -> str:
-    if kept is None:
-        return "the checkpoint does not say where the last one stopped"
-    if not batches or not kept["batches"]:
-        return "with several processes, LMDB or `NUM_WORKERS=0` their order cannot be taken up again"
-    if batches.keys() != kept["batches"].keys():
-        return "branches or validation data are others than those of the checkpoint"
-    for name, part in batches.items():
-        settings = kept["batches"][name]["settings"]
-        for key, value in part.settings().items():
-            if settings[key] != value:
-                return f"{key} were {settings[key]} and are {value}"
-    return ""
+    return FrameOrder(found)

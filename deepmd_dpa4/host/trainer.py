@@ -7,12 +7,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.checkpoint.read import FRAME_ORDER
 from deepmd_dpa4.files import sync
-from deepmd_dpa4.host import frame_order, validation
+from deepmd_dpa4.host import validation
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.folder_lock import Claim
 from deepmd_dpa4.host.force_errors import ForceErrors, file_beside
+from deepmd_dpa4.host.frame_order import FrameOrder, follow
 from deepmd_dpa4.host.interruption import interruptible
 from deepmd_dpa4.host.latest_checkpoint import Publisher
 
@@ -28,7 +30,7 @@ def guard(trainer: Any) -> None:
     """Give a trainer the methods of :class:`Guards`."""
     host = type(trainer)
     trainer.__class__ = type(host.__name__, (Guards, host), {})
-    trainer.batches = frame_order.follow(trainer)
+    trainer.frame_order = follow(trainer)
     for name in ("ckpt_store", "ema_ckpt_store"):
         store = getattr(trainer, name, None)
         if store is not None and platform.system() != "Windows":  # where links need rights that users lack
@@ -54,16 +56,19 @@ class Guards:
     display_in_training: bool
     force_errors: ForceErrors | None = None
     claim: Claim | None = None
-    batches: dict[str, frame_order.Batches]
+    frame_order: FrameOrder
+    optimizer: Any
 
     def run(self) -> None:
         """Train; Ctrl-C and SIGTERM end it with a checkpoint."""
+        noting = self.optimizer.register_step_post_hook(self.frame_order.step_made)
         try:
             with interruptible(self):
                 super().run()  # type: ignore[misc]
             if self.rank == 0 and self.display_in_training and not self.shards_parameters():
                 validation.report(self)
         finally:
+            noting.remove()
             if self.claim is not None:
                 self.claim.give_up()
 
@@ -103,7 +108,7 @@ class Guards:
         One that a training can go on from also says which frames come next.
         """
         if "optimizer" in checkpoint_data:
-            checkpoint_data[frame_order.KEY] = frame_order.state(self.batches)
+            checkpoint_data[FRAME_ORDER] = self.frame_order.state()
         partial = save_path.with_name(f".{save_path.name}.partial")
         write = super()._write_checkpoint  # type: ignore[misc]
         try:

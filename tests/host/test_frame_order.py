@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deepmd.utils import random as host_random
 
-from deepmd_dpa4.host import frame_order
+from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
+from deepmd_dpa4.checkpoint.read import FRAME_ORDER, read_checkpoint
 from deepmd_dpa4.host.builtin import available
+from deepmd_dpa4.host.frame_order import FrameOrder
 from tests.host.test_train import steps
 from tests.support import inputs
 from tests.support.runs import Run, train
@@ -64,7 +67,7 @@ def test_a_restart_draws_the_frames_that_come_next(section: Any, systems: list[P
     assert_same(again, whole)
     # and once more, so that what a restart itself writes is right
     later = whole.folder / f"model.ckpt-{STEPS}.pt"
-    orders = [torch.load(file, weights_only=True)[frame_order.KEY] for file in (later, again.folder / later.name)]
+    orders = [torch.load(file, weights_only=True)[FRAME_ORDER] for file in (later, again.folder / later.name)]
     for name, part in orders[0]["batches"].items():
         assert part["drawn"] == orders[1]["batches"][name]["drawn"], name
         assert torch.equal(part["began"], orders[1]["batches"][name]["began"]), name
@@ -74,6 +77,25 @@ def test_a_restart_draws_the_frames_that_come_next(section: Any, systems: list[P
 @pytest.fixture(scope="module")
 def short(systems: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(tmp_path_factory.mktemp("short"), content(systems, 2, save=1), "--skip-neighbor-stat")
+
+
+def test_a_branch_drawn_for_a_step_that_is_not_made_comes_again() -> None:
+    """A signal ends a training after the branch of the next step was drawn."""
+    order = FrameOrder({})
+    host_random.seed(3)
+    order.step_made()
+    drawn = [host_random.choice(100) for _ in range(2)]
+    kept = order.state()["numpy"]
+    name, keys, *rest = kept
+    host_random._RANDOM_GENERATOR.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    assert [host_random.choice(100) for _ in range(2)] == drawn
+
+
+def test_conversion_keeps_the_order(short: Run, tmp_path: Path) -> None:
+    write(convert(read_checkpoint(short.checkpoint), Conversion("official")).checkpoint, tmp_path / "model.pt")
+    orders = [torch.load(file, weights_only=True)[FRAME_ORDER] for file in (short.checkpoint, tmp_path / "model.pt")]
+    assert torch.equal(orders[0]["torch"], orders[1]["torch"])
+    assert orders[0]["batches"].keys() == orders[1]["batches"].keys()
 
 
 def test_the_same_input_gives_the_same_training(short: Run, systems: list[Path], tmp_path: Path) -> None:
@@ -94,7 +116,7 @@ def test_other_data_are_drawn_afresh(short: Run, systems: list[Path], tmp_path: 
 
 def test_a_checkpoint_without_an_order_is_told(short: Run, systems: list[Path], tmp_path: Path) -> None:
     file = torch.load(short.checkpoint, weights_only=True)
-    del file[frame_order.KEY]
+    del file[FRAME_ORDER]
     torch.save(file, tmp_path / "old.pt")
     run = restart(tmp_path / "again", content(systems, 4), tmp_path / "old.pt")
     assert "the checkpoint does not say where the last one stopped" in run.log

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
+from ase.constraints import FixAtoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from deepmd_dpa4.checkpoint.archive import FileError
@@ -186,6 +187,12 @@ def test_vibrations_of_a_dimer(evaluator: Evaluator) -> None:
     reduced = np.prod(atoms.get_masses()) / atoms.get_masses().sum()
     expected = units._hbar * 1e10 * np.sqrt(units._e / units._amu) / units._e * np.sqrt(complex(curvature / reduced))
     assert np.abs(modes - expected).min() < 1e-4 * abs(expected)
+    atoms.set_constraint(FixAtoms([0]))
+    modes, _ = calculator.get_vibrations(atoms).get_energies_and_modes()
+    assert modes.shape == (3,)
+    expected *= np.sqrt(reduced / atoms.get_masses()[1])
+    assert np.abs(modes - expected).min() < 1e-4 * abs(expected)
+    assert calculator.get_hessian(Atoms()).shape == (0, 0)
 
 
 def test_files_without_second_derivatives(alloy: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
