@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from itertools import islice
 from types import GeneratorType
@@ -78,6 +79,16 @@ def passing_over(read: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, i
     return pass_over_and_read
 
 
+def outlive_signals(_: int) -> None:
+    """Let a process that loads batches go on when a signal to all processes of a job ends the training.
+
+    The training still has a step to finish, and a process that dies meanwhile may take it along. The end of the
+    training ends this process too; where it hangs, a second SIGTERM does.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
 class Batches:
     """Draw batches from a loader without end, in an order that can be taken up again.
 
@@ -101,6 +112,7 @@ class Batches:
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
             pin_memory=loader.pin_memory,
+            worker_init_fn=outlive_signals,
         )
         self.began: torch.Tensor | None = None
         self.drawn = 0

@@ -38,10 +38,14 @@ class Trainer:
     """Writes as DeePMD-kit's trainer does, and fails on request."""
 
     rank = 0
+    world_size = 1
     fails = False
 
     def __init__(self, folder: Path) -> None:
         self.ckpt_store = Store(folder)
+        for part in ("training", "validation"):
+            setattr(self, f"{part}_data", None)
+            setattr(self, f"{part}_dataloader", None)
 
     def _write_checkpoint(self, save_path: Path, checkpoint_data: dict[str, Any], *, store: Store) -> None:
         if self.rank != 0:
@@ -121,6 +125,8 @@ from deepmd.pt.train.training import Trainer
 from deepmd_dpa4.host.trainer import guard
 
 trainer = object.__new__(Trainer)
+trainer.world_size = 1
+trainer.training_data = trainer.training_dataloader = trainer.validation_data = trainer.validation_dataloader = None
 trainer.rank, trainer.ckpt_store = 0, CheckpointStore("model.ckpt", max_keep=2)
 guard(trainer)
 numbers = torch.rand(2**23)
