@@ -18,8 +18,8 @@ TITLES = {"acac": "acetylacetone", "si": "silicon", "mo": "molybdenum"}
 STYLES = {"deepmd-dpa4": "-", "built-in": "--", "dpa3": ":", "mace": "-.", "nequip": (0, (1, 3)), "esen": (0, (6, 3))}
 HEAD = """# Error against time
 
-Written by `benchmarks/accuracy/accuracy_page.py` from the files in `accuracy/`, which `benchmarks/accuracy/curves.py`
-wrote. Errors on the validation frames, root mean squares: meV for an atom, meV/Å for a force component. Several seeds
+Written by `benchmarks/accuracy/accuracy_page.py` from the files in the folder of the same name, which
+`benchmarks/accuracy/curves.py` wrote. Errors on the validation frames, root mean squares: meV for an atom, meV/Å for a force component. Several seeds
 are averaged, with the range in parentheses. Time counts from the start of the command.
 """
 
