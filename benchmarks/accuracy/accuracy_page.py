@@ -19,8 +19,8 @@ STYLES = {"deepmd-dpa4": "-", "built-in": "--", "dpa3": ":", "mace": "-.", "nequ
 HEAD = """# Error against time
 
 Written by `benchmarks/accuracy/accuracy_page.py` from the files in the folder of the same name, which
-`benchmarks/accuracy/curves.py` wrote. Errors on the validation frames, root mean squares: meV for an atom, meV/Å for a force component. Several seeds
-are averaged, with the range in parentheses. Time counts from the start of the command.
+`benchmarks/accuracy/curves.py` wrote. Errors on the validation frames, root mean squares: meV for an atom, meV/Å for
+a force component. Several seeds are averaged, with the range in parentheses. Time counts from the start of the command.
 """
 
 Record = dict[str, Any]
