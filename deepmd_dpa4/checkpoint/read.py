@@ -118,6 +118,11 @@ def is_legacy(path: Path) -> bool:
         return file.read(len(LEGACY)) == LEGACY
 
 
+def load_mapped(path: str | Path) -> Any:
+    """Load a checkpoint without executing code; tensors are mapped into memory where the format allows it."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
 def read_params(path: Path) -> dict[str, Any]:
     """Read the ``model`` section that a checkpoint was trained with; weights are mapped into memory where they can be.
 
@@ -132,7 +137,7 @@ def read_params(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"`FILE` is {path} but there is no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content = load_mapped(path)
     except Exception as error:  # whatever a crafted or broken pickle leads to
         reason = _reason(error) if zipfile.is_zipfile(path) else "is not a file of torch, or cut short"
         raise UnreadableError(f"{path} {reason}") from error

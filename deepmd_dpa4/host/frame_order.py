@@ -14,7 +14,7 @@ from deepmd.pt.utils.dataloader import DpLoaderSet
 from deepmd.utils import random as host_random
 from torch.utils.data import DataLoader, Sampler
 
-from deepmd_dpa4.checkpoint.read import FRAME_ORDER
+from deepmd_dpa4.checkpoint.read import FRAME_ORDER, load_mapped
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -48,9 +48,6 @@ class PassingSampler(Sampler[int]):
         self.sampler = sampler
         self.loading = loading
         self.skipped = 0
-
-    def __len__(self) -> int:
-        return len(self.sampler)
 
     def __iter__(self) -> Iterator[int]:
         """Yield indices; the first one for each process tells it what it passes over."""
@@ -190,7 +187,7 @@ class FrameOrder:
 
     def restore(self, checkpoint: str) -> None:
         """Take up the order of a checkpoint, or say why frames are drawn as at the beginning of a training."""
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = load_mapped(checkpoint)
         kept = content.get(FRAME_ORDER) if "model" in content else None
         reason = self._difference(kept)
         if kept is None or reason:

@@ -2,13 +2,13 @@
 
 import logging
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from deepmd_dpa4.checkpoint.read import load_mapped
 from deepmd_dpa4.host.loading import examined
 
 log = logging.getLogger("deepmd.dpa4")
@@ -29,7 +29,7 @@ def resumable(checkpoint: str | None) -> Iterator[str | None]:
     if checkpoint is None or not examined(Path(checkpoint)):
         yield checkpoint
         return
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(checkpoint))
+    content = load_mapped(checkpoint)
     if "model" not in content or "optimizer" in content:
         yield checkpoint
         return
