@@ -94,7 +94,7 @@ def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
             self.untrained = untrained_of(str(model_file), self)
             # a frozen model would say it a second time
             model.elements_unchecked = False
-        elif hasattr(model, "elements_unchecked"):
+        if isinstance(model, torch.jit.ScriptModule) and hasattr(model, "elements_unchecked"):
             # a frozen model of ours gets what DeePMD-kit's neighbour search makes of a frame
             self.rcut_of_search = float(self.get_rcut())
 
