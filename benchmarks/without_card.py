@@ -12,6 +12,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.autograd.graph import Node
 
 Edge = tuple[Node, int]
@@ -55,8 +56,15 @@ def python_engine() -> Iterator[None]:
             raise RuntimeError("no backward pass is running")
         return node in running[-1]
 
+    set_materialize = FunctionCtx.set_materialize_grads
+
+    def set_and_note(ctx: Any, value: bool) -> None:
+        set_materialize(ctx, value)
+        ctx.takes_none = not value
+
     with ExitStack() as stack:
         for target, name, value in (
+            (FunctionCtx, "set_materialize_grads", set_and_note),
             (torch.autograd, "grad", grad),
             (torch.autograd, "backward", backward),
             (torch._C, "_will_engine_execute_node", will_execute),
@@ -103,9 +111,11 @@ def _call(node: Any, given: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     """Gradients by the tensors that a step of the history started from."""
     if callable(node):
         return _sequence(node(*given))
-    # a function written in Python: it expects zeros, and also answers for arguments that are no tensors, which are the
-    # first of ours
-    made = [_zeros(metadata) if value is None else value for value, metadata in zip(given, node._input_metadata)]
+    # a function written in Python: it expects zeros unless it has said otherwise, which torch does not tell, and also
+    # answers for arguments that are no tensors, which are the first of ours
+    made = list(given)
+    if not getattr(node, "takes_none", False):
+        made = [_zeros(metadata) if value is None else value for value, metadata in zip(given, node._input_metadata)]
     results = _sequence(node.apply(*made))
     return results[len(results) - len(node.next_functions) :]
 
