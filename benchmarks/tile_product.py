@@ -63,7 +63,7 @@ def compiled(folder: Path) -> str:
     library, made = folder / "tile_product.so", []
     for source in (HERE / "tile_product.cpp", SOURCES / "dense" / "gemm.cpp"):
         made.append(folder / f"{source.stem}.o")
-        subprocess.run([*compiler.compiling(source, made[-1]), "-I", str(SOURCES)], check=True)
+        subprocess.run([*compiler.compiling(source, False, made[-1]), "-I", str(SOURCES)], check=True)
     subprocess.run(compiler.linking(made, library), check=True)
     return str(library)
 

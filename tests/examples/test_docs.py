@@ -310,7 +310,7 @@ def test_error_of_native_page() -> None:
     name = re.search(r"torch\.ops\.dpa4\.(\w+)\(", (ROOT / "deepmd_dpa4/ops/native/missing_library.py").read_text())
     assert name is not None
     assert f"Unknown builtin op: dpa4::{name[1]}\n" in (DOCS / "native.md").read_text()
-    assert f'"{name[1]}() -> ()"' in (ROOT / "deepmd_dpa4/ops/native/csrc/common/register.cpp").read_text()
+    assert f'"{name[1]}() -> ()"' in (ROOT / "deepmd_dpa4/ops/native/csrc/bindings/library.cpp").read_text()
 
 
 def test_other_pages_have_no_untested_snippets() -> None:

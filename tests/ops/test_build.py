@@ -15,6 +15,7 @@ from deepmd_dpa4.ops.native.build import build, known_failure, library_path
 from deepmd_dpa4.ops.native.checksum import damage, refusal, write_record
 from deepmd_dpa4.ops.native.compiler import MACHINE, find_compiler, openmp_of_torch, torch_folder
 from deepmd_dpa4.ops.native.library import BuildError
+from deepmd_dpa4.ops.native.sources import BINDING
 from tests.support.commands import ROOT
 from tests.support.disks import small_disk
 
@@ -76,52 +77,21 @@ def test_a_source_that_takes_long_is_no_silence(sources: Path, cache: Path, monk
     assert sum(line.startswith("compiled ") for line in told) == 2
 
 
-@pytest.fixture
-def bindings(sources: Path) -> Path:
-    """Three more sources, which know torch."""
+@needs_compiler
+def test_bindings_are_not_made_for_this_processor(sources: Path, cache: Path) -> None:
     (sources / "common").mkdir()
-    (sources / "common" / library.BINDING).write_text("#pragma once\nstruct Tensor { int x = 1; };\n")
-    for name in ("one", "two", "three"):
-        text = f'#include "../common/binding.h"\nextern "C" int {name}() {{ return Tensor().x; }}\n'
-        (sources / "caller" / f"{name}.cpp").write_text(text)
-    return sources
-
-
-@needs_compiler
-@pytest.mark.parametrize("works", [True, False])
-def test_bindings_share_a_precompiled_header(
-    works: bool, bindings: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are not made for this processor; a compiler that cannot precompile reads the header itself."""
-    found = find_compiler()
-    assert found is not None
-    if not works:
-        refusal_of_headers = 'case " $* " in *" c++-header "*) exit 1;; esac'
-        only(
-            monkeypatch,
-            tmp_path / "bin",
-            f'{refusal_of_headers}\nPATH=/usr/local/bin:/usr/bin:/bin exec {found.path} "$@"',
-        )
-    path = build(print, bindings, cache)
+    (sources / "common" / BINDING).write_text("#pragma once\nstruct Tensor { int x = 1; };\n")
+    (sources / "caller" / "one_binding.h").write_text(
+        '#include "../common/binding.h"\nextern "C" int one() { return Tensor().x; }\n'
+    )
+    (sources / "library.cpp").write_text('#include "caller/one_binding.h"\n')
+    path = build(print, sources, cache)
     loaded = ctypes.CDLL(str(path))
-    assert (loaded.one(), loaded.two(), loaded.three(), loaded.call()) == (1, 1, 1, 42)
+    assert (loaded.one(), loaded.call()) == (1, 42)
     commands = [line.split() for line in path.with_suffix(".log").read_text().splitlines() if line.startswith("$")]
-    of_bindings = [words for words in commands if {"one.cpp", "two.cpp", "three.cpp"} & {Path(w).name for w in words}]
-    assert len(of_bindings) == 3
-    for words in of_bindings:
-        assert MACHINE not in words
-        assert ("-include" in words) == works
-    assert sum("c++-header" in words for words in commands) == 1
-    assert all(path.suffix == ".o" for path in (cache / builder.OBJECTS).iterdir())
-
-
-@needs_compiler
-def test_few_bindings_are_not_worth_a_precompiled_header(bindings: Path, cache: Path) -> None:
-    build(print, bindings, cache)
-    (bindings / "caller" / "one.cpp").write_text('#include "../common/binding.h"\nextern "C" int one() { return 3; }\n')
-    path = build(print, bindings, cache)
-    assert "c++-header" not in path.with_suffix(".log").read_text()
-    assert ctypes.CDLL(str(path)).one() == 3
+    made_for = {Path(words[words.index("-c") + 1]).name: MACHINE in words for words in commands if "-c" in words}
+    assert made_for.pop("library.cpp") is False
+    assert set(made_for.values()) == {True}
 
 
 @needs_compiler
@@ -132,7 +102,7 @@ def test_bindings_cannot_see_packs(tmp_path: Path) -> None:
     compiler = find_compiler()
     assert compiler is not None
     for binding in (False, True):
-        words = compiler.compiling(source, tmp_path / "binding.o", binding=binding)
+        words = compiler.compiling(source, binding, tmp_path / "binding.o")
         failed = subprocess.run(words, capture_output=True, text=True, check=False)
         assert ("bindings are not made for a processor" in failed.stderr) == (failed.returncode != 0) == binding
 

@@ -65,21 +65,13 @@ class Compiler:
             accepted = subprocess.run(words, capture_output=True, check=False).returncode == 0
         return (MACHINE,) if accepted else ()
 
-    def compiling(self, source: Path, target: Path, binding: bool = False, header: Path | None = None) -> list[str]:
-        """Return the command that makes an object file of a source, which may be a binding and begin with a header."""
-        first = [] if header is None else ["-include", str(header)]
-        return [*self._flags(binding), *first, "-c", str(source), "-o", str(target)]
-
-    def precompiling(self, header: Path, target: Path) -> list[str]:
-        """Return the command that makes a precompiled header of bindings."""
-        return [*self._flags(True), "-x", "c++-header", str(header), "-o", str(target)]
-
-    def _flags(self, binding: bool) -> list[str]:
+    def compiling(self, source: Path, binding: bool, target: Path) -> list[str]:
+        """Return the command that makes an object file of a source, which may hold bindings."""
         include = (self.torch or torch_folder()) / "include"
         folders = (include, include / "torch" / "csrc" / "api" / "include")
         paths = [word for folder in folders for word in ("-isystem", str(folder))]
         kind = BINDING_FLAGS if binding else (*self.machine, *self.more)
-        return [self.path, *FLAGS, *kind, *paths]
+        return [self.path, *FLAGS, *kind, *paths, "-c", str(source), "-o", str(target)]
 
     def linking(self, objects: list[Path], target: Path) -> list[str]:
         """Return the command that makes a library of object files."""

@@ -6,24 +6,21 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from deepmd_dpa4.errors import UserError
 from deepmd_dpa4.files import is_full, replacing
 from deepmd_dpa4.ops.native import compiler as toolchain
 from deepmd_dpa4.ops.native.checksum import record_path, write_record
 from deepmd_dpa4.ops.native.compiler import Compiler
-from deepmd_dpa4.ops.native.sources import BINDING, binding_header, costly_first, hash_of, with_headers
+from deepmd_dpa4.ops.native.sources import costly_first, hash_of, is_binding, with_headers
 
 WORKERS = 4
 SHOWN_LINES = 20
 BREATH = 15.0
 """Seconds after which a build that says nothing says that it goes on."""
-WORTH_PRECOMPILING = 3
-"""Bindings to compile, below which their header is not precompiled."""
 
 Report = Callable[[str], None]
 
@@ -63,13 +60,15 @@ def compile_library(compiler: Compiler, report: Report, sources: list[Path], tar
     objects = {source: folder / _object_name(compiler, source) for source in sources}
     missing = [source for source in costly_first(sources) if not objects[source].exists()]
     report(
-        f"compiling native kernels with {compiler.version}: once per machine and torch version, one to four minutes on "
-        "two cores"
+        f"compiling native kernels with {compiler.version}: once per machine and torch version, half a minute to "
+        "two minutes on two cores"
     )
     workers = min(WORKERS, len(os.sched_getaffinity(0)))
-    with TemporaryDirectory(dir=folder) as headers, ThreadPoolExecutor(workers) as pool:
-        header = pool.submit(_precompile, compiler, log, missing, Path(headers))
-        jobs = {pool.submit(_compile, compiler, log, source, objects[source], header): source for source in missing}
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = {
+            pool.submit(_make, log, partial(compiler.compiling, source, is_binding(source)), objects[source]): source
+            for source in missing
+        }
         waiting, start = set(jobs), time.monotonic()
         while waiting:
             finished, waiting = wait(waiting, timeout=BREATH, return_when=FIRST_COMPLETED)
@@ -99,29 +98,6 @@ class _Log:
             file.write(text)
 
 
-def _precompile(compiler: Compiler, log: _Log, sources: list[Path], folder: Path) -> Path | None:
-    """Precompile the header of bindings if that pays; return what they begin with, or None.
-
-    It is large and serves one build. Compilers read the header itself where they cannot use the precompiled one.
-    """
-    found = [path for path in map(binding_header, sources) if path is not None]
-    if len(found) < WORTH_PRECOMPILING:
-        return None
-    header = folder / BINDING
-    header.write_text(f'#include "{found[0]}"\n', encoding="utf-8")
-    try:
-        _make(log, partial(compiler.precompiling, header), header.with_suffix(".h.gch"))
-    except (BuildError, OSError):
-        return None
-    return header
-
-
-def _compile(compiler: Compiler, log: _Log, source: Path, target: Path, header: Future[Path | None]) -> None:
-    binding = binding_header(source) is not None
-    first = header.result() if binding else None
-    _make(log, partial(compiler.compiling, source, binding=binding, header=first), target)
-
-
 def _make(log: _Log, command: Callable[[Path], list[str]], target: Path) -> None:
     """Run the command that writes ``target`` at the place that it is given."""
     with replacing(target) as written:
@@ -139,7 +115,7 @@ def _make(log: _Log, command: Callable[[Path], list[str]], target: Path) -> None
 
 
 def _object_name(compiler: Compiler, source: Path) -> str:
-    command = compiler.compiling(source, Path(), binding=binding_header(source) is not None)
+    command = compiler.compiling(source, is_binding(source), Path())
     parts = [*command, compiler.version, toolchain.torch_build(compiler.torch), toolchain.processor()]
     folder = Path(os.path.commonpath([path.parent for path in with_headers(source)]))
     return f"{source.stem}-{hash_of(parts, folder, list(with_headers(source)))[:16]}.o"

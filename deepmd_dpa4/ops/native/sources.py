@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 BINDING = "binding.h"
-"""Header of the sources that know torch."""
+"""Header of what knows torch."""
 _INCLUDE = re.compile(r'^#include "(.+)"', re.MULTILINE)
 
 
@@ -27,13 +27,13 @@ def hash_of(parts: list[str], folder: Path, files: list[Path]) -> str:
     return state.hexdigest()
 
 
-def binding_header(source: Path) -> Path | None:
-    """Find the header with those of torch that a source includes, directly or not."""
-    return next((path for path in with_headers(source) if path.name == BINDING), None)
+def is_binding(source: Path) -> bool:
+    """Tell whether a source includes, directly or not, the header of those that know torch."""
+    return any(path.name == BINDING for path in with_headers(source))
 
 
 def costly_first(sources: list[Path]) -> list[Path]:
-    """Order sources so that all cores stay busy: those that need no precompiled header, then by size with headers."""
+    """Order sources so that all cores stay busy to the end: bindings first, then by size with headers."""
     parts = {source: with_headers(source) for source in sources}
     sizes = {source: sum(path.stat().st_size for path in paths) for source, paths in parts.items()}
-    return sorted(sources, key=lambda source: (binding_header(source) is not None, -sizes[source]))
+    return sorted(sources, key=lambda source: (not is_binding(source), -sizes[source]))

@@ -1,11 +1,12 @@
 // The operators dpa4::pair_sum, pair_scatter, pair_dot, receiver_sum and sender_sum (see pairs.h), closed under
 // differentiation: every backward calls the others.
+#pragma once
+
 #include "pairs.h"
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::pairs_binding {
 
 struct Pairs : EdgeIndex {
   Tensor to, from;
@@ -180,8 +181,6 @@ Tensor block_meta(const Tensor&, const Tensor& x, const Tensor&, const Tensor&, 
   return x.new_empty_symint({nodes, x.sym_size(1), x.sym_size(2)});
 }
 
-}  // namespace
-
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def("pair_sum(Tensor node, Tensor receiver, Tensor sender, float sign) -> Tensor");
   m.def("pair_scatter(Tensor edge, Tensor receiver, Tensor sender, SymInt nodes, float sign) -> Tensor");
@@ -225,4 +224,4 @@ TORCH_LIBRARY_IMPL(dpa4, Meta, m) {
   m.impl("sender_sum", block_meta);
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::pairs_binding

@@ -1,11 +1,12 @@
 // The operator bessel_basis: distances (E,) and frequencies (1, n) to sin(omega r) / r times the envelope, (E, n), with
 // first and second derivatives.
+#pragma once
+
 #include "bessel_basis.h"
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::bessel_basis_binding {
 
 void check(const Tensor& distance, const Tensor& frequency) {
   TORCH_CHECK(distance.dim() == 1, "distances must be (E,) but are ", distance.sizes());
@@ -124,8 +125,6 @@ variable_list backward_autograd(const Tensor& gradient, const Tensor& distance, 
   return PullBack::apply(gradient, distance, frequency, rcut, exponent);
 }
 
-}  // namespace
-
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def("bessel_basis(Tensor distance, Tensor frequency, float rcut, int exponent) -> Tensor");
   m.def(
@@ -153,4 +152,4 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("bessel_basis_backward", backward_autograd);
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::bessel_basis_binding

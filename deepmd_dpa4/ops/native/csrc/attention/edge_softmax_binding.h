@@ -1,10 +1,11 @@
 // The operator dpa4::edge_softmax; its backward is an operator that can be differentiated once more.
+#pragma once
+
 #include "edge_softmax.h"
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::edge_softmax_binding {
 
 void check(const Tensor& logits, const Tensor& weight, const Tensor& receiver, int64_t n) {
   TORCH_CHECK(logits.dim() == 2 && weight.dim() == 1, "logits must be (E, K) and weights (E,)");
@@ -144,8 +145,6 @@ variable_list pull_back_autograd(const Tensor& gradient, const Tensor& alpha, co
   return PullBack::apply(gradient, alpha, share, weight, receiver, floor);
 }
 
-}  // namespace
-
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def(
       "edge_softmax(Tensor logits, Tensor weight, Tensor null_logit, Tensor receiver, SymInt n, float floor) -> "
@@ -175,4 +174,4 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("edge_softmax_backward", pull_back_autograd);
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::edge_softmax_binding

@@ -1,10 +1,11 @@
 // The operators dpa4::edge_message, edge_message_backward and edge_message_backward_backward.
+#pragma once
+
 #include "edge_message.h"
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::edge_message_binding {
 
 using Sizes = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool>;
 
@@ -283,8 +284,6 @@ variable_list backward_autograd(const Sizes& sizes, const Tensor& gradient, cons
                                     sender, receiver, sizes, wanted);
 }
 
-}  // namespace
-
 #define DPA4_SIZES "int lmax, int mmax, int table_mmax, int streams, int heads, int layers, int rank, bool focus_norm"
 
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
@@ -318,4 +317,4 @@ TORCH_LIBRARY_IMPL(dpa4, Meta, m) {
   m.impl("edge_message_backward_backward", Named<backward_backward_meta>::kernel);
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::edge_message_binding

@@ -1,11 +1,12 @@
 // The operator dpa4::matrix_product: A B for matrices, and for batches of matrices with one B each or one B for all.
 // The product is bilinear and its derivatives are products, so it can be differentiated to any order.
+#pragma once
+
 #include "matrix_product.h"
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::matrix_product_binding {
 
 template <typename T>
 Matrices<T> matrices(const Tensor& x) {
@@ -73,8 +74,6 @@ struct MatrixProduct : Function<MatrixProduct> {
   }
 };
 
-}  // namespace
-
 TORCH_LIBRARY_FRAGMENT(dpa4, m) { m.def("matrix_product(Tensor a, Tensor b) -> Tensor"); }
 
 TORCH_LIBRARY_IMPL(dpa4, CPU, m) { m.impl("matrix_product", matrix_product_cpu); }
@@ -85,4 +84,4 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("matrix_product", [](const Tensor& a, const Tensor& b) { return Tensor(MatrixProduct::apply(a, b)); });
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::matrix_product_binding

@@ -1,12 +1,13 @@
 // Everything the network knows of an edge from its vector alone: distance r, edge weight w, the first factor
 // (s, s u) with s = w / r of the environment matrix, harmonics S_lm(u) with l > 0 (times w if so wanted), and the kept
 // rows of D(R_e). Second derivatives are taken by dual numbers.
+#pragma once
+
 #include "edge_geometry.h"
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::edge_geometry_binding {
 
 using Constants = std::tuple<int64_t, int64_t, int64_t, bool, double, double>;
 using Cotangents = c10::List<MaybeTensor>;
@@ -195,8 +196,6 @@ Tensor pull_back_autograd(const Constants& constants, const Tensor& vector, cons
   return PullBack::apply(vector, at(0), at(1), at(2), at(3), at(4), coupling, factors, constants);
 }
 
-}  // namespace
-
 #define DPA4_CONSTANTS "int lmax, int mmax, int exponent, bool weighted, float eps2, float rcut"
 
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
@@ -226,4 +225,4 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("edge_geometry_backward", Named<pull_back_autograd>::kernel);
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::edge_geometry_binding

@@ -3,14 +3,15 @@
 // With F(l, r, g) = sum C_abc l_a r_b g_c, C symmetric in a and b, there are
 //   couple(l, r) = dF/dg,  couple_adjoint(r, g) = dF/dl,  couple_gradient(l, r, g) = (dF/dl, dF/dr).
 // The derivatives of all three are made of the first two.
+#pragma once
+
 #include "couple.h"
 
 #include <tuple>
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::couple_binding {
 
 using Pair = std::tuple<Tensor, Tensor>;
 using Unary = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&);
@@ -144,8 +145,6 @@ Tensor differentiable(const Tensor& a, const Tensor& b, const Tensor& index, con
   return Node::apply(a, b, index, value);
 }
 
-}  // namespace
-
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def("couple(Tensor left, Tensor right, Tensor index, Tensor value) -> Tensor");
   m.def("couple_adjoint(Tensor operand, Tensor grad, Tensor index, Tensor value) -> Tensor");
@@ -170,4 +169,4 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("couple_gradient", differentiable_gradient);
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::couple_binding

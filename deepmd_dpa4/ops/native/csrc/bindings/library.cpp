@@ -1,5 +1,11 @@
-// The operator library.
-#include "binding.h"
+// The operator library, with the operators on nodes, on pairs of nodes and on arrays.
+#include "../attention/edge_softmax_binding.h"
+#include "../common/binding.h"
+#include "../coupling/couple_binding.h"
+#include "../dense/matrix_product_binding.h"
+#include "../dense/silu_binding.h"
+#include "../pairs/outer_sum_binding.h"
+#include "../pairs/pairs_binding.h"
 
 TORCH_LIBRARY(dpa4, m) {
   m.def("version() -> int", []() -> int64_t { return 1; });

@@ -1,12 +1,13 @@
 // The operator dpa4::silu with first and second derivatives.
+#pragma once
+
 #include "silu.h"
 
 #include <tuple>
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::silu_binding {
 
 using Pair = std::tuple<Tensor, Tensor>;
 
@@ -70,8 +71,6 @@ struct Silu : Function<Silu> {
 
 Tensor like(const Tensor& x) { return at::empty_like(x, at::MemoryFormat::Contiguous); }
 
-}  // namespace
-
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def("silu(Tensor x) -> Tensor");
   m.def("silu_backward(Tensor gradient, Tensor x) -> Tensor");
@@ -96,4 +95,4 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
          [](const Tensor& gradient, const Tensor& x) { return Tensor(SiluBackward::apply(gradient, x)); });
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::silu_binding

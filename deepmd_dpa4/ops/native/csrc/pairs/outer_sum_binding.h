@@ -1,11 +1,12 @@
 // The operators dpa4::outer_sum, outer_sum_left and outer_sum_right (see outer_sum.h). Each is bilinear, so the three
 // are closed under differentiation: every backward calls the others and works to any order.
+#pragma once
+
 #include "outer_sum.h"
 
 #include "../common/binding.h"
 
-namespace dpa4 {
-namespace {
+namespace dpa4::outer_sum_binding {
 
 void check(const Tensor& x, const Tensor& y, const Tensor& receiver, int64_t n) {
   TORCH_CHECK(x.scalar_type() == y.scalar_type(), "outer sums need operands of one type but got ", x.scalar_type(),
@@ -116,8 +117,6 @@ Tensor outer_apply_autograd(const Tensor& sums, const Tensor& x, const Tensor& r
   return OuterApply<transposed>::apply(sums, x, receiver);
 }
 
-}  // namespace
-
 TORCH_LIBRARY_FRAGMENT(dpa4, m) {
   m.def("outer_sum(Tensor a, Tensor b, Tensor receiver, SymInt n) -> Tensor");
   m.def("outer_sum_left(Tensor sums, Tensor b, Tensor receiver) -> Tensor");
@@ -142,4 +141,4 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
   m.impl("outer_sum_right", outer_apply_autograd<false>);
 }
 
-}  // namespace dpa4
+}  // namespace dpa4::outer_sum_binding
