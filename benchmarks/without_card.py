@@ -112,12 +112,13 @@ def _call(node: Any, given: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     if callable(node):
         return _sequence(node(*given))
     # a function written in Python: it expects zeros unless it has said otherwise, which torch does not tell, and also
-    # answers for arguments that are no tensors, which are the first of ours
+    # answers for arguments that need no gradient, of which those that are no tensors have no edge
     made = list(given)
     if not getattr(node, "takes_none", False):
         made = [_zeros(metadata) if value is None else value for value, metadata in zip(given, node._input_metadata)]
-    results = _sequence(node.apply(*made))
-    return results[len(results) - len(node.next_functions) :]
+    results = zip(_sequence(node.apply(*made)), node.needs_input_grad, strict=True)
+    needed = (result for result, is_needed in results if is_needed)
+    return [None if following is None else next(needed) for following, _ in node.next_functions]
 
 
 def _zeros(metadata: Any) -> Tensor:
