@@ -141,3 +141,24 @@ def test_what_an_import_loads(statement: str, absent: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", sorted(name for name in ALLOWED["register"] if (ROOT / name).is_dir()))
+def test_what_is_registered_can_be_imported_first(package: str) -> None:
+    """The host registers this package while it is imported, which fails if a module of it imported the host.
+
+    So packages with such modules import the host before any of them.
+    """
+    modules = [module for module in MODULES if module.parts[0] == package]
+    if any("deepmd" in top_level(module) for module in modules):
+        assert imports(Path(package, "__init__.py")) & {"deepmd.pt", f"{PACKAGE}.host"}
+
+
+def test_the_command_that_freezes_registers_everything() -> None:
+    """It imports our module before the host."""
+    code = "import deepmd_dpa4.freeze.freeze; from deepmd.pt.infer.deep_eval import DeepEval as Eval"
+    code += "; print(Eval.eval.__code__.co_name)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert "could not register itself" not in run.stdout + run.stderr
+    assert run.stdout.splitlines()[-1] == "evaluate_with_warning"

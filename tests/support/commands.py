@@ -36,6 +36,8 @@ def call(
         check=False,
     )
     assert (run.returncode != 0) == fails, f"{command} returned {run.returncode}\n{run.stdout[-6000:]}"
+    # a line that nobody looks for, behind which half of the package does not act
+    assert "could not register itself" not in run.stdout, f"{command} printed\n{run.stdout[-6000:]}"
     return run.stdout
 
 
