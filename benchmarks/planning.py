@@ -155,7 +155,8 @@ class GraphCost:
         made: list[Tensor | None] = []
         for node in found:  # type: ignore[union-attr]
             value = node.meta["val"] if isinstance(node, fx.Node) else None
-            shape = None if value is None else self.sizes(value, nodes, edges)
+            # numbers are handed on too
+            shape = self.sizes(value, nodes, edges) if isinstance(value, Tensor) else None
             made.append(None if shape is None else torch.empty(shape, dtype=value.dtype, device=value.device))
         return made
 
