@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -132,7 +133,8 @@ def kill_after(process: subprocess.Popen[bytes], seconds: float) -> str:
 def kill_while_writing(process: subprocess.Popen[bytes], folder: Path) -> str:
     """Kill while a checkpoint has a temporary name."""
     for path in folder.glob(".*.partial"):
-        path.unlink()  # left by another kill
+        # left by another kill
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     while process.poll() is None:
         partial = next(folder.glob(".model.ckpt-*.partial"), None)
         if partial is not None:
