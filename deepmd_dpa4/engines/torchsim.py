@@ -10,7 +10,7 @@ from torch import Tensor
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.systems import find_edges, join
-from deepmd_dpa4.inference.batched import Batched
+from deepmd_dpa4.inference.batched import Batched, as_written
 from deepmd_dpa4.inference.evaluator import Evaluator
 
 try:
@@ -124,10 +124,11 @@ class DPA4Model(ModelInterface):
         systems = self._systems(state)
         batch = join(systems)
         edges = torch.stack([batch.ends.sender, batch.ends.receiver])
-        result = self.potential.forward_systems(
-            *(batch.node_type, batch.frame, len(systems), edges, batch.vector),
-            *(None, None, self._charge_spin(state), False),
-        )
+        with as_written(batch.vector.device):
+            result = self.potential.forward_systems(
+                *(batch.node_type, batch.frame, len(systems), edges, batch.vector),
+                *(None, None, self._charge_spin(state), False),
+            )
         found = {"energy": result["energy"]}
         if self.compute_forces:
             found["forces"] = result["force"]

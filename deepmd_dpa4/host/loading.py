@@ -3,6 +3,7 @@
 import functools
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,18 @@ def unscripted(construct: Callable[..., None]) -> Callable[..., None]:
     return construct_unscripted
 
 
+def as_written(device: torch.device) -> AbstractContextManager[None]:
+    """Keep TorchScript from optimising the models that run in this context, on CPUs.
+
+    It would do so in the first two calls, for ten seconds or more, and the later ones would gain nothing.
+    """
+    return torch.jit.optimized_execution(device.type != "cpu")
+
+
 def checking_frames(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     """Make ``DeepEval.eval`` of a frozen model of ours refuse frames at which DeePMD-kit's search ends the process.
 
-    On CPUs TorchScript then runs the model as it is: optimising it takes the first two frames ten seconds or more and
-    the later ones gain nothing.
+    It then runs as it is, see :func:`as_written`.
     """
 
     @functools.wraps(evaluate)
@@ -116,7 +124,7 @@ def checking_frames(evaluate: Callable[..., Any]) -> Callable[..., Any]:
             box = None if cells is None else torch.as_tensor(np.array(cells, dtype=np.float64)).view(-1, 3, 3)
             check_geometry(coord, box)
             check_extent(coord, box, rcut)
-            with torch.jit.optimized_execution(DEVICE.type != "cpu"):
+            with as_written(DEVICE):
                 return evaluate(self, coords, cells, *args, **kwargs)
         return evaluate(self, coords, cells, *args, **kwargs)
 

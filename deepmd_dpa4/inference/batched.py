@@ -9,6 +9,7 @@ from torch import Tensor
 
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.graph.systems import find_edges, join
+from deepmd_dpa4.host.loading import as_written
 from deepmd_dpa4.inference.structure import Prediction, Structure, name_structure_in_errors
 from deepmd_dpa4.model.tiles import TILE_EDGES
 
@@ -99,7 +100,8 @@ class Batched:
     ) -> dict[int, Prediction]:
         arguments = self.arguments(structures, systems)
         # files of earlier versions know no argument `last_layer`
-        result = self.model.forward_systems(*arguments, atomic, *((True,) if last_layer else ()))
+        with as_written(self.device):
+            result = self.model.forward_systems(*arguments, atomic, *((True,) if last_layer else ()))
         values = {name: value.cpu().numpy() for name, value in result.items()}
         predictions, start = {}, 0
         for row, (number, structure) in enumerate(zip(numbers, structures)):

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from deepmd_dpa4.graph.graph import Ends, Graph
 from deepmd_dpa4.graph.systems import join
+from deepmd_dpa4.host.loading import as_written
 from deepmd_dpa4.inference.batched import Batched
 from deepmd_dpa4.inference.structure import Array, Structure
 from deepmd_dpa4.model.derivatives import frame_virial
@@ -103,7 +104,8 @@ def differentiate_twice(
     for numbers, systems in batched.batches({number: structures[number] for number in order}, types, MOST_EDGES):
         chosen = [structures[number] for number in numbers]
         arguments = batched.arguments(chosen, systems)
-        result = batched.model.edge_gradient_of_systems(*arguments)
+        with as_written(batched.device):
+            result = batched.model.edge_gradient_of_systems(*arguments)
         parts = _differentiate(result, join(systems), len(systems))
         energies = sum_rows(result["energy"], arguments[1], len(systems)).tolist()
         for number, structure, energy, part in zip(numbers, chosen, energies, parts):

@@ -238,3 +238,19 @@ def test_files_of_other_models(data: Data, tmp_path: Path) -> None:
             assert_equal(prediction, by_deep_pot(potential, one))
         full = Structure(slab.symbols, slab.positions, np.diag([4.0, 5.0, 30.0]))
         assert_equal(last, by_deep_pot(potential, full))
+
+
+def test_scripts_run_as_written_on_cpus(trained: Run) -> None:
+    """Optimising one takes the first two calls ten seconds or more."""
+    evaluator, optimised = Evaluator(trained.frozen), []
+    model = evaluator.backend.model
+
+    class Noting:
+        def __getattr__(self, name: str) -> Any:
+            optimised.append(torch._C._get_graph_executor_optimize())
+            return getattr(model, name)
+
+    evaluator.backend.model = Noting()
+    with torch.jit.optimized_execution(True):
+        evaluator.evaluate(structures(3))
+    assert optimised and set(optimised) == {evaluator.device.type != "cpu"}
