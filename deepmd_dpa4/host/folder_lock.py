@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ class TrainingRuns(UserError):
 class Claim:
     """Keeps the learning curve of a training from others for as long as the object lives.
 
-    The file itself is locked. The kernel gives the lock up when the process ends, however it ends.
+    The file itself is locked. The kernel gives the lock up when the process ends, however it ends, since the processes
+    that it forks close the file: those that load data outlive a killed training by seconds.
 
     Parameters
     ----------
@@ -47,6 +49,12 @@ class Claim:
             ) from None
         except OSError as error:  # a file system without locks
             log.debug("%s cannot be locked: %s", self.path, error)
+        forked = weakref.WeakMethod(self.leave_to_parent)
+        os.register_at_fork(after_in_child=lambda: (leave := forked()) and leave())
+
+    def leave_to_parent(self) -> None:
+        """Close the file in a forked process, which would hold the lock as long as it lives."""
+        self.file.close()
 
     def give_up(self) -> None:
         """Let others have the file, and leave none behind if nothing was written."""

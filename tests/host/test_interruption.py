@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from contextlib import suppress
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -127,6 +129,27 @@ def test_a_learning_curve_belongs_to_one_training(tmp_path: Path) -> None:
     second.give_up()
     assert (tmp_path / "lcurve.out").read_text() == "1 2\n"
     Claim(settings(tmp_path)).give_up()
+
+
+def answer(training: Connection) -> None:
+    training.send("forked")
+    training.recv()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_learning_curve_is_free_while_processes_of_a_killed_training_live(tmp_path: Path) -> None:
+    first = Claim(settings(tmp_path))
+    here, there = Pipe()
+    loader = get_context("fork").Process(target=answer, args=(there,), daemon=True)
+    loader.start()
+    assert here.recv() == "forked"
+    with pytest.raises(TrainingRuns):  # the forked process must not give it up for the training
+        Claim(settings(tmp_path))
+    first.file.close()
+    Claim(settings(tmp_path)).give_up()
+    here.send("end")
+    loader.join()
+    assert loader.exitcode == 0
 
 
 def test_a_second_training_in_a_folder_is_refused(frame: Path, tmp_path: Path) -> None:  # noqa: F811
