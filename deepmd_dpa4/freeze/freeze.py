@@ -22,7 +22,7 @@ from deepmd_dpa4.freeze.verify import Disagreement, Reference, reference_of, ver
 from deepmd_dpa4.host.compat import COMPILED_FILES, VERSION, has_builtin_type
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.ops.backends import use_backend
+from deepmd_dpa4.ops.backends import backend_of, use_backend
 from deepmd_dpa4.ops.native.choose_library import usable_library
 from deepmd_dpa4.ops.native.missing_library import add_guard
 from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
@@ -35,7 +35,7 @@ PORTABLE, COMPILED = ".pth", ".pt2"
 _host_freeze = host_main.freeze
 
 
-def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None, kernels: str = "plain") -> None:
+def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None, kernels: str | None = None) -> None:
     """Freeze a checkpoint and check the file against it; other models than DPA4 go to DeePMD-kit unchanged.
 
     The file appears when it is complete and checked, so that a failure leaves what was there before.
@@ -49,16 +49,17 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
         a suffix ``.pth`` is added.
     head : str, optional
         Branch of a multi-task checkpoint.
-    kernels : str
-        ``plain`` or ``native``, whatever ``model/kernels`` says; ``native`` for ``.pth`` only, which then needs the
-        library of native kernels wherever it runs.
+    kernels : str, optional
+        ``plain``; ``native`` for ``.pth`` only, which then needs the library of native kernels wherever it runs;
+        ``triton`` for ``.pt2`` on a CUDA device only. By default plain, and Triton in a ``.pt2`` file for a CUDA device
+        of a model whose ``model/kernels`` is ``triton``.
 
     Raises
     ------
     ConfigError
-        If ``kernels`` is neither, or native kernels cannot be had here.
+        If ``kernels`` is none of these, or they cannot be had here.
     ValueError
-        If the suffix is neither, ``head`` is no branch, or native kernels are asked for where there are none.
+        If the suffix is neither, ``head`` is no branch, or kernels are asked for where there are none.
     Disagreement
         If the file does not compute what the checkpoint does.
     FileNotFoundError
@@ -66,7 +67,7 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     WriteError
         If there is no space for the output, or no permission.
     """
-    require_one_of("--kernels", kernels, KERNELS)
+    require_one_of("--kernels", kernels or "plain", tuple(KERNELS))
     path = Path(output)
     # first, because it reads weights only, which DeePMD-kit's question does not
     branches = branch_types(model)
@@ -92,29 +93,64 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     with overriding("plain"):
         tester = Tester(model, head=head) if ours else None
         own = tester is not None and isinstance(tester.model, ModelDPA4)
-        if kernels == "native" and (compiled or not own):
-            raise ValueError(
-                f"`--kernels` is 'native' but must be 'plain' for {model} and `--output` {output!r}: native kernels "
-                f"are for models of deepmd-dpa4 in {PORTABLE} files"
-            )
-        if (
-            tester is not None
-            and own
-            and kernels == "native"
-            and not tester.model.atomic_model.descriptor.has_native_precision()
-        ):
-            raise ValueError(
-                f"`--kernels` is 'native' but must be 'plain' for {model}: native kernels are for float32 and float64"
-            )
+        chosen = choose_kernels(kernels, tester.model if tester is not None and own else None, compiled, model, output)
         entry = carried(Path(model), head, compiled) if own else None
         if own and compiled:
-            freeze_compiled(tester, path, model, head)
+            freeze_compiled(tester, path, model, head, chosen)
         elif own:
-            freeze_script(tester, path.with_suffix(PORTABLE), kernels == "native", entry)
+            freeze_script(tester, path.with_suffix(PORTABLE), chosen == "native", entry)
         else:
             if ours and not compiled:
                 log.warning("this model runs as built-in DPA4, which freezes to %s only", COMPILED)
             _host_freeze(model=model, output=output, head=head)
+
+
+def choose_kernels(kernels: str | None, model: ModelDPA4 | None, compiled: bool, name: str, output: str) -> str:
+    """Choose the kernels of a file: those asked for, or those of the model where such a file can hold them.
+
+    Parameters
+    ----------
+    kernels : str or None
+        Asked for.
+    model : ModelDPA4 or None
+        To be frozen; None if it is none of ours.
+    compiled : bool
+        Whether as ``.pt2``.
+    name, output : str
+        Of the checkpoint and of the file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no Triton.
+    ValueError
+        If kernels are asked for that cannot serve this model, file or device.
+    """
+    wrong = f"`--kernels` is {kernels!r} but must be 'plain' for {name}"
+    if kernels in ("native", "triton") and (model is None or compiled != (kernels == "triton")):
+        suffix = COMPILED if kernels == "triton" else PORTABLE
+        raise ValueError(
+            f"{wrong} and `--output` {output!r}: {kernels} kernels are for models of deepmd-dpa4 in {suffix} files"
+        )
+    if model is None:
+        return "plain"
+    if kernels == "native" and not model.atomic_model.descriptor.has_native_precision():
+        raise ValueError(f"{wrong}: native kernels are for float32 and float64")
+    if kernels is None and compiled and json.loads(model.model_def_script).get("kernels") == "triton":
+        return "triton" if DEVICE.type == "cuda" and serves(model, "triton") else "plain"
+    if kernels == "triton" and DEVICE.type != "cuda":
+        raise ValueError(f"{wrong} on {DEVICE}: kernels in Triton are for CUDA devices")
+    if kernels == "triton" and not serves(model, "triton"):
+        raise ValueError(f"{wrong}: no kernel in Triton is for its options, its precision and this device")
+    return kernels or "plain"
+
+
+def serves(model: ModelDPA4, backend: str) -> bool:
+    """Tell whether any operation of a model with plain kernels has an implementation of a backend on this device."""
+    use_backend(model, backend, DEVICE)
+    found = backend_of(model) == backend
+    use_backend(model, "plain")
+    return found
 
 
 def say_weights(model: Path) -> None:
@@ -165,7 +201,10 @@ def save_script(tester: Any, path: Path, native: bool) -> None:
     untrained = tester.model.untrained_elements()
     tester.model.untrained = [name if name in untrained else "" for name in tester.model.get_type_map()]
     tester.model.elements_unchecked = len(untrained) > 0
-    extra_files: dict[str, Any] = {"data_modifier.pth": "", ENTRY: json.dumps(describe(tester.model, portable=True))}
+    extra_files: dict[str, Any] = {
+        "data_modifier.pth": "",
+        ENTRY: json.dumps(describe(tester.model, True, "native" if native else "plain")),
+    }
     if tester.modifier is not None:
         buffer = io.BytesIO()
         torch.jit.save(torch.jit.script(tester.modifier.eval()), buffer)
@@ -178,20 +217,25 @@ def save_script(tester: Any, path: Path, native: bool) -> None:
     path.write_bytes(buffer.getbuffer())
 
 
-def freeze_compiled(tester: Any, path: Path, model: str, head: str | None) -> None:
+def freeze_compiled(tester: Any, path: Path, model: str, head: str | None, kernels: str) -> None:
     """Write a checkpoint as compiled code by DeePMD-kit's exporter, check it, and say what it is."""
     reference = reference_of(tester.model)
     with replacing(path) as partial:
         # the exporter names the folder in the archive after the file
         written = partial.parent / "exported" / f"{ROOT}{COMPILED}"
         written.parent.mkdir()
-        _host_freeze(model=model, output=str(written), head=head)
-        rearrange(written, partial, {ENTRY: json.dumps(describe(tester.model, portable=False))})
+        with overriding(kernels):
+            _host_freeze(model=model, output=str(written), head=head)
+        rearrange(written, partial, {ENTRY: json.dumps(describe(tester.model, False, kernels))})
         check(partial, path, reference)
     log_saved(path, tester.model)
-    log.info(_ABOUT_COMPILED, DEVICE.type, torch.__version__)
-    if DEVICE.type == "cpu":
+    on_card = DEVICE.type == "cuda"
+    where = torch.cuda.get_device_name(DEVICE) if on_card else DEVICE.type
+    log.info(_ABOUT_COMPILED, where, kernels, torch.__version__)
+    if not on_card:
         log.info(_COMPILED_ON_CPU)
+    elif kernels == "plain":
+        log.info(_COMPILED_PLAIN_ON_CARD)
 
 
 def check(file: Path, name: Path, reference: Reference, modified: bool = False) -> None:
@@ -245,7 +289,8 @@ _ABOUT_PLAIN = (
     "It uses plain torch kernels: it runs on any machine and device, also without deepmd-dpa4. On CPUs a file with "
     "native kernels is about 3 times faster: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native",
 )
-_ABOUT_COMPILED = "It is compiled for %s devices like this one, and runs with torch %s."
+_ABOUT_COMPILED = "It is compiled for devices like this one, %s, with %s kernels, and runs with torch %s."
+_COMPILED_PLAIN_ON_CARD = "With operators in Triton: dpa4 freeze CHECKPOINT -o NAME.pt2 --kernels triton"
 _COMPILED_ON_CPU = (
     "On CPUs it is about as fast as a portable file, which needs no compiler: dp --pt freeze -o NAME.pth; a file with "
     "native kernels is about 3 times faster: dpa4 freeze CHECKPOINT -o NAME.pth --kernels native"

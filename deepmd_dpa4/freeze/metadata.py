@@ -9,14 +9,14 @@ from deepmd.pt.utils.env import DEVICE
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.ops.backends import backend_of
 
 ENTRY = "dpa4.json"
 """Name of the entry in the archive."""
-KERNELS = ("plain", "native")
+KERNELS = {"plain": "plain", "native": "cpu", "triton": "triton"}
+"""Values of ``--kernels``, each with its backend."""
 
 
-def describe(model: ModelDPA4, portable: bool) -> dict[str, Any]:
+def describe(model: ModelDPA4, portable: bool, kernels: str) -> dict[str, Any]:
     """Describe a file.
 
     Parameters
@@ -24,7 +24,9 @@ def describe(model: ModelDPA4, portable: bool) -> dict[str, Any]:
     model : ModelDPA4
         As it is frozen.
     portable : bool
-        Whether the file runs on every device.
+        Whether the file runs on every device that its kernels are for.
+    kernels : str
+        Which it holds, a key of :data:`KERNELS`.
 
     Returns
     -------
@@ -32,11 +34,10 @@ def describe(model: ModelDPA4, portable: bool) -> dict[str, Any]:
         ``kernels``, ``precision``, ``device`` (``any`` or the kind it was compiled for), the versions of ``torch``,
         ``deepmd_kit`` and ``deepmd_dpa4`` that wrote it, ``type_map``, and ``model``, the section of the input.
     """
-    native = backend_of(model) == "cpu"
     dtype = model.atomic_model.descriptor.radial_basis.adam_freqs.dtype
-    device = "any" if portable and not native else DEVICE.type
+    device = "any" if portable and kernels == "plain" else DEVICE.type
     return {
-        "kernels": KERNELS[native],
+        "kernels": kernels,
         "precision": str(dtype).removeprefix("torch."),
         "device": device,
         "torch": torch.__version__,

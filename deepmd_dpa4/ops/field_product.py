@@ -74,7 +74,7 @@ class TritonFieldProduct(OnCuda, FieldProduct):
             self.register_buffer(name, torch.tensor(table, device=self.to_grid.device), persistent=False)
 
     def forward(self, left: Tensor, right: Tensor, branch_weight: Tensor | None) -> Tensor:
-        if not self.coupled or not self.runs_on(left) or left.dtype != self.coupling_value.dtype:
+        if not self.coupled or left.dtype != self.coupling_value.dtype:
             return grid_multiply(left, right, self.to_grid, self.from_grid, branch_weight)
         from deepmd_dpa4.ops.triton.couple import couple
 

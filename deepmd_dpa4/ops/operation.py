@@ -13,7 +13,7 @@ from shutil import which
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deepmd_dpa4.config import DescriptorConfig
 
@@ -92,14 +92,6 @@ class OnCuda:
     def supports(cls, config: DescriptorConfig | None, device: torch.device, dtype: torch.dtype) -> bool:
         """Tell whether there is Triton, and kernels for this device and precision."""
         return device.type == "cuda" and dtype == torch.float32 and has_triton() and _is_recent(device)
-
-    def runs_on(self, tensor: Tensor) -> bool:
-        """Tell whether kernels take this tensor: one on a card, or any if Triton interprets kernels."""
-        if tensor.is_cuda:
-            return True
-        from triton import knobs
-
-        return bool(knobs.runtime.interpret)
 
 
 @cache

@@ -34,8 +34,6 @@ class TritonRotateIn(OnCuda, RotateIn):
         return super().supports(config, device, dtype) and config is not None and COVERED(config)
 
     def forward(self, features: Tensor, ends: Ends, matrix: Tensor) -> Tensor:
-        if not self.runs_on(features):
-            return rotate_in(features, ends.sender, matrix)
         from deepmd_dpa4.ops.triton.rotation import turn_in
 
         features, matrix, sent = features.contiguous(), in_full(matrix), None if ends.spans is None else ends.spans[1]
@@ -66,8 +64,6 @@ class TritonRotateBackSum(OnCuda, RotateBackSum):
         return super().supports(config, device, dtype) and config is not None and COVERED(config)
 
     def forward(self, local: Tensor, weight: Tensor, matrix: Tensor, ends: Ends) -> Tensor:
-        if not self.runs_on(local):
-            return weighted_back_sum(local, weight, matrix, ends.receiver, ends.n_receivers)
         from deepmd_dpa4.ops.triton.rotation import turn_back_sum
 
         local, matrix, received = local.contiguous(), in_full(matrix), received_of(ends)

@@ -40,7 +40,7 @@ class TritonEnvelopeSoftmax(OnCuda, EnvelopeSoftmax):
     """By ``dpa4_triton::edge_softmax`` where there is no gate; edges are sorted by receiver."""
 
     def forward(self, logits: Tensor, weight: Tensor, gate: Tensor | None, null_mass: Tensor, ends: Ends) -> Tensor:
-        if gate is not None or not self.runs_on(logits):
+        if gate is not None:
             return envelope_softmax(logits, weight, gate, null_mass, ends.receiver, ends.n_receivers)
         from deepmd_dpa4.ops.triton.softmax import edge_softmax
 

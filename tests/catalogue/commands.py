@@ -134,6 +134,13 @@ FREEZE = (
         "plain",
         prepare=model,
     ),
+    command(
+        "freeze model.pt -o model.pt2 --kernels triton",
+        "Freeze on the machine with the GPU, or leave `--kernels` out.",
+        "`--kernels` is 'triton' but must be 'plain' for model.pt on cpu",
+        "CUDA",
+        prepare=model,
+    ),
     command("freeze model.pth", "Give the checkpoint.", "model.pth", prepare=frozen),
 )
 PICTURES = (

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from deepmd_dpa4.freeze import freeze as freezing
-from deepmd_dpa4.freeze.freeze import freeze
+from deepmd_dpa4.freeze.freeze import choose_kernels, freeze
 from deepmd_dpa4.freeze.random_structures import neighbor_table, random_structure
 from deepmd_dpa4.freeze.runners import Prediction
 from deepmd_dpa4.freeze.verify import SMALLEST, TOLERANCE, Disagreement, Reference, reference_of, verify
 from deepmd_dpa4.graph.neighbors import search
 from deepmd_dpa4.host.build import build_model
+from deepmd_dpa4.host.kernels import overriding
+from deepmd_dpa4.ops.backends import backend_of
+from deepmd_dpa4.ops.operation import has_triton
 from tests.support import inputs
 from tests.support.commands import BIN, call
 from tests.support.disks import small_disk
@@ -166,3 +169,40 @@ def test_a_file_says_what_it_is(trained: Run) -> None:
 def test_a_head_of_a_single_model_is_refused(trained: Run, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`--head` is 'one' but must be left out: .* holds one model"):
         freeze(str(trained.checkpoint), str(tmp_path / "model.pth"), head="one")
+
+
+class TestKernels:
+    """Which kernels a file gets, on a machine with a card and without."""
+
+    @pytest.mark.parametrize("wanted", [None, "plain", "triton"])
+    @pytest.mark.parametrize("precision", ["float32", "float64"])
+    def test_compiled_on_a_card(self, wanted: str | None, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(freezing, "DEVICE", torch.device("cuda", 0))
+        section = inputs.model({"precision": precision})
+        for of_model in ("auto", "triton"):
+            with overriding("plain"):
+                model = build_model(section | {"kernels": of_model})
+            model.model_def_script = json.dumps(section | {"kernels": of_model})
+            if precision == "float64" and wanted == "triton":
+                with pytest.raises(ValueError, match=r"must be 'plain' for model\.pt: no kernel in Triton"):
+                    choose_kernels(wanted, model, True, "model.pt", "model.pt2")
+                continue
+            served = precision == "float32" and has_triton()
+            expected = "triton" if served and "triton" in (wanted or of_model) else "plain"
+            assert choose_kernels(wanted, model, True, "model.pt", "model.pt2") == expected
+            assert backend_of(model) == "plain"
+
+    def test_portable_files_are_plain_unless_asked(self) -> None:
+        model = build_model(inputs.model(kernels="plain"))
+        model.model_def_script = json.dumps(inputs.model(kernels="triton"))
+        assert choose_kernels(None, model, False, "model.pt", "model.pth") == "plain"
+        assert choose_kernels("native", model, False, "model.pt", "model.pth") == "native"
+        with pytest.raises(ValueError, match=r"triton kernels are for models of deepmd-dpa4 in \.pt2 files"):
+            choose_kernels("triton", model, False, "model.pt", "model.pth")
+
+    def test_without_a_card(self) -> None:
+        model = build_model(inputs.model(kernels="plain"))
+        model.model_def_script = json.dumps(inputs.model(kernels="triton"))
+        assert choose_kernels(None, model, True, "model.pt", "model.pt2") == "plain"
+        with pytest.raises(ValueError, match="on cpu: kernels in Triton are for CUDA devices"):
+            choose_kernels("triton", model, True, "model.pt", "model.pt2")

@@ -1,14 +1,19 @@
 """The graph that compiled files are made from: one trace serves all sizes and gives the numbers of the model."""
 
+import re
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
 from deepmd.pt.model.model import get_model
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
 from deepmd_dpa4.graph.neighbors import search
 from deepmd_dpa4.host.compat import COMPILED_FILES
+from deepmd_dpa4.ops.backends import use_backend
+from deepmd_dpa4.ops.operation import has_triton
 from tests.host.test_exchange import Engine
 from tests.support.models import KERNELS, require
 from tests.support.weights import perturb
@@ -115,3 +120,54 @@ def test_graph_for_several_ranks() -> None:
     torch.testing.assert_close(found["virial"], expected["virial"], rtol=1e-11, atol=1e-11)
     force = torch.zeros_like(expected["extended_force"]).index_add(0, engine.mapping[0], found["extended_force"][0])
     torch.testing.assert_close(force, expected["extended_force"], rtol=1e-11, atol=1e-11)
+
+
+OF_ONE_BLOCK = {
+    "turn_in": 1,
+    "turn_in_gradients": 1,
+    "turn_back_sum": 1,
+    "turn_back_gradients": 1,
+    "edge_softmax": 1,
+    "edge_softmax_gradients": 1,
+    "couple": 1,
+    "couple_adjoint": 2,
+}
+"""Operators of an energy and its derivative by edge vectors."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (has_triton() and COMPILED_FILES), reason="needs Triton, a C compiler, DeePMD-kit 3.2")
+def test_graphs_for_cards_hold_the_operators_in_triton() -> None:
+    """As DeePMD-kit's exporter makes them: traced and tried on a CPU, exported, moved to the card."""
+    from deepmd.pt.entrypoints import freeze_pt2
+
+    card = torch.device("cuda", 0)
+    descriptor = SECTION["descriptor"] | {"precision": "float32", "n_atten_head": 2}
+    section = SECTION | {"kernels": "plain", "descriptor": descriptor}
+    model = get_model(section).to("cpu").eval()
+    perturb(model, scale=0.3)
+    _, sample = freeze_pt2._resolve_nframes(model, nloc=7, device=torch.device("cpu"))
+    frames = [sample, inputs(5, seed=3)]
+    expected = [model.forward_common_lower(*frame) for frame in frames]
+    use_backend(model, "triton", card)
+    traced = model.forward_common_lower_exportable(*sample)
+    for frame, values in zip(frames, expected, strict=True):
+        for name, found in traced(*frame).items():
+            torch.testing.assert_close(found, values[name], rtol=1e-5, atol=1e-5)
+    exported = torch.export.export(
+        traced,
+        sample,
+        dynamic_shapes=freeze_pt2._build_dynamic_shapes(sample),
+        strict=False,
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
+    nodes = [node for node in exported.graph.nodes if isinstance(node.meta.get("val"), Tensor)]
+    mode = nodes[0].meta["val"].fake_mode
+    for state in (exported.state_dict, exported.constants):
+        state |= {name: mode.from_tensor(value) for name, value in state.items() if isinstance(value, Tensor)}
+    with mode:
+        moved = move_to_device_pass(exported, card)
+    devices = {node.meta["val"].device for node in moved.graph.nodes if isinstance(node.meta.get("val"), Tensor)}
+    assert devices == {card}
+    counts = Counter(re.findall(r"dpa4_triton\.(\w+)", moved.graph_module.code))
+    assert counts == OF_ONE_BLOCK

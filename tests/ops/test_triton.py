@@ -72,7 +72,7 @@ class TestChoice:
         use_backend(model, "triton", CARD)
         assert [type(part) for part in model] == [RotateIn, TritonRotateIn]
 
-    def test_tensors_elsewhere_run_plain(self) -> None:
+    def test_operators_are_plain_torch_on_cpus(self) -> None:
         model = nn.Sequential(RotateIn(DescriptorConfig()))
         use_backend(model, "triton", CARD)
         found = model[0](torch.ones(1, 4, 2), Ends(torch.tensor([0]), torch.tensor([0]), 1), torch.ones(1, 3, 4))
@@ -155,7 +155,6 @@ class TestFailures:
 
     def fails(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> str:
         from deepmd_dpa4.ops.triton import edge_map
-        from deepmd_dpa4.ops.triton.rotation import turn_in
 
         class Failing:
             def __getitem__(self, grid: Any) -> Any:
@@ -167,7 +166,7 @@ class TestFailures:
         monkeypatch.setattr(edge_map, "interpreted", lambda kernel, result: Failing())
         features, matrix, _, sender, _ = inputs()
         with pytest.raises(Exception) as caught:
-            turn_in(features, matrix, sender)
+            edge_map.edge_map(features, matrix, None, sender)
         assert is_told(caught.value) == isinstance(caught.value, KernelError)
         return str(caught.value)
 

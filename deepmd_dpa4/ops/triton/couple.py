@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
+from deepmd_dpa4.ops.triton import on_cpu
 from deepmd_dpa4.ops.triton.launch import check_counts, interpreted, starting
 
 COLUMNS = 256
@@ -121,3 +122,5 @@ def _of_adjoint(ctx: Any, direction: Tensor) -> tuple[Tensor | None, ...]:
 
 couple.register_autograd(_of_couple, setup_context=_keep)
 couple_adjoint.register_autograd(_of_adjoint, setup_context=_keep)
+on_cpu.define(couple, lambda left, right, *tables: on_cpu.multiply(left, right, *tables[:3]))
+on_cpu.define(couple_adjoint, lambda factor, adjoint, *tables: on_cpu.multiply(factor, adjoint, *tables[3:]))

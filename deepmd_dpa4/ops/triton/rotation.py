@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.library import triton_op
 
 from deepmd_dpa4.graph.order import spans_of
+from deepmd_dpa4.ops.triton import on_cpu
 from deepmd_dpa4.ops.triton.edge_gradients import edge_gradients, edge_outer
 from deepmd_dpa4.ops.triton.edge_map import edge_map
 from deepmd_dpa4.ops.triton.node_sum import HUB, SPLIT, node_sum
@@ -167,3 +168,11 @@ turn_in_along.register_autograd(_of_turn_in_along, setup_context=_keep_edges)
 turn_in_gradients.register_autograd(_of_turn_in_gradients, setup_context=_keep)
 turn_back_sum.register_autograd(_of_turn_back_sum, setup_context=_keep)
 turn_back_gradients.register_autograd(_of_turn_back_gradients, setup_context=_keep)
+
+for _operator, _function in (
+    (turn_in, on_cpu.turn_in),
+    (turn_in_gradients, on_cpu.turn_in_gradients),
+    (turn_back_sum, on_cpu.turn_back_sum),
+    (turn_back_gradients, on_cpu.turn_back_gradients),
+):
+    on_cpu.define(_operator, _function)

@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
+from deepmd_dpa4.ops.triton import on_cpu
 from deepmd_dpa4.ops.triton.launch import check_counts, interpreted, starting
 
 EDGES = 32
@@ -277,3 +278,5 @@ def _of_gradients(ctx: Any, *along: Tensor) -> tuple[Tensor | None, ...]:
 
 edge_softmax.register_autograd(_of_softmax, setup_context=_keep_weights)
 edge_softmax_gradients.register_autograd(_of_gradients, setup_context=_keep_all)
+on_cpu.define(edge_softmax, on_cpu.edge_softmax)
+on_cpu.define(edge_softmax_gradients, on_cpu.edge_softmax_gradients)

@@ -12,22 +12,22 @@ def add_parser(commands: Any) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "freeze",
-        help="make a model file for Python and LAMMPS, with plain or native kernels",
-        description="Make a model file of a checkpoint, as `dp --pt freeze` does, which knows plain kernels only.",
+        help="make a model file for Python and LAMMPS, with kernels of your choice",
+        description="Make a model file of a checkpoint, as `dp --pt freeze` does, which does not ask for kernels.",
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint .pt, or the folder of a training: its newest one")
     parser.add_argument(
         "-o",
         "--output",
         default="frozen_model.pth",
-        help=".pth = TorchScript, .pt2 = compiled, with plain kernels only; default %(default)s",
+        help=".pth = TorchScript, .pt2 = compiled; default %(default)s",
     )
     add_branch(parser)
     parser.add_argument(
         "--kernels",
-        choices=("plain", "native"),
-        default="plain",
-        help="plain = runs anywhere; native = faster on CPUs, needs their library; default %(default)s",
+        choices=("plain", "native", "triton"),
+        help="plain = runs anywhere, the default; native = .pth, faster on CPUs, needs their library; triton = .pt2 on "
+        "the CUDA device that it will run on, the default there for models with this value of `model/kernels`",
     )
     parser.set_defaults(run=run)
 
