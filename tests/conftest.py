@@ -1,5 +1,6 @@
 """Options of the test run; data and trained models that tests share, each of which costs about ten seconds."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def scripts_run_as_written() -> Iterator[None]:
     """
     with torch.jit.optimized_execution(False):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces_are_not_logged() -> None:
+    """Keep pytest from storing what torch's tracing writes for its own tools, a sixth of the time of a trace."""
+    logging.getLogger("torch.__trace").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

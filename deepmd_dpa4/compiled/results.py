@@ -165,11 +165,18 @@ def _contiguous(value: Any) -> Any:
 
 
 def _made_again(node: fx.Node) -> bool:
-    """Tell whether making a result again costs no more than reading it."""
-    if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):
+    """Tell whether making a result again costs no more than reading it.
+
+    Of what has no axis of nodes or edges, such as weights in another precision, launching a kernel is the cost.
+    """
+    value, target = node.meta.get("val"), node.target
+    if node.op != "call_function" or not isinstance(value, Tensor):
         return True
-    target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return False
-    views = any(returned.alias_info is not None for returned in target._schema.returns)
-    return views or target.name() in COPIES or torch.Tag.pointwise in target.tags
+    if any(returned.alias_info is not None for returned in target._schema.returns):
+        return True
+    constant = not node.all_input_nodes
+    small = all(isinstance(size, int) for size in value.shape)
+    cheap = target.name() in COPIES or torch.Tag.pointwise in target.tags
+    return cheap and (constant or not small)

@@ -86,7 +86,7 @@ def test_energies_forces_and_gradients(compiled: tuple[Potential, Counting, list
 @pytest.mark.slow
 def test_energies_of_isolated_atoms() -> None:
     """They are trained too, and compiled code reads what plain torch makes of them."""
-    options = TINY | {"n_blocks": 1, "use_env_seed": False}
+    options = TINY | {"n_blocks": 1, "use_env_seed": False, "mixing_layers": 1, "message_node_so3": False}
     potential = active_potential(options, fitting={"vacuum_ref": True}, bridging=CONTACTS).train()
     expected = train_step(potential, FRAMES[1])
     lowering = Counting()

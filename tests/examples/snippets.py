@@ -1,7 +1,6 @@
 """Snippets of the documentation, and examples made short enough for a test."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.commands import BIN, ROOT, call, dp, environment
+from tests.support.commands import BIN, ROOT, call, dp, dpa4
 
 FRAMES = 4
 DATA_OPTIONS = {"batch_size": 1, "numb_btch": 1}
@@ -64,7 +63,7 @@ def run_line(words: list[str], folder: Path, more: tuple[str, ...] = ()) -> str:
         assert words[1] == "--pt"
         return dp(*words[2:], folder=folder, official=official)
     if words[0] == "dpa4":
-        return call([BIN / "dpa4", *words[1:]], folder, environment() | {"PATH": f"{BIN}:{os.environ['PATH']}"})
+        return dpa4(*words[1:], folder=folder)
     if words[0] == "python":
         return call([BIN / "python", *words[1:], *more], folder)
     assert words[0] == "lmp", f"a test would have to know how to run `{words[0]}`"

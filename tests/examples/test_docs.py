@@ -20,7 +20,7 @@ from tests.checkpoint.conftest import untrained
 from tests.examples.snippets import blocks, copy_examples, run_block
 from tests.host.test_stale_state import add_stale
 from tests.support import inputs
-from tests.support.commands import BIN, ROOT, call, dp
+from tests.support.commands import BIN, ROOT, call, dp, dpa4
 from tests.support.runs import Data, Run
 from tests.support.toy import toy_frames, write_system
 
@@ -225,7 +225,7 @@ def test_snippets_of_check_page(tmp_path: Path) -> None:
     folder = copy_examples(tmp_path)
     dp("train", "demo.json", folder=folder)
     short = [*command.split(), "--pairs", "1", "--steps", "3", "--frames", "1"]
-    printed = call([BIN / short[0], *short[1:]], folder, fails=True)
+    printed = dpa4(*short[1:], folder=folder, fails=True)
     assert printed.splitlines()[-2:] == ["check.html", "check.json"]
     entries = json.loads((folder / "check.json").read_text())["instruments"]
     assert [entries[name]["verdict"] for name in ("size", "symmetry", "cutoff")] == ["pass"] * 3

@@ -119,7 +119,7 @@ def test_training_on_mixed_sizes(data: Data, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_tasks_share_their_code(data: Data, tmp_path: Path) -> None:
     content = inputs.multi_task(data.train, steps=6)
-    content["model"]["shared_dict"]["net"]["n_blocks"] = 1
+    content["model"]["shared_dict"]["net"] |= {"n_blocks": 1, "mixing_layers": 1, "message_node_so3": False}
     for branch in content["model"]["model_dict"].values():
         branch |= {"use_compile": True, "kernels": "plain"}
     run, graphs = train_compiled(tmp_path, content)

@@ -66,15 +66,32 @@ def dp(*arguments: Any, folder: Path, official: bool = False, fails: bool = Fals
     words = ["--pt", *map(str, arguments)]
     if fresh or torch.cuda.is_available():
         return call([BIN / "dp", *words], folder, environment(official), fails)
+    return forked("dp", words, folder, official, fails)
+
+
+def dpa4(*arguments: Any, folder: Path, fails: bool = False) -> str:
+    """``dpa4 ...`` and what it printed, forked as ``dp`` is."""
+    import torch
+
+    words = [str(argument) for argument in arguments]
+    # these start or compile other programs
+    if words[0] in ("run", "build") or torch.cuda.is_available():
+        return call([BIN / "dpa4", *words], folder, environment() | {"PATH": f"{BIN}:{os.environ['PATH']}"}, fails)
+    return forked("dpa4", words, folder, False, fails)
+
+
+def forked(program: str, words: list[str], folder: Path, official: bool, fails: bool) -> str:
+    """Run a command by the process of :func:`warm`."""
     folder.mkdir(parents=True, exist_ok=True)
-    output = folder / "dp.log"
+    output = folder / f"{program}.log"
     server = warm(official)
     assert server.stdin is not None and server.stdout is not None
-    server.stdin.write(json.dumps({"arguments": words, "folder": str(folder), "output": str(output)}) + "\n")
+    order = {"program": program, "arguments": words, "folder": str(folder), "output": str(output)}
+    server.stdin.write(json.dumps(order) + "\n")
     server.stdin.flush()
     code = int(server.stdout.readline())
     printed = output.read_text()
-    assert (code != 0) == fails, f"dp {' '.join(words)} returned {code}\n{printed[-6000:]}"
+    assert (code != 0) == fails, f"{program} {' '.join(words)} returned {code}\n{printed[-6000:]}"
     return printed
 
 

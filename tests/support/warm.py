@@ -1,7 +1,7 @@
-"""A process that has imported DeePMD-kit and forks for each ``dp`` command: its imports take most of a short run.
+"""A process that has imported DeePMD-kit and forks for each ``dp`` or ``dpa4``: imports take most of a short run.
 
-Reads ``{"arguments", "folder", "output"}`` as one line of JSON and answers with the exit code. Every command runs in a
-process of its own that has imported DeePMD-kit as ``dp`` does and run nothing else.
+Reads ``{"program", "arguments", "folder", "output"}`` as one line of JSON and answers with the exit code. Every command
+runs in a process of its own that has imported DeePMD-kit as ``dp`` does and run nothing else.
 """
 
 import json
@@ -11,18 +11,23 @@ import sys
 import traceback
 
 
-def run(arguments: list[str], folder: str, output: str) -> None:
+def run(program: str, arguments: list[str], folder: str, output: str) -> None:
     os.chdir(folder)
     signal.alarm(300)
     target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(target, stream)
-    from deepmd.main import main
-
-    sys.argv = ["dp", *arguments]
+    sys.argv = [program, *arguments]
     code = 0
     try:
-        main()
+        if program == "dp":
+            from deepmd.main import main
+
+            main()
+        else:
+            from deepmd_dpa4.cli import main as own
+
+            code = own()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if isinstance(stop.code, str):
