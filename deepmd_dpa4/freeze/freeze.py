@@ -16,21 +16,20 @@ from deepmd_dpa4.checkpoint.weights import weights_of
 from deepmd_dpa4.config.option import require_one_of
 from deepmd_dpa4.files import replacing
 from deepmd_dpa4.freeze.archive import ROOT, rearrange
+from deepmd_dpa4.freeze.choose_kernels import COMPILED, PORTABLE, choose_kernels
 from deepmd_dpa4.freeze.metadata import ENTRY, KERNELS, describe
 from deepmd_dpa4.freeze.runners import compiled_runners, script_runners
 from deepmd_dpa4.freeze.verify import Disagreement, Reference, reference_of, verify
 from deepmd_dpa4.host.compat import COMPILED_FILES, VERSION, has_builtin_type
 from deepmd_dpa4.host.kernels import demand_native, overriding
 from deepmd_dpa4.host.model import ModelDPA4
-from deepmd_dpa4.ops.backends import backend_of, use_backend
+from deepmd_dpa4.ops.backends import use_backend
 from deepmd_dpa4.ops.native.choose_library import usable_library
 from deepmd_dpa4.ops.native.missing_library import add_guard
 from deepmd_dpa4.type_names import NEUTRAL, SHARED_NAMES
 from deepmd_dpa4.uncertainty.archive_entry import Entry, UncertaintyError, has_entry, read_entry, write_entry
 
 log = logging.getLogger("deepmd.dpa4")
-
-PORTABLE, COMPILED = ".pth", ".pt2"
 
 _host_freeze = host_main.freeze
 
@@ -75,19 +74,10 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     ours = by_suffix or NEUTRAL in branches.values()
     if by_suffix and path.suffix not in ("", PORTABLE, COMPILED):
         raise ValueError(f"`--output` is {output!r} but must end in {PORTABLE} or {COMPILED}")
-    if ours and path.suffix == COMPILED and not COMPILED_FILES:
-        raise ValueError(
-            f"`--output` is {output!r} but must end in {PORTABLE}: DeePMD-kit {VERSION} reads no {COMPILED}"
-        )
-    if ours and "" not in branches and head not in branches:
-        raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
-    if ours and "" in branches and head is not None:
-        raise ValueError(f"`--head` is {head!r} but must be left out: {model} holds one model")
-    compiled = by_suffix and path.suffix == COMPILED
     if ours:
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"`--output` is {output!r} but the folder {path.parent} does not exist")
+        check_request(model, output, head, branches)
         say_weights(Path(model))
+    compiled = by_suffix and path.suffix == COMPILED
     if kernels == "native":
         demand_native("--kernels")
     with overriding("plain"):
@@ -105,52 +95,19 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
             _host_freeze(model=model, output=output, head=head)
 
 
-def choose_kernels(kernels: str | None, model: ModelDPA4 | None, compiled: bool, name: str, output: str) -> str:
-    """Choose the kernels of a file: those asked for, or those of the model where such a file can hold them.
-
-    Parameters
-    ----------
-    kernels : str or None
-        Asked for.
-    model : ModelDPA4 or None
-        To be frozen; None if it is none of ours.
-    compiled : bool
-        Whether as ``.pt2``.
-    name, output : str
-        Of the checkpoint and of the file.
-
-    Raises
-    ------
-    ConfigError
-        If there is no Triton.
-    ValueError
-        If kernels are asked for that cannot serve this model, file or device.
-    """
-    wrong = f"`--kernels` is {kernels!r} but must be 'plain' for {name}"
-    if kernels in ("native", "triton") and (model is None or compiled != (kernels == "triton")):
-        suffix = COMPILED if kernels == "triton" else PORTABLE
+def check_request(model: str, output: str, head: str | None, branches: dict[str, str]) -> None:
+    """Check what is asked for of a checkpoint of ours, before it is loaded."""
+    path = Path(output)
+    if path.suffix == COMPILED and not COMPILED_FILES:
         raise ValueError(
-            f"{wrong} and `--output` {output!r}: {kernels} kernels are for models of deepmd-dpa4 in {suffix} files"
+            f"`--output` is {output!r} but must end in {PORTABLE}: DeePMD-kit {VERSION} reads no {COMPILED}"
         )
-    if model is None:
-        return "plain"
-    if kernels == "native" and not model.atomic_model.descriptor.has_native_precision():
-        raise ValueError(f"{wrong}: native kernels are for float32 and float64")
-    if kernels is None and compiled and json.loads(model.model_def_script).get("kernels") == "triton":
-        return "triton" if DEVICE.type == "cuda" and serves(model, "triton") else "plain"
-    if kernels == "triton" and DEVICE.type != "cuda":
-        raise ValueError(f"{wrong} on {DEVICE}: kernels in Triton are for CUDA devices")
-    if kernels == "triton" and not serves(model, "triton"):
-        raise ValueError(f"{wrong}: no kernel in Triton is for its options, its precision and this device")
-    return kernels or "plain"
-
-
-def serves(model: ModelDPA4, backend: str) -> bool:
-    """Tell whether any operation of a model with plain kernels has an implementation of a backend on this device."""
-    use_backend(model, backend, DEVICE)
-    found = backend_of(model) == backend
-    use_backend(model, "plain")
-    return found
+    if "" not in branches and head not in branches:
+        raise ValueError(f"`--head` is {head!r} but must be one of {', '.join(branches)}, the branches of {model}")
+    if "" in branches and head is not None:
+        raise ValueError(f"`--head` is {head!r} but must be left out: {model} holds one model")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`--output` is {output!r} but the folder {path.parent} does not exist")
 
 
 def say_weights(model: Path) -> None:

@@ -313,6 +313,13 @@ def test_error_of_native_page() -> None:
     assert f'"{name[1]}() -> ()"' in (ROOT / "deepmd_dpa4/ops/native/csrc/bindings/library.cpp").read_text()
 
 
+def test_sources_of_kernels_page() -> None:
+    """The files that it names are there."""
+    sources = [str(path) for path in (ROOT / "deepmd_dpa4/ops/native/csrc").rglob("*")]
+    for name in set(re.findall(r"`([\w/]+\.(?:h|cpp))`", (DOCS / "kernels.md").read_text())):
+        assert any(path.endswith(f"/{name}") for path in sources), name
+
+
 def test_other_pages_have_no_untested_snippets() -> None:
     for page in PAGES:
         if page.name not in TESTED:
