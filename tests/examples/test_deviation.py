@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.snippets import blocks
-from tests.support.commands import BIN, ROOT, call
+from tests.support.commands import BIN, ROOT, call, stand_ins
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ def test_deviation_grows_with_the_temperature(tmp_path: Path) -> None:
     folder = water / "deviation"
     (commands,) = blocks(folder / "README.md", "sh")
     committee, dynamics, picture = (line.split() for line in commands.splitlines())
-    call([BIN / committee[0], *committee[1:], "--steps", "100"], folder, seconds=900)
+    call([stand_ins() / committee[0], *committee[1:], "--steps", "50"], folder, seconds=900)
     call([BIN / dynamics[0], *dynamics[1:], "-var", "steps", "20"], folder)
     printed = call([BIN / picture[0], *picture[1:]], folder)
     assert (folder / "deviation.png").stat().st_size > 1000

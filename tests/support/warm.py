@@ -1,22 +1,25 @@
 """A process that has imported DeePMD-kit and forks for each ``dp`` or ``dpa4``: imports take most of a short run.
 
-Reads ``{"program", "arguments", "folder", "output"}`` as one line of JSON and answers with the exit code. Every command
-runs in a process of its own that has imported DeePMD-kit as ``dp`` does and run nothing else.
+Orders are JSON. Without an argument it reads ``{"program", "arguments", "folder", "output"}`` as one line of its input
+and answers with the exit code; with the path of a socket it serves the programs of :mod:`tests.support.stand_in`. Every
+command runs in a process of its own that has imported DeePMD-kit as ``dp`` does and run nothing else. The process ends
+with its input.
 """
 
 import json
 import os
+import select
 import signal
+import socket
 import sys
 import traceback
+from collections.abc import Callable
+from pathlib import Path
 
 
-def run(program: str, arguments: list[str], folder: str, output: str) -> None:
+def execute(program: str, arguments: list[str], folder: str) -> None:
+    """Run a command in this process, and end it."""
     os.chdir(folder)
-    signal.alarm(300)
-    target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(target, stream)
     sys.argv = [program, *arguments]
     code = 0
     try:
@@ -40,22 +43,64 @@ def run(program: str, arguments: list[str], folder: str, output: str) -> None:
     os._exit(code)
 
 
+def forked(action: Callable[[], None]) -> int:
+    """Exit code of what a forked process does."""
+    child = os.fork()
+    if child == 0:
+        action()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def to_file(program: str, arguments: list[str], folder: str, output: str) -> None:
+    """Run a command that writes what it prints to a file."""
+    signal.alarm(300)
+    target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    execute(program, arguments, folder)
+
+
 def serve() -> None:
+    replies = os.fdopen(os.dup(1), "w")
+    for line in sys.stdin:
+        order = json.loads(line)
+        print(forked(lambda: to_file(**order)), file=replies, flush=True)  # noqa: B023
+
+
+def listen(path: str) -> None:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    print("ready", flush=True)
+    while True:
+        ready, _, _ = select.select([server, sys.stdin], [], [])
+        if sys.stdin in ready:
+            return
+        connection, _ = server.accept()
+        order, streams, _, _ = socket.recv_fds(connection, 4096, 2)
+        code = forked(lambda: to_streams(order.decode(), streams))  # noqa: B023
+        for stream in streams:
+            os.close(stream)
+        connection.sendall(str(code).encode())
+        connection.close()
+
+
+def to_streams(path: str, streams: list[int]) -> None:
+    """Run the command that a file describes, with the environment and the streams of the one who asks."""
+    order = json.loads(Path(path).read_text())
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    for stream, target in zip(streams, (1, 2), strict=True):
+        os.dup2(stream, target)
+    execute(order["program"], order["arguments"], order["folder"])
+
+
+if __name__ == "__main__":
     import deepmd.entrypoints.main
     import deepmd.infer
     import deepmd.main  # first, as in the command itself: it loads the argument schemas
     import deepmd.pt.entrypoints.main
     import deepmd.pt.infer.deep_eval  # noqa: F401
 
-    replies = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        order = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            run(**order)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), file=replies, flush=True)
-
-
-if __name__ == "__main__":
-    serve()
+    listen(sys.argv[1]) if sys.argv[1:] else serve()
