@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from matplotlib.ticker import LogLocator, NullFormatter
+
 from deepmd_dpa4.tools.plots.style import COLOURS, picture
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "accuracy"
@@ -123,6 +125,10 @@ def draw(kinds: dict[Kind, list[Record]], path: Path) -> None:
                     axes.plot(times, values, linestyle=STYLES[code], color=colour, label=label, marker=".")
                 axes.set(xscale="log", yscale="log", xlabel="time (s)", title=TITLES[data])
                 axes.set_ylabel("force RMSE (meV/Å)" if line == 0 else "energy RMSE (meV/atom)")
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                    axis.set_major_formatter("{x:g}")
+                    axis.set_minor_formatter(NullFormatter())
         grid[0, 0].legend()
 
 
