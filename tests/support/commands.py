@@ -63,15 +63,18 @@ def stand_ins() -> Path:
     """Folder of an interpreter beside which ``dp`` and ``dpa4`` start at once, for scripts that look for them there."""
     import torch
 
-    if torch.cuda.is_available():
+    prefix = Path(sys.prefix)
+    if torch.cuda.is_available() or not (prefix / "pyvenv.cfg").exists():
         return BIN
     root = Path(tempfile.mkdtemp(prefix="stand-ins-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     folder = root / "bin"
     folder.mkdir()
     (folder / "python").symlink_to(sys.executable)
-    (root / "lib").symlink_to(Path(sys.prefix) / "lib")
-    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", root)
+    for name in ("lib", "lib64"):
+        if (prefix / name).exists():
+            (root / name).symlink_to(prefix / name)
+    shutil.copy(prefix / "pyvenv.cfg", root)
     source = (ROOT / "tests" / "support" / "stand_in.py").read_text()
     for program in ("dp", "dpa4"):
         (folder / program).write_text(f"#!{sys.executable} -IS\n{source}")
