@@ -66,7 +66,7 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
     WriteError
         If there is no space for the output, or no permission.
     """
-    require_one_of("--kernels", kernels or "plain", tuple(KERNELS))
+    require_one_of("--kernels", kernels or "plain", KERNELS)
     path = Path(output)
     # first, because it reads weights only, which DeePMD-kit's question does not
     branches = branch_types(model)
@@ -96,7 +96,15 @@ def freeze(model: str, output: str = "frozen_model.pth", head: str | None = None
 
 
 def check_request(model: str, output: str, head: str | None, branches: dict[str, str]) -> None:
-    """Check what is asked for of a checkpoint of ours, before it is loaded."""
+    """Check what is asked for of a checkpoint of ours, before it is loaded.
+
+    Raises
+    ------
+    ValueError
+        If files of this kind cannot be read here, or ``head`` is no branch.
+    FileNotFoundError
+        If the folder of the output does not exist.
+    """
     path = Path(output)
     if path.suffix == COMPILED and not COMPILED_FILES:
         raise ValueError(

@@ -12,8 +12,8 @@ from deepmd_dpa4.host.model import ModelDPA4
 
 ENTRY = "dpa4.json"
 """Name of the entry in the archive."""
-KERNELS = {"plain": "plain", "native": "cpu", "triton": "triton"}
-"""Values of ``--kernels``, each with its backend."""
+KERNELS = ("plain", "native", "triton")
+"""Values of ``--kernels``."""
 
 
 def describe(model: ModelDPA4, portable: bool, kernels: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def describe(model: ModelDPA4, portable: bool, kernels: str) -> dict[str, Any]:
     portable : bool
         Whether the file runs on every device that its kernels are for.
     kernels : str
-        Which it holds, a key of :data:`KERNELS`.
+        Which it holds, one of :data:`KERNELS`.
 
     Returns
     -------
