@@ -59,16 +59,22 @@ def envelope_softmax(
     smallest_weight: float = SMALLEST_WEIGHT,
 ) -> Tensor:
     """Define :class:`EnvelopeSoftmax`; edge weights have a floor in the logarithm."""
+    mass, null = masses(logits, weight, torch.log(null_mass), receiver, n_receivers, smallest_weight)
+    if gate is not None:
+        mass = mass * gate[:, None, None]
+    total = null + segment_sum(mass, receiver, n_receivers)
+    return mass / total.index_select(0, receiver)
+
+
+def masses(
+    logits: Tensor, weight: Tensor, null_logit: Tensor, receiver: Tensor, n_receivers: int, smallest_weight: float
+) -> tuple[Tensor, Tensor]:
+    r"""Compute :math:`w_e^2 e^{\ell_e}` (E, F, H) and z (N, F, H), relative to the largest of each receiver."""
     logits = logits + 2.0 * torch.log(weight.clamp(min=smallest_weight))[:, None, None]
-    null_logit = torch.log(null_mass)
     index = receiver[:, None, None].expand_as(logits)
     largest = null_logit.detach().expand(n_receivers, -1, -1).contiguous()
     largest = largest.scatter_reduce(0, index, logits.detach(), "amax")
-    mass = torch.exp(logits - largest.index_select(0, receiver))
-    if gate is not None:
-        mass = mass * gate[:, None, None]
-    total = torch.exp(null_logit - largest) + segment_sum(mass, receiver, n_receivers)
-    return mass / total.index_select(0, receiver)
+    return torch.exp(logits - largest.index_select(0, receiver)), torch.exp(null_logit - largest)
 
 
 def native_envelope_softmax(

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from triton import knobs
 
-from deepmd_dpa4.ops.rotation import weigh
+from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in, weigh
 from deepmd_dpa4.ops.segment import segment_sum
+from deepmd_dpa4.ops.softmax import masses
 
 
 def define(operator: Any, function: Callable[..., Any]) -> None:
@@ -29,32 +30,22 @@ def turn_in(
     precision: torch.dtype | None = None,
 ) -> Tensor:
     """Compute M_e x_n(e)."""
-    local = matrix @ features.to(matrix.dtype).index_select(0, node)
+    local = rotate_in(features.to(matrix.dtype), node, matrix)
     return local if precision is None else local.to(precision)
 
 
 def turn_in_gradients(
-    local: Tensor, features: Tensor, matrix: Tensor, node: Tensor, by_node: Tensor | None, spans: Tensor | None
+    local: Tensor, features: Tensor, matrix: Tensor, node: Tensor, *_: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Compute the sum of M_e^T h_e over the edges of each node, and h_e x_n(e)^T."""
     local, features = local.to(matrix.dtype), features.to(matrix.dtype)
-    turned = segment_sum(matrix.transpose(1, 2) @ local, node, features.shape[0])
+    turned = rotate_back_sum(local, matrix, node, features.shape[0])
     return turned, local @ features.index_select(0, node).transpose(1, 2)
 
 
-def turn_back_sum(
-    local: Tensor,
-    matrix: Tensor,
-    weight: Tensor,
-    node: Tensor,
-    n_nodes: int,
-    split: int = 0,
-    hub: int = 0,
-    spans: Tensor | None = None,
-) -> Tensor:
+def turn_back_sum(local: Tensor, matrix: Tensor, weight: Tensor, node: Tensor, n_nodes: int, *_: Any) -> Tensor:
     """Compute the sum of M_e^T (w_e h_e) over the edges of each node."""
-    weighed = weigh(local.to(matrix.dtype), weight.unsqueeze(1))
-    return segment_sum(matrix.transpose(1, 2) @ weighed, node, n_nodes)
+    return rotate_back_sum(weigh(local.to(matrix.dtype), weight.unsqueeze(1)), matrix, node, n_nodes)
 
 
 def turn_back_gradients(
@@ -63,9 +54,7 @@ def turn_back_gradients(
     matrix: Tensor,
     weight: Tensor,
     node: Tensor,
-    split: int,
-    hub: int,
-    spans: Tensor | None,
+    *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Differentiate :func:`turn_back_sum` by features, matrices and weights."""
     precision, local = local.dtype, local.to(matrix.dtype)
@@ -88,12 +77,9 @@ def edge_softmax(
 ) -> tuple[Tensor, Tensor]:
     """Weigh edges, and the shares of the mass without an edge."""
     receiver, n_receivers = _receiver(spans), spans.shape[0]
-    raised = logits + 2.0 * torch.log(weight.clamp(min=floor)).unsqueeze(1)
-    largest = null_logit.expand(n_receivers, -1).contiguous()
-    largest = largest.scatter_reduce(0, receiver.unsqueeze(1).expand_as(raised), raised, "amax")
-    mass, null = torch.exp(raised - largest.index_select(0, receiver)), torch.exp(null_logit - largest)
+    mass, null = masses(logits.unsqueeze(1), weight, null_logit.unsqueeze(0), receiver, n_receivers, floor)
     total = null + segment_sum(mass, receiver, n_receivers)
-    return mass / total.index_select(0, receiver), null / total
+    return (mass / total.index_select(0, receiver)).squeeze(1), (null / total).squeeze(1)
 
 
 def edge_softmax_gradients(
