@@ -2,17 +2,19 @@
 
 import atexit
 import functools
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.stand_in import ask
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -44,18 +46,40 @@ def call(
     return run.stdout
 
 
+@dataclass(frozen=True)
+class Warm:
+    """A process of :mod:`tests.support.warm` and its socket."""
+
+    process: subprocess.Popen[bytes]
+    server: Path
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self.process.pid
+
+
+def temporary() -> Path:
+    """Folder that goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="dpa4-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @functools.cache
-def warm(official: bool) -> subprocess.Popen[str]:
-    """The process of :mod:`tests.support.warm`; it ends when its input is closed, with this process at the latest."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.warm"],
+def warm(official: bool) -> Warm:
+    """Start a warm process; it ends when its input is closed, with this process at the latest."""
+    server = temporary() / "server"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.warm", server],
         cwd=ROOT,
         env=environment(official),
-        text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    return Warm(process, server)
 
 
 @functools.cache
@@ -66,11 +90,11 @@ def stand_ins() -> Path:
     prefix = Path(sys.prefix)
     if torch.cuda.is_available() or not (prefix / "pyvenv.cfg").exists():
         return BIN
-    root = Path(tempfile.mkdtemp(prefix="stand-ins-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    root = temporary()
     folder = root / "bin"
     folder.mkdir()
     (folder / "python").symlink_to(sys.executable)
+    (folder / "server").symlink_to(warm(False).server)
     for name in ("lib", "lib64"):
         if (prefix / name).exists():
             (root / name).symlink_to(prefix / name)
@@ -79,16 +103,6 @@ def stand_ins() -> Path:
     for program in ("dp", "dpa4"):
         (folder / program).write_text(f"#!{sys.executable} -IS\n{source}")
         (folder / program).chmod(0o755)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.warm", folder / "server"],
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    atexit.register(server.kill)
-    assert server.stdout is not None and server.stdout.readline() == b"ready\n"
     return folder
 
 
@@ -121,12 +135,9 @@ def forked(program: str, words: list[str], folder: Path, official: bool, fails: 
     """Run a command by the process of :func:`warm`."""
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / f"{program}.log"
-    server = warm(official)
-    assert server.stdin is not None and server.stdout is not None
-    order = {"program": program, "arguments": words, "folder": str(folder), "output": str(output)}
-    server.stdin.write(json.dumps(order) + "\n")
-    server.stdin.flush()
-    code = int(server.stdout.readline())
+    with output.open("wb") as stream:
+        streams = stream.fileno(), stream.fileno()
+        code = ask(warm(official).server, program, words, folder, environment(official), *streams, seconds=300)
     printed = output.read_text()
     assert (code != 0) == fails, f"{program} {' '.join(words)} returned {code}\n{printed[-6000:]}"
     return printed

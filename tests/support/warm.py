@@ -1,9 +1,7 @@
 """A process that has imported DeePMD-kit and forks for each ``dp`` or ``dpa4``: imports take most of a short run.
 
-Orders are JSON. Without an argument it reads ``{"program", "arguments", "folder", "output"}`` as one line of its input
-and answers with the exit code; with the path of a socket it serves the programs of :mod:`tests.support.stand_in`. Every
-command runs in a process of its own that has imported DeePMD-kit as ``dp`` does and run nothing else. The process ends
-with its input.
+It listens on the socket that its argument names for orders of :mod:`tests.support.stand_in`. Every command runs in a
+process of its own that has imported DeePMD-kit as ``dp`` does and run nothing else. The process ends with its input.
 """
 
 import json
@@ -13,7 +11,6 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -43,31 +40,6 @@ def execute(program: str, arguments: list[str], folder: str) -> None:
     os._exit(code)
 
 
-def forked(action: Callable[[], None]) -> int:
-    """Exit code of what a forked process does."""
-    child = os.fork()
-    if child == 0:
-        action()
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def to_file(program: str, arguments: list[str], folder: str, output: str) -> None:
-    """Run a command that writes what it prints to a file."""
-    signal.alarm(300)
-    target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(target, stream)
-    execute(program, arguments, folder)
-
-
-def serve() -> None:
-    replies = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        order = json.loads(line)
-        print(forked(lambda: to_file(**order)), file=replies, flush=True)  # noqa: B023
-
-
 def listen(path: str) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
@@ -79,16 +51,20 @@ def listen(path: str) -> None:
             return
         connection, _ = server.accept()
         order, streams, _, _ = socket.recv_fds(connection, 4096, 2)
-        code = forked(lambda: to_streams(order.decode(), streams))  # noqa: B023
+        child = os.fork()
+        if child == 0:
+            obey(order.decode(), streams)
         for stream in streams:
             os.close(stream)
-        connection.sendall(str(code).encode())
+        _, status = os.waitpid(child, 0)
+        connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
         connection.close()
 
 
-def to_streams(path: str, streams: list[int]) -> None:
+def obey(path: str, streams: list[int]) -> None:
     """Run the command that a file describes, with the environment and the streams of the one who asks."""
     order = json.loads(Path(path).read_text())
+    signal.alarm(order["seconds"])
     os.environ.clear()
     os.environ.update(order["environment"])
     for stream, target in zip(streams, (1, 2), strict=True):
@@ -103,4 +79,4 @@ if __name__ == "__main__":
     import deepmd.pt.entrypoints.main
     import deepmd.pt.infer.deep_eval  # noqa: F401
 
-    listen(sys.argv[1]) if sys.argv[1:] else serve()
+    listen(sys.argv[1])
