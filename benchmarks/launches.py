@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch._higher_order_ops.triton_kernel_wrap import Param, generate_ttir, kernel_side_table, ttir_to_functions
 from torch._inductor.ir import IRNode, UserDefinedTritonKernel
+from torch._inductor.scheduler import ForeachKernelSchedulerNode
 from torch._inductor.utils import get_dtype_size
 
 Hint = Callable[[Any], int]
@@ -30,7 +31,8 @@ def traffic_of(node: Any) -> Callable[[Hint], float]:
     what it touches.
     """
     if not is_launch(node):
-        return lambda hint: node.get_read_write_buffers_sizes_impl(True, True)
+        parts = node.get_subkernel_nodes() if isinstance(node, ForeachKernelSchedulerNode) else [node]
+        return lambda hint: sum(part.get_read_write_buffers_sizes_impl(True, True) for part in parts)
     touched = _touched(node.node)
     return lambda hint: sum(get_dtype_size(buffer.get_dtype()) * _numbers(buffer, hint) for buffer in touched)
 

@@ -16,7 +16,11 @@ from torch._dynamo.device_interface import CudaInterface
 from torch._inductor import config
 from torch._inductor.graph import GraphLowering
 from torch._inductor.ir import MultiOutput
-from torch._inductor.scheduler import ExternKernelSchedulerNode, NopKernelSchedulerNode
+from torch._inductor.scheduler import (
+    ExternKernelSchedulerNode,
+    ForeachKernelSchedulerNode,
+    NopKernelSchedulerNode,
+)
 from torch._inductor.virtualized import V
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map
@@ -163,16 +167,16 @@ class GraphCost:
 
 @dataclass(frozen=True)
 class Planned:
-    """One kernel of a plan: what it is, the bytes it reads and writes, and whether it is launched on its own."""
+    """A step of a plan: the kind of its kernels, the bytes they read and write, and how many are launched."""
 
     kind: str
     moved: float
-    launched: bool = True
+    launches: int = 1
 
 
 def total_of(kernels: Sequence[Planned]) -> Cost:
     """Traffic and number of kernels."""
-    return Cost(0.0, sum(kernel.moved for kernel in kernels), sum(kernel.launched for kernel in kernels))
+    return Cost(0.0, sum(kernel.moved for kernel in kernels), sum(kernel.launches for kernel in kernels))
 
 
 Plan = Callable[[Mapping[Any, int]], list[Planned]]
@@ -213,10 +217,12 @@ def _cause(error: BaseException) -> _Stop | None:
 
 
 def _stop(lowering: GraphLowering) -> None:
+    lowering.init_wrapper_code()
     lowering._update_scheduler()
     nodes = [node for node in lowering.scheduler.nodes if not isinstance(node, NopKernelSchedulerNode)]
     with V.set_graph_handler(lowering):
         kinds = [_kind(node) for node in nodes]
+        launches = [_launches(node) for node in nodes]
         traffic = [traffic_of(node) for node in nodes]
 
     def plan(values: Mapping[Any, int]) -> list[Planned]:
@@ -230,13 +236,15 @@ def _stop(lowering: GraphLowering) -> None:
 
         with mock.patch.object(lowering.sizevars, "optimization_hint", hint), V.set_graph_handler(lowering):
             moved = [float(count(hint)) for count in traffic]
-        return [Planned(kind, size, kind != PART) for kind, size in zip(kinds, moved, strict=True)]
+        return [Planned(*each) for each in zip(kinds, moved, launches, strict=True)]
 
     raise _Stop(plan)
 
 
 PART = "part"
 """Kind of the second and further results of a kernel, which are no kernels of their own."""
+TOGETHER = "together"
+"""Kind of small kernels that are launched together."""
 
 
 def _kind(node: Any) -> str:
@@ -247,7 +255,20 @@ def _kind(node: Any) -> str:
             return PART
         name = getattr(node.node, "python_kernel_name", None) or type(node.node).__name__
         return str(name).removeprefix("extern_kernels.")
+    if isinstance(node, ForeachKernelSchedulerNode):
+        return TOGETHER
     return "sums" if node.is_reduction() else "elementwise"
+
+
+def _launches(node: Any) -> int:
+    """Number of kernels that a node of the plan launches; kernels planned together may be divided again."""
+    if isinstance(node, ForeachKernelSchedulerNode):
+        scheduler = V.graph.scheduler
+        scheduler.current_device = node.get_device()
+        backend = scheduler.get_backend(scheduler.current_device)._triton_scheduling
+        parts = backend.generate_combo_kernel_code(node.get_subkernel_nodes(), True, True, True, only_gen_src_code=True)
+        return len(parts)
+    return int(_kind(node) != PART)
 
 
 class Lowering:

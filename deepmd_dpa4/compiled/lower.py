@@ -16,9 +16,12 @@ Lowering = Callable[[fx.GraphModule], Run]
 
 # For graphics cards torch 2.11 may join sums along rows with sums along columns. The sizes that a graph is traced with
 # decide whether that pays, and the code serves no others: fewer than 163,840 edges with 32 channels.
-OPTIONS = {"triton.mix_order_reduction": False}
+# Small kernels that need nothing of each other are launched together.
+OPTIONS = {"triton.mix_order_reduction": False, "combo_kernels": True}
 # Generated code counts the numbers of a tensor in 32 bits where those that a graph is traced with allow it.
 MOST_NUMBERS = 2**31 - 1
+# Kernels that one launch runs; torch takes as many.
+TOGETHER = 8
 
 
 class CompileError(Exception):
@@ -100,5 +103,37 @@ def inductor(graph: fx.GraphModule) -> Run:
     inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
     mode = next(value.fake_mode for value in inputs if isinstance(value, FakeTensor))
     known = {name: value for name, value in OPTIONS.items() if name in config.get_config_copy()}
-    with tracing(TracingContext(mode)), config.patch(known):
+    with tracing(TracingContext(mode)), config.patch(known), edges_alone(inputs[1].node.expr):
         return compile_fx(graph, inputs)  # type: ignore[return-value]
+
+
+@contextmanager
+def edges_alone(edges: Any) -> Iterator[None]:
+    """Let torch's compiler launch together only kernels that have no axis of edges.
+
+    Kernels launched together share the size of their blocks, and the registers that the largest of them needs. That is
+    a gain where launching is most of the cost, and a loss where the number of edges decides.
+
+    Parameters
+    ----------
+    edges : sympy.Symbol
+        Number of edges.
+    """
+    from torch._inductor.scheduler import ForeachKernelSchedulerNode as Together
+
+    def groups(scheduler: Any) -> list[list[Any]]:
+        independent = ([node for node in level if _small(node, edges)] for level in scheduler._topological_sort_nodes())
+        return [nodes[first : first + TOGETHER] for nodes in independent for first in range(0, len(nodes), TOGETHER)]
+
+    usual = Together.group_algorithm_for_combo_kernels
+    Together.set_group_algorithm_for_combo_kernels(groups)
+    try:
+        yield
+    finally:
+        Together.set_group_algorithm_for_combo_kernels(usual)
+
+
+def _small(node: Any, edges: Any) -> bool:
+    """Tell whether a kernel may be launched with others: it runs on a card and has no axis of edges."""
+    device, sizes = getattr(node, "group", (None, ()))
+    return device is not None and device.type == "cuda" and not any(edges in size.free_symbols for size in sizes)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.counting import Cost, Kept, Meter
-from benchmarks.planning import CARD, GraphCost, Lowering, pretended_card
+from benchmarks.planning import CARD, TOGETHER, GraphCost, Lowering, pretended_card
 from benchmarks.without_card import python_engine
 from deepmd_dpa4.compiled.lower import compile_graph
 from deepmd_dpa4.compiled.trace import EDGES, NODES, Spec, trace
+from tests.support.generated import kernels_of
 
 SIZES = [(2, 2), (17, 900), (400, 63200), (3200, 505600), (4096, 647168), (300000, 2000000)]
 WIDE = Spec((EDGES, 32), torch.float32, CARD)
@@ -52,6 +53,34 @@ def test_cost_of_a_graph() -> None:
     assert cost(10 * nodes, edges).flops == 10 * cost(nodes, edges).flops
 
 
+def independent(nodes: int, edges: int, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """Functions of weights, of nodes and of edges that need nothing of each other, and two sums."""
+    return torch.sin(x), torch.cos(weight), 2 * bias, torch.exp(y), torch.sin(y), x.sum(1), weight.sum(0), y.sum(1)
+
+
+def test_small_kernels_are_launched_together() -> None:
+    """What has no axis of edges takes two launches, one with sums and one without; that of edges is left alone."""
+    shapes = ((NODES, 32), (32, 32), (7,), (EDGES, 8))
+    with pretended_card(), torch.no_grad():
+        cost = GraphCost(trace(independent, [Spec(shape, torch.float32, CARD) for shape in shapes]))
+    found, kernels = cost.of(100, 1000)
+    together = [kernel for kernel in kernels if kernel.kind == TOGETHER]
+    assert sum(kernel.launches for kernel in together) == 2
+    small = 2 * (100 * 32 + 32 * 32 + 7) + 100 + 32
+    assert sum(kernel.moved for kernel in together) == 4 * small
+    assert found.moved - 4 * small == 4 * 1000 * (3 * 8 + 1)
+
+
+def test_code_of_kernels_launched_together() -> None:
+    """Triton makes machine code of it; functions and sums of nodes and weights are one kernel."""
+    pytest.importorskip("triton")
+    shapes = ((NODES, 32), (32, 32), (7,), (EDGES, 8))
+    with pretended_card(), torch.no_grad():
+        kernels = kernels_of(trace(independent, [Spec(shape, torch.float32, CARD) for shape in shapes]))
+    grids = [kernel.inductor_meta["grid_type"] for kernel in kernels.values()]
+    assert sorted(grids) == ["Grid1D", "Grid1D", "SequentialComboKernelGrid"]
+
+
 def turned(nodes: int, edges: int, x: Tensor, matrix: Tensor, sender: Tensor) -> tuple[Tensor]:
     """One operator in Triton."""
     from deepmd_dpa4.ops.triton.rotation import turn_in
@@ -67,7 +96,7 @@ def test_traffic_of_a_kernel_written_by_hand() -> None:
         cost = GraphCost(trace(turned, [*inputs, Spec((EDGES,), torch.int64, CARD)]))
     found, kernels = cost.of(100, 1000)
     assert found == Cost(0.0, 4 * 100 * 9 * 16 + 1000 * (4 * 7 * 9 + 8 + 4 * 7 * 16), 1)
-    assert [kernel.kind for kernel in kernels if kernel.launched] == ["edge_map_kernel"]
+    assert [kernel.kind for kernel in kernels if kernel.launches] == ["edge_map_kernel"]
 
 
 def test_cost_of_operators_one_by_one() -> None:
