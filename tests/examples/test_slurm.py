@@ -48,17 +48,35 @@ def test_there_are_scripts() -> None:
 
 @needs_official
 @pytest.mark.slow
-@pytest.mark.parametrize(("script", "nodes", "processes"), [("train_node", 1, 2), ("train_nodes", 2, 1)])
-def test_training(cluster: dict[str, str], data: Data, tmp_path: Path, script: str, nodes: int, processes: int) -> None:
+@pytest.mark.parametrize(("script", "nodes", "jobs"), [("train_node", 1, 2), ("train_nodes", 2, 1)])
+def test_training(cluster: dict[str, str], data: Data, tmp_path: Path, script: str, nodes: int, jobs: int) -> None:
     """Two processes train one model, on one node or two, and a second job goes on where the first ended."""
     content = {"model": inputs.model(), **inputs.training(data.train)}
-    env = cluster | {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(processes)}
-    for steps in (2, 4):
+    for steps in (2, 4)[:jobs]:
         content["training"]["numb_steps"] = steps
         (tmp_path / "input.json").write_text(json.dumps(content))
-        call(["bash", FOLDER / f"{script}.sh", "input.json"], tmp_path, env, seconds=900)
+        call(["bash", FOLDER / f"{script}.sh", "input.json"], tmp_path, cluster | two_processes(nodes), seconds=900)
         assert (tmp_path / f"model.ckpt-{steps}.pt").exists()
         assert {path.name for path in tmp_path.glob("rank-*.pt")} == {"rank-0.pt", "rank-1.pt"}
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_job_goes_on(cluster: dict[str, str], tmp_path: Path, nodes: int) -> None:
+    """Where a checkpoint is named, it is the one to restart from; ``torchrun`` is given what it should start."""
+    for name, text in (("dp", 'echo "$@" >> started\n'), ("torchrun", 'while [[ $1 != dp ]]; do shift; done; "$@"\n')):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}")
+        (tmp_path / "bin" / name).chmod(0o755)
+    script = FOLDER / f"train_node{'s' * (nodes - 1)}.sh"
+    for start in ("", " --restart model.ckpt-2.pt"):
+        call(["bash", script, "my.json"], tmp_path, cluster | two_processes(nodes))
+        started = (tmp_path / "started").read_text().splitlines()
+        assert started == [f"--pt train my.json{start}"] * nodes
+        (tmp_path / "started").unlink()
+        (tmp_path / "checkpoint").write_text("model.ckpt-2.pt")
+
+
+def two_processes(nodes: int) -> dict[str, str]:
+    return {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(2 // nodes)}
 
 
 def test_lammps_gets_its_arguments(cluster: dict[str, str], tmp_path: Path) -> None:
