@@ -2,7 +2,6 @@
 
 import zipfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -32,18 +31,21 @@ Runner = Callable[[RandomStructure], Prediction]
 
 
 def script_runners(path: Path, rcut: float, modified: bool) -> dict[str, Runner]:
-    """Return the ways to evaluate a TorchScript file; with a data modifier, those that it does not act on."""
+    """Return the ways to evaluate a TorchScript file; with a data modifier, those that it does not act on.
+
+    TorchScript does not optimise the model, which would take longer than all evaluations here.
+    """
     model = torch.jit.load(str(path), map_location=DEVICE)
 
     def forward(structure: RandomStructure) -> Prediction:
-        with as_written():
+        with torch.jit.optimized_execution(False):
             output = model.forward(*whole_frame(structure))
         return prediction(output["energy"], output["force"], output["virial"])
 
     def forward_lower(structure: RandomStructure) -> Prediction:
         table = neighbor_table(structure, rcut + SKIN)
         owner = tensor(table.owner[None])
-        with as_written():
+        with torch.jit.optimized_execution(False):
             output = model.forward_lower(
                 strided(table.coord[None]),
                 tensor(structure.types[table.owner][None]),
@@ -61,11 +63,6 @@ def script_runners(path: Path, rcut: float, modified: bool) -> dict[str, Runner]
     if not modified:
         runners["DeepPot"] = python_runner(path)
     return runners
-
-
-def as_written() -> AbstractContextManager[None]:
-    """Keep TorchScript from optimising a model, which would take longer than all evaluations here."""
-    return torch.jit.optimized_execution(False)
 
 
 def python_runner(path: Path) -> Runner:
