@@ -7,6 +7,7 @@ A crystal takes seconds with DPA4-Neo on two cores, a heat capacity minutes.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,6 +93,26 @@ def mean_errors(rows: dict[str, Row], values: dict[str, str]) -> dict[str, float
     return found
 
 
+def written(output: Path, part: str) -> Path:
+    """Name the results of a part, without suffix."""
+    return output.with_name(f"{output.name}_{part}")
+
+
+def errors_page(output: Path) -> str:
+    """Write a table of the errors of all parts that there are results of, those of earlier runs included."""
+    lines = ["| part | crystals | failed | mean absolute errors |", "|---|---|---|---|"]
+    for name, part in PARTS.items():
+        path = written(output, name).with_suffix(".json")
+        if path.exists():
+            rows = json.loads(path.read_text())["rows"]
+            failed = sum("failed" in row for row in rows.values())
+            units = part.values | {"distance": ""}
+            means = mean_errors(rows, part.values).items()
+            text = ", ".join(f"{key.replace('_', ' ')} {value:.4g} {units[key]}".strip() for key, value in means)
+            lines.append(f"| {name} | {len(rows)} | {failed} | {text} |")
+    return "\n".join(lines)
+
+
 def draw(rows: dict[str, Row], values: dict[str, str], path: Path) -> None:
     """Draw predictions against the reference."""
     there = [row for row in rows.values() if "failed" not in row]
@@ -142,19 +163,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sample", type=int, help="crystals of each part; default: all, 500 and 200")
     parser.add_argument("-o", "--output", type=Path, default=Path("matcalc_bench"), help="results without suffix")
     options = parser.parse_args(arguments)
-    lines = ["| part | crystals | failed | mean absolute errors |", "|---|---|---|---|"]
     for name in options.parts:
-        part, output = PARTS[name], options.output.with_name(f"{options.output.name}_{name}")
-        rows = run(part, options, output)
-        failed = sum("failed" in row for row in rows.values())
-        means = mean_errors(rows, part.values)
-        units = part.values | {"distance": ""}
-        text = ", ".join(f"{key.replace('_', ' ')} {value:.4g} {units[key]}".strip() for key, value in means.items())
-        lines.append(f"| {name} | {len(rows)} | {failed} | {text} |")
-        draw(rows, part.values, output.with_suffix(".png"))
+        rows = run(PARTS[name], options, written(options.output, name))
+        draw(rows, PARTS[name].values, written(options.output, name).with_suffix(".png"))
     heads = ("d", "E_form (meV/atom)", "K (GPa)", "G (GPa)", "C_V (J/mol/K)")
     published = {model: dict(zip(heads, values)) for model, values in PUBLISHED.items()}
-    page = "\n".join(lines) + "\n\nPublished:\n\n" + table(published, dict(zip(heads, heads)), "model")
+    page = errors_page(options.output) + "\n\nPublished:\n\n" + table(published, dict(zip(heads, heads)), "model")
     options.output.with_suffix(".md").write_text(page)
     print(page)
 

@@ -172,3 +172,10 @@ class TestMatcalc:
     def test_failures_do_not_enter_the_mean(self) -> None:
         rows = {"a": {"k_DFT": 1.0, "k": 2.0}, "b": {"failed": "no"}, "c": {"k_DFT": 1.0, "k": -2.0}}
         assert script("matcalc_bench").mean_errors(rows, {"k": "GPa"}) == {"k": 2.0}
+
+    def test_page_has_parts_of_earlier_runs(self, tmp_path: Path) -> None:
+        rows = {"a": {"heat_capacity_DFT": 20.0, "heat_capacity": 23.0}, "b": {"failed": "no"}}
+        (tmp_path / "mine_phonon.json").write_text(json.dumps({"rows": rows}))
+        head, _, row = script("matcalc_bench").errors_page(tmp_path / "mine").splitlines()
+        assert row == "| phonon | 2 | 1 | heat capacity 3 J/mol/K |"
+        assert head.count("|") == row.count("|")
