@@ -21,7 +21,6 @@ from deepmd_dpa4.tools.presets.document import (
 )
 from deepmd_dpa4.tools.presets.overrides import Override
 from deepmd_dpa4.tools.presets.recipe import STEPS
-from deepmd_dpa4.tools.presets.robust import COMMENT
 from deepmd_dpa4.tools.presets.sizes import SIZES
 from deepmd_dpa4.tools.presets.small import BATCH_SIZE as SMALL_BATCH
 from deepmd_dpa4.tools.presets.text import render
@@ -239,7 +238,7 @@ def headline(options: Namespace, plan: Plan, branches: int) -> str:
     count = f"{plan.parameters(branches):,} parameters"
     parts = [
         plan.size.title,
-        *([COMMENT] if plan.robust else []),
+        *plan.changes(),
         f"{len(plan.type_map)} elements",
         "changed network" if changes else count,
         *([f"{branches} branches"] if options.task == "multitask" else []),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepmd_dpa4.tools.presets import recipe, small
-from deepmd_dpa4.tools.presets.robust import COMMENT, DESCRIPTOR, bridging
+from deepmd_dpa4.tools.presets.robust import DESCRIPTOR, bridging, comment
 from deepmd_dpa4.tools.presets.sizes import FITTING, Size
 
 Section = dict[str, Any]
@@ -40,9 +40,18 @@ class Plan:
     def descriptor(self) -> Section:
         """Write the section of the network."""
         hint = {} if self.sel is None else {"sel": self.sel}
-        changes = f"; {COMMENT}" if self.robust else ""
-        comment = {"_comment": f"published: {self.size.title}{changes}; sel is a hint, no neighbour is left out"}
-        return comment | self.size.descriptor() | (DESCRIPTOR if self.robust else {}) | hint | {"seed": self.seed}
+        parts = [f"published: {self.size.title}", *self.changes(), "sel is a hint, no neighbour is left out"]
+        return (
+            {"_comment": "; ".join(parts)}
+            | self.size.descriptor()
+            | (DESCRIPTOR if self.robust else {})
+            | hint
+            | {"seed": self.seed}
+        )
+
+    def changes(self) -> list[str]:
+        """Say what differs from the published network."""
+        return [comment(self.bridging())] if self.robust else []
 
     def fitting(self) -> Section:
         """Write the section of the fitting net."""

@@ -9,10 +9,13 @@ DESCRIPTOR: dict[str, Any] = {"basis_type": "bessel/fix", "env_exp": 5}
 """Options of the descriptor. With a fixed basis AdamW updates the matrices that read it (theory 8)."""
 BRIDGING: dict[str, Any] = {"bridging_method": "zbl", "bridging_unit": "contact", "bridging_end": "window"}
 """Options of the model, beside the window."""
-COMMENT = "robust: fixed radial basis, a single envelope"
-"""What these options are, for the input."""
 OUTER, LEAST_OUTER = 0.75, 0.5
 """Where the window of bridging ends, in sums of covalent radii, and the least end at which one is worth having."""
+
+
+def comment(window: dict[str, Any]) -> str:
+    """Name these options for the input; ``window`` is what :func:`bridging` chose."""
+    return "robust: fixed radial basis, a single envelope" + (", ZBL repulsion at short distance" if window else "")
 
 
 def bridging(type_map: tuple[str, ...], closest: float = math.inf) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from deepmd_dpa4.tools.data.frame import Frame, Place
 from deepmd_dpa4.tools.data.writer import Layout, Writer
 from deepmd_dpa4.tools.presets.check import expanded
 from deepmd_dpa4.tools.presets.recipe import STEPS
-from deepmd_dpa4.tools.presets.robust import BRIDGING, COMMENT, DESCRIPTOR
+from deepmd_dpa4.tools.presets.robust import BRIDGING, DESCRIPTOR
 from deepmd_dpa4.tools.presets.sizes import FITTING, SIZES
 from deepmd_dpa4.tools.presets.text import render
 from tests.support.disks import small_disk
@@ -145,7 +145,9 @@ def test_robust(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert options == SIZES["nano"].descriptor() | DESCRIPTOR | {"seed": 1}
     model = build_model({**document["model"], "descriptor": options})
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    assert f"{COMMENT}, 2 elements, {trained:,} parameters" in capsys.readouterr().err
+    changes = "robust: fixed radial basis, a single envelope, ZBL repulsion at short distance"
+    assert f"{changes}, 2 elements, {trained:,} parameters" in capsys.readouterr().err
+    assert changes in document["model"]["descriptor"]["_comment"]
     oxide, alloy = close_pair(tmp_path / "oxide", 1.3), close_pair(tmp_path / "alloy", 2.1, ("Cu", "Al"))
     words = ["--task", "multitask", "--data", f"oxide={oxide}", f"alloy={alloy}"]
     for section in models(init(tmp_path, "mini", "--robust", *words)):
@@ -191,6 +193,7 @@ def test_windows_end_below_the_closest_pair(
 def test_no_bridging_without_covalent_radii(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = init(tmp_path, "nano", "--robust", "--type-map", "all")["model"]
     assert "bridging_method" not in model and model["descriptor"].items() >= DESCRIPTOR.items()
+    assert "a single envelope; sel" in model["descriptor"]["_comment"]
     assert "zone bridging is left out: it needs" in capsys.readouterr().err
 
 
