@@ -35,6 +35,11 @@ ALLOCATOR = {
 Row = dict[str, Any]
 
 
+def running(side: str) -> dict[str, str]:
+    """Environment of a process in which one implementation runs."""
+    return {**os.environ, "DEEPMD_DPA4": "builtin" if side == BUILTIN else ""}
+
+
 class BenchmarkError(Exception):
     """Something a user can read and act on."""
 
@@ -179,8 +184,7 @@ class Bench:
     def environment(self, side: str) -> dict[str, str]:
         """Environment of the processes of one side."""
         options = self.options
-        found = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-        found["DEEPMD_DPA4"] = "builtin" if side == BUILTIN else ""
+        found = {**running(side), "OMP_NUM_THREADS": str(options.threads)}
         if options.device == "cpu":
             found["CUDA_VISIBLE_DEVICES"] = ""
         if options.allocator:

@@ -27,11 +27,11 @@ def structures() -> dict[str, Atoms]:
 SHEAR = np.array([[0.0, 0.02, 0.01], [0.0, 0.01, -0.02], [0.01, 0.0, -0.01]])
 
 
-def water() -> Atoms:
-    """64 molecules on a grid, turned at random."""
+def water(edge: int = 4) -> Atoms:
+    """Molecules on a cubic grid of some to an edge, turned at random."""
     rng = np.random.default_rng(4)
-    box = Atoms(cell=[12.42] * 3, pbc=True)
-    for place in np.ndindex(4, 4, 4):
+    box = Atoms(cell=[3.105 * edge] * 3, pbc=True)
+    for place in np.ndindex(edge, edge, edge):
         one = molecule("H2O")
         one.rotate(float(rng.uniform(0, 360)), rng.normal(size=3))
         one.positions += 3.105 * np.array(place)

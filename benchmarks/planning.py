@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import sympy
@@ -180,14 +180,15 @@ def total_of(kernels: Sequence[Planned]) -> Cost:
 
 
 Plan = Callable[[Mapping[Any, int]], list[Planned]]
+T = TypeVar("T")
 
 
 class _Stop(Exception):
-    """The compiler has planned the kernels of a graph; carries the plan."""
+    """Ends the compiler; carries what was made of its state."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__("planned")
-        self.plan = plan
+    def __init__(self, found: Any) -> None:
+        super().__init__("stopped")
+        self.found = found
 
 
 def schedule(graph: fx.GraphModule) -> Plan:
@@ -200,15 +201,24 @@ def planned(compile_: Callable[[], Any]) -> Plan:
 
     The plan gives, for values of the symbols, the kernels with the bytes that the compiler counts for them.
     """
-    with mock.patch.object(GraphLowering, "compile_to_module", _stop):
+    return stopped(compile_, _plan)
+
+
+def stopped(compile_: Callable[[], Any], make: Callable[[GraphLowering], T]) -> T:
+    """Run the compiler until it has lowered a graph, and return what ``make`` makes of that, in place of code."""
+
+    def stop(lowering: GraphLowering) -> None:
+        raise _Stop(make(lowering))
+
+    with mock.patch.object(GraphLowering, "compile_to_module", stop):
         try:
             compile_()
         except Exception as error:
-            stopped = error if isinstance(error, _Stop) else _cause(error)
-            if stopped is None:
+            end = error if isinstance(error, _Stop) else _cause(error)
+            if end is None:
                 raise
-            return stopped.plan
-    raise RuntimeError("the compiler ended without a plan")
+            return end.found
+    raise RuntimeError("the compiler ended without lowering a graph")
 
 
 def _cause(error: BaseException) -> _Stop | None:
@@ -216,7 +226,7 @@ def _cause(error: BaseException) -> _Stop | None:
     return found if isinstance(found, _Stop) else None
 
 
-def _stop(lowering: GraphLowering) -> None:
+def _plan(lowering: GraphLowering) -> Plan:
     lowering.init_wrapper_code()
     lowering._update_scheduler()
     nodes = [node for node in lowering.scheduler.nodes if not isinstance(node, NopKernelSchedulerNode)]
@@ -238,7 +248,7 @@ def _stop(lowering: GraphLowering) -> None:
             moved = [float(count(hint)) for count in traffic]
         return [Planned(*each) for each in zip(kinds, moved, launches, strict=True)]
 
-    raise _Stop(plan)
+    return plan
 
 
 PART = "part"

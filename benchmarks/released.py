@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from compare import HERE, beside_python
-from worker import machine
+from worker import described, machine
 
 from deepmd_dpa4.checkpoint.match_keys import is_parameter
 from deepmd_dpa4.checkpoint.read import read_checkpoint
@@ -94,8 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def page(record: dict[str, Any]) -> str:
     """Tables of what was recorded, in Markdown."""
-    machine = ", ".join(f"{key} {value}" for key, value in record["machine"].items() if value is not None)
-    lines = ["# Released models", "", f"Written by `released.py`. {machine}."]
+    lines = ["# Released models", "", f"Written by `released.py`. {described(record['machine'])}."]
     for name, found in record["files"].items():
         lines += ["", f"## {name}", "", "| command | | seconds |", "|---|---|---|"]
         lines += [

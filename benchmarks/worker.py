@@ -97,6 +97,11 @@ def memory() -> dict[str, float]:
     return {"now_mb": 1.024e-3 * float(kilobytes["VmRSS"]), "peak_mb": 1.024e-3 * float(kilobytes["VmHWM"])}
 
 
+def described(machine: dict[str, Any]) -> str:
+    """Write hardware, threads and versions in a line."""
+    return ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
+
+
 def machine() -> dict[str, Any]:
     """Hardware, threads and versions."""
     import deepmd

@@ -15,6 +15,7 @@ from tests.support.generated import kernels_of
 
 SIZES = [(2, 2), (17, 900), (400, 63200), (3200, 505600), (4096, 647168), (300000, 2000000)]
 WIDE = Spec((EDGES, 32), torch.float32, CARD)
+SMALL_AND_EDGES = [Spec(shape, torch.float32, CARD) for shape in ((NODES, 32), (32, 32), (7,), (EDGES, 8))]
 
 
 def both_ways(nodes: int, edges: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,9 +61,8 @@ def independent(nodes: int, edges: int, x: Tensor, weight: Tensor, bias: Tensor,
 
 def test_small_kernels_are_launched_together() -> None:
     """What has no axis of edges takes two launches, one with sums and one without; that of edges is left alone."""
-    shapes = ((NODES, 32), (32, 32), (7,), (EDGES, 8))
     with pretended_card(), torch.no_grad():
-        cost = GraphCost(trace(independent, [Spec(shape, torch.float32, CARD) for shape in shapes]))
+        cost = GraphCost(trace(independent, SMALL_AND_EDGES))
     found, kernels = cost.of(100, 1000)
     together = [kernel for kernel in kernels if kernel.kind == TOGETHER]
     assert sum(kernel.launches for kernel in together) == 2
@@ -74,9 +74,8 @@ def test_small_kernels_are_launched_together() -> None:
 def test_code_of_kernels_launched_together() -> None:
     """Triton makes machine code of it; functions and sums of nodes and weights are one kernel."""
     pytest.importorskip("triton")
-    shapes = ((NODES, 32), (32, 32), (7,), (EDGES, 8))
     with pretended_card(), torch.no_grad():
-        kernels = kernels_of(trace(independent, [Spec(shape, torch.float32, CARD) for shape in shapes]))
+        kernels = kernels_of(trace(independent, SMALL_AND_EDGES))
     grids = [kernel.inductor_meta["grid_type"] for kernel in kernels.values()]
     assert sorted(grids) == ["Grid1D", "Grid1D", "SequentialComboKernelGrid"]
 

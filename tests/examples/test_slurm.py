@@ -60,15 +60,14 @@ def test_training(cluster: dict[str, str], data: Data, tmp_path: Path, script: s
         assert {path.name for path in tmp_path.glob("rank-*.pt")} == {"rank-0.pt", "rank-1.pt"}
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_a_job_goes_on(cluster: dict[str, str], tmp_path: Path, nodes: int) -> None:
+@pytest.mark.parametrize(("script", "nodes"), [("train_node", 1), ("train_nodes", 2)])
+def test_a_job_goes_on(cluster: dict[str, str], tmp_path: Path, script: str, nodes: int) -> None:
     """Where a checkpoint is named, it is the one to restart from; ``torchrun`` is given what it should start."""
     for name, text in (("dp", 'echo "$@" >> started\n'), ("torchrun", 'while [[ $1 != dp ]]; do shift; done; "$@"\n')):
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}")
         (tmp_path / "bin" / name).chmod(0o755)
-    script = FOLDER / f"train_node{'s' * (nodes - 1)}.sh"
     for start in ("", " --restart model.ckpt-2.pt"):
-        call(["bash", script, "my.json"], tmp_path, cluster | two_processes(nodes))
+        call(["bash", FOLDER / f"{script}.sh", "my.json"], tmp_path, cluster | two_processes(nodes))
         started = (tmp_path / "started").read_text().splitlines()
         assert started == [f"--pt train my.json{start}"] * nodes
         (tmp_path / "started").unlink()
