@@ -110,6 +110,7 @@ TORCH = {
     "torch._inductor.config": "options of the compiler",
     "torch._inductor.config.get_config_copy": "tells which ones there are",
     "torch._inductor.config.patch": "sets them for one graph",
+    "torch._inductor.scheduler.ForeachKernelSchedulerNode": "decides which kernels a card launches together",
     "torch._subclasses.fake_tensor.FakeTensor": "arguments of a traced graph",
     "torch._subclasses.fake_tensor.FakeTensorMode": "tracing without numbers",
 }
@@ -127,6 +128,7 @@ ATTRIBUTES = {
     "_param_name_map": ("deepmd.pt.optimizer", "HybridMuonOptimizer", "names of parameters, by which it updates (3.1)"),
     "_schema": ("torch._ops", "OpOverload", "which operators return views"),
     "_store_out_stat": ("deepmd.pt.model.atomic_model", "DPAtomicModel", "keeps the fitted energies (3.1)"),
+    "_topological_sort_nodes": ("torch._inductor.scheduler", "Scheduler", "kernels that need nothing of each other"),
 }
 """Private attributes of objects of others: class and reason."""
 
