@@ -63,6 +63,7 @@ def trace(function: Function, inputs: Sequence[Spec]) -> fx.GraphModule:
     environment = ShapeEnv()
     sizes = {axis: _symbol(environment, axis) for axis in HINTS}
     mode = FakeTensorMode(shape_env=environment)
+    mode.cache_enabled = False  # where sizes are symbols, looking up a result costs more than computing it
     with mode, enable_python_dispatcher(), torch.autograd.set_multithreading_enabled(False):
         fake = [_fake(spec, sizes) for spec in inputs]
         return make_fx(function)(*sizes.values(), *fake)

@@ -15,7 +15,7 @@ from deepmd_dpa4.descriptor.low_rank import adapt
 from deepmd_dpa4.model.potential import Potential
 from tests.support.frames import Frame, axis_frame, close_pair_frame, cluster_frame, frame, triclinic_frame
 from tests.support.models import active_potential, graph_of, relative_error
-from tests.support.options import CONTACTS, MINI, TINY, Options
+from tests.support.options import CONTACTS, MINI, ONE_BLOCK, TINY, Options
 
 STAGES, GRAPHS = 4, 4
 """Edges, nodes, blocks, energies; value, pullback for forces, pullback with weights, second derivative."""
@@ -23,7 +23,8 @@ STAGES, GRAPHS = 4, 4
 CASES: dict[str, tuple[Options, dict[str, object]]] = {
     "products of fields": (MINI | {"channels": 8, "n_radial": 4, "mixing_layers": 2}, {}),
     "streams, heads, biases, bridging": (
-        TINY | {"n_focus": 2, "n_atten_head": 2, "mlp_bias": True, "edge_norm": True, "n_blocks": 3},
+        TINY
+        | {"n_focus": 2, "n_atten_head": 2, "mlp_bias": True, "edge_norm": True, "n_blocks": 3, "mixing_layers": 1},
         {"bridging": (0.8, 1.1)},
     ),
 }
@@ -86,7 +87,7 @@ def test_energies_forces_and_gradients(compiled: tuple[Potential, Counting, list
 @pytest.mark.slow
 def test_energies_of_isolated_atoms() -> None:
     """They are trained too, and compiled code reads what plain torch makes of them."""
-    options = TINY | {"n_blocks": 1, "use_env_seed": False, "mixing_layers": 1, "message_node_so3": False}
+    options = TINY | ONE_BLOCK | {"use_env_seed": False}
     potential = active_potential(options, fitting={"vacuum_ref": True}, bridging=CONTACTS).train()
     expected = train_step(potential, FRAMES[1])
     lowering = Counting()
@@ -235,7 +236,7 @@ def test_failure_is_told_once_and_harmless(caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.slow
 def test_low_rank_adapters_are_followed() -> None:
-    potential = active_potential(TINY | {"n_blocks": 1})
+    potential = active_potential(TINY | ONE_BLOCK)
     potential.compiled = CompiledEnergies(Counting())
     before = potential(graph_of(FRAMES[1]), 1)["force"]
     adapt(potential.descriptor, LowRankConfig(rank=2))
@@ -251,7 +252,7 @@ def test_low_rank_adapters_are_followed() -> None:
 @pytest.mark.slow
 def test_bfloat16_blocks() -> None:
     # the package switches mixed precision on for CUDA alone
-    options = TINY | {"precision": "float32", "n_blocks": 1}
+    options = TINY | ONE_BLOCK | {"precision": "float32"}
     potential = active_potential(options, noise=0.1, dtype=torch.float32).train()
     full = train_step(potential, FRAMES[0])
     potential.descriptor.mixed_precision = lambda device: True

@@ -13,7 +13,7 @@ from deepmd_dpa4.compiled.segment import Budget
 from deepmd_dpa4.model.potential import Potential
 from tests.compiled.test_energies import FRAMES, Counting, assert_same, train_step
 from tests.support.models import active_potential, graph_of
-from tests.support.options import TINY
+from tests.support.options import ONE_BLOCK, TINY
 
 pytestmark = pytest.mark.slow
 ALL = 10.0
@@ -22,7 +22,7 @@ ALL = 10.0
 
 @pytest.fixture(scope="module")
 def potential() -> Potential:
-    return active_potential(TINY | {"n_blocks": 1}).train()
+    return active_potential(TINY | ONE_BLOCK).train()
 
 
 @pytest.fixture(scope="module")

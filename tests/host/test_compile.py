@@ -15,6 +15,7 @@ from deepmd_dpa4.host.build import build_model
 from deepmd_dpa4.host.builtin import available
 from tests.support import inputs
 from tests.support.commands import ROOT, call, dp, environment
+from tests.support.options import ONE_BLOCK
 from tests.support.predict import assert_same, predict
 from tests.support.runs import Data, Run, train
 from tests.support.toy import Frames, toy_frames, write_system
@@ -43,8 +44,6 @@ sys.argv = ["dp", *sys.argv[1:]]
 main()
 """
 DOUBLE = {"precision": "float64"}
-# tracing takes most of the time, and grows with the network
-ONE_BLOCK = {"n_blocks": 1, "mixing_layers": 1, "message_node_so3": False}
 
 
 def train_compiled(folder: Path, content: inputs.Section, *arguments: str) -> tuple[Run, int]:

@@ -32,5 +32,8 @@ PAPER_PRO_40 = published("pro-4.0")
 TINY: Options = MINI | {"channels": 4, "n_radial": 4, "lmax": 1, "mixing_layers": 2, "so3_readout": "none"}
 """For what does not depend on the network."""
 
+ONE_BLOCK: Options = {"n_blocks": 1, "mixing_layers": 1, "message_node_so3": False}
+"""For what is traced, which takes longer the larger the network."""
+
 CONTACTS = BridgingConfig(bridging_method="zbl", bridging_unit="contact", bridging_end="cutoff")
 """Zone bridging between fractions of the sum of the covalent radii, with a smooth end."""
