@@ -4,6 +4,7 @@ DeePMD-kit imports this module while it is only half imported itself; importing 
 raise: an exception would break DeePMD-kit for all models.
 """
 
+import functools
 import logging
 from typing import Any
 
@@ -185,14 +186,23 @@ def rebind_inference() -> None:
 
     A scripted model does not check what it loads. DeePMD-kit 3.2 makes an exception for the name dpa4; ours is for all
     models with our classes. Elements without training data are told where structures come in.
+
+    DeePMD-kit gets the class from its backend where it evaluates models. Its module would add two seconds to the start
+    of every training.
     """
-    from deepmd.pt.infer.deep_eval import DeepEval
+    from deepmd.backend.pytorch import PyTorchBackend
 
     from deepmd_dpa4.host.element_warnings import warning_on_evaluation
     from deepmd_dpa4.host.loading import checking_frames, unscripted
 
-    DeepEval.__init__ = unscripted(DeepEval.__init__)
-    DeepEval.eval = warning_on_evaluation(checking_frames(DeepEval.eval))
+    @functools.cache
+    def rebound(evaluator: Any) -> Any:
+        evaluator.__init__ = unscripted(evaluator.__init__)
+        evaluator.eval = warning_on_evaluation(checking_frames(evaluator.eval))
+        return evaluator
+
+    host_deep_eval = PyTorchBackend.deep_eval.fget
+    PyTorchBackend.deep_eval = property(lambda backend: rebound(host_deep_eval(backend)))
 
 
 def register() -> None:

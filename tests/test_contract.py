@@ -20,6 +20,7 @@ PUBLIC = {"deepmd", "deepmd.__version__", "deepmd.infer.DeepPot"}
 
 DEEPMD = {
     "deepmd.backend.pt_expt.PyTorchExportableBackend.match_filename": "rebound: decides which files `dp` opens how",
+    "deepmd.backend.pytorch.PyTorchBackend.deep_eval": "rebound: where `DeepEval` comes from, in Python and `dp test`",
     "deepmd.dpmodel.output_def.FittingOutputDef": "what a fitting net declares",
     "deepmd.dpmodel.output_def.OutputVariableDef": "the same, one quantity",
     "deepmd.pt": "imported first, so that its registries are complete",
@@ -30,8 +31,6 @@ DEEPMD = {
     "deepmd.pt.entrypoints.main.get_trainer": "rebound: `dp --pt train`, before the model is built",
     "deepmd.pt.entrypoints.main.normalize": "rebound: `dp --pt train`, before data are read",
     "deepmd.pt.entrypoints.main.preprocess_shared_params": "rebound: names of shared sections of a multi-task input",
-    "deepmd.pt.infer.deep_eval.DeepEval.__init__": "rebound: checkpoints in Python and `dp test`",
-    "deepmd.pt.infer.deep_eval.DeepEval.eval": "rebound: untrained elements, and frames that cannot be searched",
     "deepmd.pt.infer.inference.Tester": "reads the checkpoint that is frozen",
     "deepmd.pt.model.atomic_model.DPAtomicModel": "base class: energy bias, statistics, excluded types",
     "deepmd.pt.model.atomic_model.DPAtomicModel.change_type_map": "extended: fine-tuning with other elements",

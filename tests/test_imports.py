@@ -154,10 +154,17 @@ def test_what_is_registered_can_be_imported_first(package: str) -> None:
         assert imports(Path(package, "__init__.py")) & {"deepmd.pt", f"{PACKAGE}.host"}
 
 
+def test_trainings_do_not_import_what_evaluates() -> None:
+    """It takes two seconds of every start."""
+    code = "import sys, deepmd.pt.entrypoints.main; print('deepmd.pt.infer.deep_eval' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "False"
+
+
 def test_the_command_that_freezes_registers_everything() -> None:
     """It imports our module before the host."""
-    code = "import deepmd_dpa4.freeze.freeze; from deepmd.pt.infer.deep_eval import DeepEval as Eval"
-    code += "; print(Eval.eval.__code__.co_name)"
+    code = "import deepmd_dpa4.freeze.freeze; from deepmd.backend.pytorch import PyTorchBackend as Backend"
+    code += "; print(Backend().deep_eval.eval.__code__.co_name)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert "could not register itself" not in run.stdout + run.stderr
