@@ -169,6 +169,26 @@ class TestMatcalc:
         with pytest.raises(ValueError, match="no bulk_modulus_vrh"):
             module.row_of(truth, {"bulk_modulus_vrh_model": float("nan")}, {"bulk_modulus_vrh": "GPa"})
 
+    def test_most_stable_crystals(self) -> None:
+        rows = {"Fe 0": {"energy_per_atom": -8.0}, "Fe 1": {"energy_per_atom": -8.2}, "Fe 2": {"failed": "no"}}
+        rows |= {"B 0": {"failed": "no"}}
+        assert script("matcalc_bench").lowest_energies(rows) == {"Fe": {"energy_per_atom": -8.2}}
+
+    def test_elements_are_kept(self, tmp_path: Path) -> None:
+        """A second run relaxes no crystal of an element again, and finds the same formation energies."""
+        matcalc = pytest.importorskip("matcalc")
+        from types import SimpleNamespace
+
+        from ase.build import bulk
+        from ase.calculators.emt import EMT
+
+        bench = SimpleNamespace(structures=[matcalc.utils.to_pmg_structure(bulk("Cu"))], kwargs={})
+        module, ledger = script("matcalc_bench"), script("ledger").Ledger
+        first = module.energetics(bench, EMT(), ledger(tmp_path / "e.json", {})).elemental_refs
+        second = module.energetics(bench, None, ledger(tmp_path / "e.json", {})).elemental_refs
+        assert first == second
+        assert first["Cu"]["energy_per_atom"] == pytest.approx(0, abs=0.02)
+
     def test_failures_do_not_enter_the_mean(self) -> None:
         rows = {"a": {"k_DFT": 1.0, "k": 2.0}, "b": {"failed": "no"}, "c": {"k_DFT": 1.0, "k": -2.0}}
         assert script("matcalc_bench").mean_errors(rows, {"k": "GPa"}) == {"k": 2.0}
