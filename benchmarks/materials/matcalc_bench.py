@@ -86,12 +86,14 @@ def reference_crystals(elements: Iterable[str]) -> dict[str, Any]:
 
 
 def lowest_energies(rows: dict[str, Row]) -> dict[str, dict[str, float]]:
-    """Take the most stable crystal of each element, in the form that `matcalc` reads."""
+    """Take the most stable crystal of each element, in the form that `matcalc` reads.
+
+    The energy of an element all of whose crystals failed is infinite, so that compounds of it fail too.
+    """
     lowest: dict[str, dict[str, float]] = {}
     for name, row in rows.items():
-        if "failed" not in row:
-            element = lowest.setdefault(name.split()[0], {"energy_per_atom": math.inf})
-            element["energy_per_atom"] = min(element["energy_per_atom"], row["energy_per_atom"])
+        element = lowest.setdefault(name.split()[0], {"energy_per_atom": math.inf})
+        element["energy_per_atom"] = min(element["energy_per_atom"], row.get("energy_per_atom", math.inf))
     return lowest
 
 
@@ -178,14 +180,13 @@ def run(part: Part, options: argparse.Namespace, output: Path) -> dict[str, Row]
     bench = getattr(matcalc.benchmark, part.benchmark)(
         benchmark_name=options.data / part.file, n_samples=sample, seed=SEED
     )
-    settings = {"model": options.model.name, "head": options.head, "sample": sample, "seed": SEED}
+    of_model = {"model": options.model.name, "head": options.head}
     names = [str(row[bench.index_name]) for row in bench.ground_truth]
-    ledger = Ledger(output.with_suffix(".json"), settings)
+    ledger = Ledger(output.with_suffix(".json"), of_model | {"sample": sample, "seed": SEED})
     if all(name in ledger.rows for name in names):
         return {name: ledger.rows[name] for name in names}
     calculator = DPA4Calculator(options.model, head=options.head)
     if "structure" in bench.properties:
-        of_model = {key: settings[key] for key in ("model", "head")}
         elements = Ledger(written(options.output, "elements").with_suffix(".json"), of_model)
         compute_property, between = energetics(bench, calculator, elements), distance()
     else:

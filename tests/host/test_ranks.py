@@ -121,15 +121,18 @@ def assert_equal(found: Outcome, expected: Outcome, limit: float = DOUBLE, force
             assert np.abs(step[name] - reference[name]).max() <= allowed, name
 
 
-RUNS = [(*run, name) for run in (("plain", 2), ("native", 2), ("native", 4), ("tiles", 2)) for name in SCENES]
+RUNS = [("plain", ranks, name) for ranks in (2, 4) for name in SCENES]
+RUNS += [("native", 2, name) for name in SCENES] + [("native", 4, name) for name in FEW]
+RUNS += [("tiles", 2, name) for name in SCENES]
 
 
 @pytest.mark.parametrize(("file", "ranks", "name"), RUNS)
 def test_equals_one_rank(
     sessions: Sessions, plain: Path, file: str, ranks: int, name: str, request: pytest.FixtureRequest
 ) -> None:
-    """By plain kernels, which four ranks would take a minute to warm up."""
-    found = sessions.run(request.getfixturevalue(file), ranks)[name]
+    """By plain kernels; more ranks than cores wait for each other, so four of them run native kernels briefly."""
+    scenes = FEW if (file, ranks) == ("native", 4) else SCENES
+    found = sessions.run(request.getfixturevalue(file), ranks, scenes)[name]
     assert_equal(found, sessions.run(plain, 1)[name])
 
 
@@ -138,8 +141,8 @@ def owners(step: dict[str, np.ndarray]) -> set[int]:
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_scenes_are_what_they_are_for(sessions: Sessions, native: Path, ranks: int) -> None:
-    outcomes = sessions.run(native, ranks)
+def test_scenes_are_what_they_are_for(sessions: Sessions, plain: Path, ranks: int) -> None:
+    outcomes = sessions.run(plain, ranks)
     assert owners(outcomes["liquid"].first) == set(range(ranks))
     migrating = outcomes["migrating"]
     assert np.count_nonzero(migrating.first["proc"] != migrating.last["proc"]) >= 3
