@@ -90,6 +90,8 @@ LATER = {
 BY_OBJECT = {
     "deepmd.dpmodel.train.checkpoint.CheckpointStore.prune": "removes old checkpoints, after the new one has its name",
     "deepmd.dpmodel.train.checkpoint.CheckpointStore.publish": "replaced: the link to the newest checkpoint",
+    "deepmd.pt.infer.deep_eval.DeepEval.__init__": "rebound: checkpoints in Python and `dp test`",
+    "deepmd.pt.infer.deep_eval.DeepEval.eval": "rebound: untrained elements, and frames that cannot be searched",
     "deepmd.pt.optimizer.HybridMuonOptimizer.set_param_names": "which matrices AdamW updates",
     "deepmd.pt.train.training.Trainer._create_lr_scheduler": "tells 3.2 from 3.1: where the learning rate counts from",
     "deepmd.pt.train.training.Trainer._write_checkpoint": "extended: files are renamed when they are complete",
