@@ -22,7 +22,7 @@ ALL = 10.0
 
 @pytest.fixture(scope="module")
 def potential() -> Potential:
-    return active_potential(TINY | ONE_BLOCK).train()
+    return active_potential(TINY | ONE_BLOCK | {"message_node_so3": True}).train()
 
 
 @pytest.fixture(scope="module")
