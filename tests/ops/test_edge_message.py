@@ -1,10 +1,13 @@
 """The native edge operator computes what plain torch computes, with first and second derivatives."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from deepmd_dpa4.graph.graph import Graph
 from deepmd_dpa4.model.potential import Potential
@@ -45,6 +48,14 @@ NOT_COVERED: dict[str, Options] = {
 @pytest.fixture(autouse=True, scope="module")
 def library() -> None:
     assert load()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def results(potential: Potential, graph: Graph) -> dict[str, Tensor]:
@@ -106,12 +117,15 @@ def test_no_edges(options: Options) -> None:
 
 
 def arguments(
-    lmax: int, mmax: int, streams: int, width: int, heads: int, layers: int, rank: int, norm: bool
+    lmax: int, mmax: int, streams: int, width: int, heads: int, layers: int, rank: int, norm: bool, edges: int = 7
 ) -> tuple[list[Tensor | None], list[Any], dict[str, Any]]:
     """Random differentiable arguments of the operator, the other ones, and its sizes."""
     generator = torch.Generator().manual_seed(1)
     sender, receiver = torch.tensor([1, 2, 0, 2, 0, 3, 1]), torch.tensor([0, 0, 1, 1, 2, 2, 2])
-    nodes, edges, size = 4, 7, (lmax + 1) ** 2
+    if edges != 7:
+        sender = torch.randint(4, (edges,), generator=generator)
+        receiver = torch.randint(3, (edges,), generator=generator).sort().values
+    nodes, size = 4, (lmax + 1) ** 2
     weights = sum((1 if m == 0 else 2) * ((lmax - m + 1) * width) ** 2 for m in range(mmax + 1))
     table = sum((2 * l + 1) * (2 * min(l, mmax) + 1) for l in range(lmax + 1))
     mixing = sum((lmax - m + 1) ** 2 for m in range(mmax + 1)) * rank or (lmax + 1) * streams * width
@@ -159,6 +173,86 @@ def test_schema_and_shape_function(name: str) -> None:
     differentiable, rest, sizes = arguments(*SHAPES[name])
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(torch.ops.dpa4.edge_message.default, (*differentiable, *rest), sizes, test_utils=checks)
+    given = [None if x is None else x.detach() for x in differentiable]
+    torch.library.opcheck(torch.ops.dpa4.edge_message_keeping.default, (*given, *rest, 2), sizes, test_utils=checks[:2])
+
+
+def kept_and_recomputed(name: str, dtype: torch.dtype, parts: int, threads: int) -> list[tuple[Tensor, Tensor]]:
+    """Values, gradients and second derivatives of three tiles, with kept values and without."""
+    differentiable, rest, sizes = arguments(*SHAPES[name], edges=130)
+    generator = torch.Generator().manual_seed(2)
+    given = [None if x is None else x.detach().to(dtype) for x in differentiable]
+    dots = [None if x is None else torch.randn(x.shape, generator=generator).to(dtype) for x in given]
+    ops = torch.ops.dpa4
+    plain = ops.edge_message(*given, *rest, **sizes)
+    out, kept = ops.edge_message_keeping(*given, *rest, parts, **sizes)
+    gradient = torch.randn(out.shape, generator=generator).to(dtype)
+    before, ends = kept.clone(), rest[:2]
+    torch.set_num_threads(threads)
+    pairs = [(out, plain)]
+    for op, tangents, wanted in (
+        (ops.edge_message_backward, [], [True] * 6),
+        (ops.edge_message_backward_backward, dots, [True] * 7),
+    ):
+        full = (gradient, *given, *tangents, *ends, wanted)
+        pairs += zip(op(*full, kept, parts, **sizes), op(*full, **sizes), strict=True)
+    assert torch.equal(kept, before)
+    return pairs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SHAPES)
+def test_kept_values_change_no_digit(name: str, dtype: torch.dtype, one_thread: None) -> None:
+    for with_kept, without in kept_and_recomputed(name, dtype, parts=1, threads=1):
+        assert torch.equal(with_kept, without)
+
+
+@pytest.mark.parametrize(("parts", "threads"), [(2, 1), (3, 2), (1, 2)])
+def test_kept_values_serve_any_number_of_threads(parts: int, threads: int, one_thread: None) -> None:
+    """Tiles are those of the forward pass, however many threads the backward pass has."""
+    for with_kept, without in kept_and_recomputed("two streams, two heads", torch.float64, parts, threads):
+        assert with_kept.numel() == 0 or relative_error(with_kept, without) < 1e-13
+
+
+def kept_bytes(differentiable: list[Tensor | None], rest: list[Any], sizes: dict[str, Any]) -> int:
+    """Bytes that the forward pass hands to a derivative, beyond its arguments."""
+    arguments_ = {x.untyped_storage()._cdata for x in (*differentiable, *rest) if isinstance(x, Tensor)}
+    found: list[Tensor] = []
+
+    def pack(x: Tensor) -> Tensor:
+        found.append(x)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        torch.ops.dpa4.edge_message(*differentiable, *rest, **sizes)
+    return sum(x.numel() * x.element_size() for x in found if x.untyped_storage()._cdata not in arguments_)
+
+
+def test_what_is_kept() -> None:
+    """Values are kept for a derivative that can follow, unless they are many or the call is traced."""
+    differentiable, rest, sizes = arguments(*SHAPES["scales, three layers"])
+    assert kept_bytes(differentiable, rest, sizes) > 0
+    constants = [None if x is None else x.detach() for x in differentiable]
+    with FakeTensorMode() as mode:
+        fake = [None if x is None else mode.from_tensor(x) for x in differentiable]
+        assert kept_bytes(fake, [*map(mode.from_tensor, rest[:2]), rest[2]], sizes) == 0
+    graph = make_fx(lambda x: torch.ops.dpa4.edge_message(x, *differentiable[1:], *rest, **sizes))(differentiable[0])
+    assert "keeping" not in graph.code
+    assert kept_bytes(constants, rest, sizes) == 0
+    many, rest, sizes = arguments(5, 1, 1, 8, 1, 64, 0, False, edges=8200)
+    few, few_rest, few_sizes = arguments(5, 1, 1, 8, 1, 64, 0, False, edges=1000)
+    bytes_of_an_edge = kept_bytes(few, few_rest, few_sizes) / 1000
+    assert 8200 * bytes_of_an_edge > 2**29
+    assert kept_bytes(many, rest, sizes) == 0
+
+
+def test_values_of_other_edges_are_refused() -> None:
+    differentiable, rest, sizes = arguments(*SHAPES["mixer"])
+    given = [None if x is None else x.detach() for x in differentiable]
+    out, kept = torch.ops.dpa4.edge_message_keeping(*given, *rest, 1, **sizes)
+    for wrong in ((kept[:-1].contiguous(), 1), (kept, 0)):
+        with pytest.raises(RuntimeError, match="`kept` does not come from a forward pass on these edges"):
+            torch.ops.dpa4.edge_message_backward(out, *given, *rest[:2], [True] * 6, *wrong, **sizes)
 
 
 def test_receivers_without_edges_get_nothing() -> None:

@@ -25,8 +25,8 @@ inline std::vector<int64_t> divide_edges(const EdgeIndex& index, int64_t parts) 
   return start;
 }
 
-inline int64_t edge_threads(const EdgeIndex& index) {
-  return std::max<int64_t>(1, std::min<int64_t>(available_threads(), index.edges / 64));
+inline int64_t edge_threads(int64_t edges) {
+  return std::max<int64_t>(1, std::min<int64_t>(available_threads(), edges / 64));
 }
 
 // Run f(i, begin, end) over the edges begin..end of each receiver i that has any. `make` gives each thread its f.

@@ -32,14 +32,19 @@ struct EdgeGradients {
   T* stack = nullptr;  // packed
 };
 
+// The edges are divided into `parts`, one for each thread, of whole receivers and in tiles. Values that a forward pass
+// leaves in `kept` (edges, layout.kept), unless it is null, spare a backward pass with the same parts their products.
+
 // out (receivers, size, C), zero at the start.
 template <typename T>
-void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeIndex& index, T* out);
+void edge_forward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeIndex& index,
+                  int64_t parts, T* out, T* kept);
 
 // Gradients of <adjoint, out>, or with tangents `dot` of <adjoint, tangent of out>; then `out_dot` (receivers, size,
 // C), zero at the start, receives the tangent of out.
 template <typename T, bool tangent>
 void edge_backward(const EdgeLayout& layout, int64_t stride, const EdgeArguments<T>& in, const EdgeArguments<T>* dot,
-                   const EdgeIndex& index, const T* adjoint, const EdgeGradients<T>& out, T* out_dot);
+                   const EdgeIndex& index, int64_t parts, const T* adjoint, const EdgeGradients<T>& out, T* out_dot,
+                   T* kept);
 
 }  // namespace dpa4

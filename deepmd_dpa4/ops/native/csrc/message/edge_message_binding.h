@@ -3,9 +3,15 @@
 
 #include "edge_message.h"
 
+#include <c10/core/impl/TorchDispatchModeTLS.h>
+
 #include "../common/binding.h"
 
 namespace dpa4::edge_message_binding {
+
+// Bytes that one operation keeps at most between its passes. DPA4-Air takes 15 kB an edge: up to 32,768 edges, where
+// evaluation in tiles begins, are kept; what is larger goes easy on memory.
+constexpr int64_t kMostKept = int64_t(512) << 20;
 
 using Sizes = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool>;
 
@@ -15,6 +21,12 @@ EdgeShape parse_shape(const Sizes& sizes, int64_t channels, bool focus) {
                   heads <= kMaxHeads && layers >= 1,
               "dpa4: these sizes are not covered by the edge operator");
   return {lmax, mmax, table_mmax, streams, channels / streams, heads, layers, rank, focus, focus_norm};
+}
+
+// Numbers of an edge that a forward pass can keep.
+int64_t kept_of_an_edge(const Sizes& sizes, const Tensor& features, const MaybeTensor& focus) {
+  const int64_t padding = features.scalar_type() == at::kFloat ? padding_of<float>() : padding_of<double>();
+  return EdgeLayout(parse_shape(sizes, features.size(-1), focus && focus->defined()), padding).kept;
 }
 
 // Pad the last axis from streams * width to streams * padded.
@@ -76,10 +88,12 @@ EdgeIndex index_of(const Tensor& sender, const Tensor& receiver, const Tensor& f
           receivers};
 }
 
-Tensor forward_cpu(const Sizes& sizes, const Tensor& features, const Tensor& table, const Tensor& kernels,
-                   const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
-                   const Tensor& receiver, int64_t receivers) {
-  Tensor result;
+// The sums of the messages and, with `keep`, what spares the backward passes their products, in tiles of the parts.
+std::tuple<Tensor, Tensor> sum_messages(const Sizes& sizes, const Tensor& features, const Tensor& table,
+                                        const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                        const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                                        int64_t receivers, int64_t parts, bool keep) {
+  Tensor result, kept;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message", [&] {
     using T = scalar_t;
     const EdgeShape s = parse_shape(sizes, features.size(-1), focus && focus->defined());
@@ -87,10 +101,36 @@ Tensor forward_cpu(const Sizes& sizes, const Tensor& features, const Tensor& tab
     const Arguments<T> in(a, features, table, kernels, weight, stack, focus, false);
     const Tensor from = sender.contiguous(), to = receiver.contiguous();
     Tensor out = at::zeros({receivers, a.size, a.channels}, features.options());
-    edge_forward<T>(a, table.size(1), in.view, index_of(from, to, features, receivers), out.mutable_data_ptr<T>());
+    if (keep) kept = at::empty({from.numel(), a.kept}, features.options());
+    edge_forward<T>(a, table.size(1), in.view, index_of(from, to, features, receivers), parts,
+                    out.mutable_data_ptr<T>(), keep ? kept.mutable_data_ptr<T>() : nullptr);
     result = unpad(out, a);
   });
-  return result;
+  return {result, kept};
+}
+
+Tensor forward_cpu(const Sizes& sizes, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                   const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
+                   const Tensor& receiver, int64_t receivers) {
+  return std::get<0>(sum_messages(sizes, features, table, kernels, weight, stack, focus, sender, receiver, receivers,
+                                  edge_threads(sender.numel()), false));
+}
+
+std::tuple<Tensor, Tensor> forward_keeping_cpu(const Sizes& sizes, const Tensor& features, const Tensor& table,
+                                               const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                               const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                                               int64_t receivers, int64_t parts) {
+  TORCH_CHECK(parts >= 1, "dpa4: edges are divided into at least one part");
+  return sum_messages(sizes, features, table, kernels, weight, stack, focus, sender, receiver, receivers, parts, true);
+}
+
+// What a forward pass kept; null without.
+template <typename T>
+T* data_of(const MaybeTensor& kept, const EdgeLayout& a, int64_t edges, int64_t parts) {
+  if (!kept) return nullptr;
+  TORCH_CHECK(kept->is_contiguous() && kept->numel() == edges * a.kept && parts >= 1,
+              "dpa4: `kept` does not come from a forward pass on these edges");
+  return kept->template mutable_data_ptr<T>();
 }
 
 // Gradient arrays in padded form, and back.
@@ -137,7 +177,8 @@ struct Gradients {
 
 variable_list backward_cpu(const Sizes& sizes, const Tensor& gradient, const Tensor& features, const Tensor& table,
                            const Tensor& kernels, const Tensor& weight, const Tensor& stack, const MaybeTensor& focus,
-                           const Tensor& sender, const Tensor& receiver, std::array<bool, 6> wanted) {
+                           const Tensor& sender, const Tensor& receiver, std::array<bool, 6> wanted,
+                           const MaybeTensor& kept, int64_t parts) {
   variable_list result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward", [&] {
     using T = scalar_t;
@@ -147,7 +188,8 @@ variable_list backward_cpu(const Sizes& sizes, const Tensor& gradient, const Ten
     const Tensor from = sender.contiguous(), to = receiver.contiguous(), adjoint = pad(gradient, a);
     const Gradients<T> out(a, in, wanted, focused);
     edge_backward<T, false>(a, table.size(1), in.view, nullptr, index_of(from, to, features, gradient.size(0)),
-                            adjoint.const_data_ptr<T>(), out.view, nullptr);
+                            kept ? parts : edge_threads(from.numel()), adjoint.const_data_ptr<T>(), out.view, nullptr,
+                            data_of<T>(kept, a, from.numel(), parts));
     out.append(in, result);
   });
   return result;
@@ -158,7 +200,8 @@ variable_list backward_backward_cpu(const Sizes& sizes, const Tensor& gradient, 
                                     const Tensor& stack, const MaybeTensor& focus, const Tensor& dot_features,
                                     const Tensor& dot_table, const Tensor& dot_kernels, const Tensor& dot_weight,
                                     const MaybeTensor& dot_stack, const MaybeTensor& dot_focus, const Tensor& sender,
-                                    const Tensor& receiver, std::array<bool, 7> wanted) {
+                                    const Tensor& receiver, std::array<bool, 7> wanted, const MaybeTensor& kept,
+                                    int64_t parts) {
   variable_list result;
   AT_DISPATCH_FLOATING_TYPES(features.scalar_type(), "dpa4::edge_message_backward_backward", [&] {
     using T = scalar_t;
@@ -170,7 +213,9 @@ variable_list backward_backward_cpu(const Sizes& sizes, const Tensor& gradient, 
     const Gradients<T> out(a, in, at::ArrayRef<bool>(wanted).slice(1), focused);
     Tensor out_dot = at::zeros_like(adjoint);
     edge_backward<T, true>(a, table.size(1), in.view, &dot.view, index_of(from, to, features, gradient.size(0)),
-                           adjoint.const_data_ptr<T>(), out.view, wanted[0] ? out_dot.mutable_data_ptr<T>() : nullptr);
+                           kept ? parts : edge_threads(from.numel()), adjoint.const_data_ptr<T>(), out.view,
+                           wanted[0] ? out_dot.mutable_data_ptr<T>() : nullptr,
+                           data_of<T>(kept, a, from.numel(), parts));
     result.push_back(unpad(out_dot, a));
     out.append(in, result);
   });
@@ -183,6 +228,14 @@ Tensor forward_meta(const Sizes& sizes, const Tensor& features, const Tensor&, c
   return at::empty_symint({receivers, size * size, features.sym_size(-1)}, features.options());
 }
 
+std::tuple<Tensor, Tensor> forward_keeping_meta(const Sizes& sizes, const Tensor& features, const Tensor& table,
+                                                const Tensor& kernels, const Tensor& weight, const Tensor& stack,
+                                                const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
+                                                SymInt receivers, int64_t) {
+  const Tensor out = forward_meta(sizes, features, table, kernels, weight, stack, focus, sender, receiver, receivers);
+  return {out, at::empty_symint({sender.sym_size(0), kept_of_an_edge(sizes, features, focus)}, features.options())};
+}
+
 variable_list like(at::ArrayRef<Tensor> arguments, at::ArrayRef<bool> wanted) {
   variable_list result;
   for (size_t i = 0; i < arguments.size(); ++i)
@@ -193,7 +246,7 @@ variable_list like(at::ArrayRef<Tensor> arguments, at::ArrayRef<bool> wanted) {
 
 variable_list backward_meta(const Sizes&, const Tensor&, const Tensor& features, const Tensor& table,
                             const Tensor& kernels, const Tensor& weight, const Tensor& stack, const MaybeTensor& focus,
-                            const Tensor&, const Tensor&, std::array<bool, 6> wanted) {
+                            const Tensor&, const Tensor&, std::array<bool, 6> wanted, const MaybeTensor&, int64_t) {
   return like({features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
 }
 
@@ -201,7 +254,7 @@ variable_list backward_backward_meta(const Sizes&, const Tensor& gradient, const
                                      const Tensor& kernels, const Tensor& weight, const Tensor& stack,
                                      const MaybeTensor& focus, const Tensor&, const Tensor&, const Tensor&,
                                      const Tensor&, const MaybeTensor&, const MaybeTensor&, const Tensor&,
-                                     const Tensor&, std::array<bool, 7> wanted) {
+                                     const Tensor&, std::array<bool, 7> wanted, const MaybeTensor&, int64_t) {
   return like({gradient, features, table, kernels, weight, stack, focus.value_or(Tensor())}, wanted);
 }
 
@@ -216,13 +269,14 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
   static variable_list forward(AutogradContext* ctx, const Tensor& gradient, const Tensor& features,
                                const Tensor& table, const Tensor& kernels, const Tensor& weight, const Tensor& stack,
                                const Tensor& focus, const Tensor& sender, const Tensor& receiver, const Sizes& sizes,
-                               std::array<bool, 6> wanted) {
+                               std::array<bool, 6> wanted, const Tensor& kept, int64_t parts) {
     at::AutoDispatchBelowADInplaceOrView below;
-    ctx->save_for_backward({gradient, features, table, kernels, weight, stack, focus, sender, receiver});
+    ctx->save_for_backward({gradient, features, table, kernels, weight, stack, focus, sender, receiver, kept});
     ctx->saved_data["sizes"] = sizes;
+    ctx->saved_data["parts"] = parts;
     ctx->set_materialize_grads(false);
     return Named<backward_meta>::call("dpa4::edge_message_backward", sizes, gradient, features, table, kernels, weight,
-                                      stack, optional(focus), sender, receiver, wanted);
+                                      stack, optional(focus), sender, receiver, wanted, optional(kept), parts);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list dot) {
@@ -236,10 +290,10 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
     variable_list result = Named<backward_backward_meta>::call(
         "dpa4::edge_message_backward_backward", sizes, saved[0], saved[1], saved[2], saved[3], saved[4], saved[5],
         optional(saved[6]), tangent[0], tangent[1], tangent[2], tangent[3], optional(tangent[4]), optional(tangent[5]),
-        saved[7], saved[8], wanted);
+        saved[7], saved[8], wanted, optional(saved[9]), ctx->saved_data["parts"].toInt());
     for (int i = 0; i < 7; ++i)
       if (!wanted[i]) result[i] = Tensor();
-    result.resize(11);
+    result.resize(13);
     return result;
   }
 };
@@ -247,41 +301,66 @@ struct EdgeMessageBackward : Function<EdgeMessageBackward> {
 struct EdgeMessage : Function<EdgeMessage> {
   static Tensor forward(AutogradContext* ctx, const Tensor& features, const Tensor& table, const Tensor& kernels,
                         const Tensor& weight, const Tensor& stack, const Tensor& focus, const Tensor& sender,
-                        const Tensor& receiver, const SymInt& receivers, const Sizes& sizes) {
+                        const Tensor& receiver, const SymInt& receivers, const Sizes& sizes, bool keep) {
     at::AutoDispatchBelowADInplaceOrView below;
-    ctx->save_for_backward({features, table, kernels, weight, stack, focus, sender, receiver});
+    Tensor out, kept = at::empty({0}, features.options());
+    const int64_t parts = keep ? edge_threads(sender.numel()) : 0;
+    if (keep)
+      std::tie(out, kept) =
+          Named<forward_keeping_meta>::call("dpa4::edge_message_keeping", sizes, features, table, kernels, weight,
+                                            stack, optional(focus), sender, receiver, receivers, parts);
+    else
+      out = Named<forward_meta>::call("dpa4::edge_message", sizes, features, table, kernels, weight, stack,
+                                      optional(focus), sender, receiver, receivers);
+    ctx->save_for_backward({features, table, kernels, weight, stack, focus, sender, receiver, kept});
     ctx->saved_data["sizes"] = sizes;
-    return Named<forward_meta>::call("dpa4::edge_message", sizes, features, table, kernels, weight, stack,
-                                     optional(focus), sender, receiver, receivers);
+    ctx->saved_data["parts"] = parts;
+    return out;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradient) {
     const auto saved = ctx->get_saved_variables();
     std::array<bool, 6> wanted;
     for (int i = 0; i < 6; ++i) wanted[i] = ctx->needs_input_grad(i) && present(saved[i]);
-    variable_list result =
-        EdgeMessageBackward::apply(gradient[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6],
-                                   saved[7], ctx->saved_data["sizes"].to<Sizes>(), wanted);
+    variable_list result = EdgeMessageBackward::apply(
+        gradient[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7],
+        ctx->saved_data["sizes"].to<Sizes>(), wanted, saved[8], ctx->saved_data["parts"].toInt());
     for (int i = 0; i < 6; ++i)
       if (!wanted[i]) result[i] = Tensor();
-    result.resize(10);
+    result.resize(11);
     return result;
   }
 };
 
+// Whether a forward pass keeps its values: if a derivative can follow, and where this saves time, which reading them
+// back does not once there are too many. Traced, the operators stay such that their graphs run with any number of
+// threads.
+bool pays_to_keep(const Sizes& sizes, const Tensor& features, const Tensor& table, const Tensor& kernels,
+                  const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender) {
+  const bool traced = c10::impl::TorchDispatchModeTLS::any_modes_set() || features.is_meta() ||
+                      features.key_set().has(c10::DispatchKey::Python);
+  if (traced || !at::GradMode::is_enabled()) return false;
+  const Tensor given[] = {features, table, kernels, weight, stack, focus.value_or(Tensor())};
+  const bool differentiable =
+      std::any_of(std::begin(given), std::end(given), [](const Tensor& x) { return x.defined() && x.requires_grad(); });
+  const int64_t bytes = kept_of_an_edge(sizes, features, focus) * features.element_size() * sender.numel();
+  return differentiable && bytes <= kMostKept;
+}
+
 Tensor forward_autograd(const Sizes& sizes, const Tensor& features, const Tensor& table, const Tensor& kernels,
                         const Tensor& weight, const Tensor& stack, const MaybeTensor& focus, const Tensor& sender,
                         const Tensor& receiver, SymInt receivers) {
+  const bool keep = pays_to_keep(sizes, features, table, kernels, weight, stack, focus, sender);
   return EdgeMessage::apply(features, table, kernels, weight, stack, or_empty(focus, features), sender, receiver,
-                            receivers, sizes);
+                            receivers, sizes, keep);
 }
 
 variable_list backward_autograd(const Sizes& sizes, const Tensor& gradient, const Tensor& features, const Tensor& table,
                                 const Tensor& kernels, const Tensor& weight, const Tensor& stack,
                                 const MaybeTensor& focus, const Tensor& sender, const Tensor& receiver,
-                                std::array<bool, 6> wanted) {
+                                std::array<bool, 6> wanted, const MaybeTensor& kept, int64_t parts) {
   return EdgeMessageBackward::apply(gradient, features, table, kernels, weight, stack, or_empty(focus, features),
-                                    sender, receiver, sizes, wanted);
+                                    sender, receiver, sizes, wanted, or_empty(kept, features), parts);
 }
 
 #define DPA4_SIZES "int lmax, int mmax, int table_mmax, int streams, int heads, int layers, int rank, bool focus_norm"
@@ -291,17 +370,23 @@ TORCH_LIBRARY_FRAGMENT(dpa4, m) {
       "edge_message(Tensor features, Tensor table, Tensor kernels, Tensor weight, Tensor stack, Tensor? focus, "
       "Tensor sender, Tensor receiver, SymInt receivers, *, " DPA4_SIZES ") -> Tensor");
   m.def(
+      "edge_message_keeping(Tensor features, Tensor table, Tensor kernels, Tensor weight, Tensor stack, "
+      "Tensor? focus, Tensor sender, Tensor receiver, SymInt receivers, int parts, *, " DPA4_SIZES
+      ") -> (Tensor, Tensor)");
+  m.def(
       "edge_message_backward(Tensor gradient, Tensor features, Tensor table, Tensor kernels, Tensor weight, "
-      "Tensor stack, Tensor? focus, Tensor sender, Tensor receiver, bool[6] wanted, *, " DPA4_SIZES ") -> Tensor[]");
+      "Tensor stack, Tensor? focus, Tensor sender, Tensor receiver, bool[6] wanted, Tensor? kept=None, int parts=0, "
+      "*, " DPA4_SIZES ") -> Tensor[]");
   m.def(
       "edge_message_backward_backward(Tensor gradient, Tensor features, Tensor table, Tensor kernels, Tensor weight, "
       "Tensor stack, Tensor? focus, Tensor dot_features, Tensor dot_table, Tensor dot_kernels, Tensor dot_weight, "
-      "Tensor? dot_stack, Tensor? dot_focus, Tensor sender, Tensor receiver, bool[7] wanted, *, " DPA4_SIZES
-      ") -> Tensor[]");
+      "Tensor? dot_stack, Tensor? dot_focus, Tensor sender, Tensor receiver, bool[7] wanted, Tensor? kept=None, "
+      "int parts=0, *, " DPA4_SIZES ") -> Tensor[]");
 }
 
 TORCH_LIBRARY_IMPL(dpa4, CPU, m) {
   m.impl("edge_message", Named<forward_cpu>::kernel);
+  m.impl("edge_message_keeping", Named<forward_keeping_cpu>::kernel);
   m.impl("edge_message_backward", Named<backward_cpu>::kernel);
   m.impl("edge_message_backward_backward", Named<backward_backward_cpu>::kernel);
 }
@@ -313,6 +398,7 @@ TORCH_LIBRARY_IMPL(dpa4, Autograd, m) {
 
 TORCH_LIBRARY_IMPL(dpa4, Meta, m) {
   m.impl("edge_message", Named<forward_meta>::kernel);
+  m.impl("edge_message_keeping", Named<forward_keeping_meta>::kernel);
   m.impl("edge_message_backward", Named<backward_meta>::kernel);
   m.impl("edge_message_backward_backward", Named<backward_backward_meta>::kernel);
 }

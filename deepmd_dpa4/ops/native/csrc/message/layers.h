@@ -3,6 +3,8 @@
 //   z_i = h_i W_i,  h_{i+1} = h_i + gated(z_i)   (the last layer is linear)
 //
 // Arrays hold, for each stream and each order, the rows of all edges of the tile: (edges, columns of the order).
+// Values that a later pass reads again, h_0, every z_i and every gate, can stand in memory of the caller; the other
+// states follow from them without a product.
 #pragma once
 
 #include "../dense/gemm.h"
@@ -15,11 +17,11 @@ namespace dpa4 {
 template <typename T>
 class EdgeLayers {
  public:
-  // `keep` keeps every layer, as derivatives need it; `tangents` makes the second side.
-  EdgeLayers(const EdgeLayout& layout, int64_t capacity, bool keep, bool tangents)
-      : a_(layout), T_(capacity), keep_(keep) {
-    const int64_t n = a_.shape.layers, state = a_.shape.streams * a_.state * T_,
-                  gate = a_.shape.streams * a_.gates * T_;
+  // `keep` keeps every layer, as derivatives need it, in memory of its own; else a layer replaces the one before.
+  // `tangents` makes the second side.
+  EdgeLayers(const EdgeLayout& layout, int64_t capacity, bool keep, bool tangents) : a_(layout), T_(capacity) {
+    const int64_t n = a_.shape.layers, state = a_.shape.streams * a_.state * capacity,
+                  gate = a_.shape.streams * a_.gates * capacity;
     const int64_t sides = tangents ? 2 : 1, adjoints = keep ? 2 * state + gate : 0;
     // no complex matrix is larger than that of m = 1
     const int64_t half = a_.shape.mmax > 0 ? a_.group[1] / 2 * T_ : 0;
@@ -43,6 +45,19 @@ class EdgeLayers {
     }
   }
 
+  // Take n edges. Their values are made in `kept`, of n * layout.kept numbers, unless it is null; if `known`, they
+  // stand there already.
+  void begin(int64_t n, T* kept, bool known) {
+    T_ = n;
+    known_ = known;
+    if (!kept) return;
+    const int64_t state = a_.shape.streams * a_.state * n, gate = a_.shape.streams * a_.gates * n;
+    const auto take = [&kept](int64_t count) { return std::exchange(kept, kept + count); };
+    side_[0].h[0] = take(state);
+    for (T*& z : side_[0].z) z = take(state);
+    for (int64_t i = 0; i + 1 < a_.shape.layers; ++i) side_[0].g[i] = take(gate);
+  }
+
   // h_0 of edge e from its rows `local` (rows, C).
   void set_input(int side, int64_t e, const T* local) { copy_in(local, side_[side].h[0], e); }
   // h_n of edge e.
@@ -59,18 +74,18 @@ class EdgeLayers {
   void forward(const PackedStack<T>& stack, const PackedStack<T>* dot, int64_t n) {
     const int64_t layers = a_.shape.layers;
     for (int64_t i = 0; i < layers; ++i) {
-      multiply<false>(n, side_[0].h[i], stack.layout, stack.plain, i, side_[0].z[i]);
+      if (!known_) multiply<false>(n, side_[0].h[i], stack.layout, stack.plain, i, side_[0].z[i]);
       if constexpr (tangent) {
         multiply<false>(n, side_[1].h[i], stack.layout, stack.plain, i, side_[1].z[i]);
         if (dot) multiply<true>(n, side_[0].h[i], dot->layout, dot->plain, i, side_[1].z[i]);
       }
       if (i + 1 == layers) break;
-      gate_logits<false>(n, side_[0].z[i], stack, i, side_[0].p[i]);
+      if (!known_) gate_logits<false>(n, side_[0].z[i], stack, i, side_[0].p[i]);
       if constexpr (tangent) {
         gate_logits<false>(n, side_[1].z[i], stack, i, side_[1].p[i]);
         if (dot) gate_logits<true>(n, side_[0].z[i], *dot, i, side_[1].p[i]);
       }
-      activate<tangent>(n, i, keep_ ? i + 1 : i);
+      activate<tangent>(n, i);
     }
   }
 
@@ -196,7 +211,7 @@ class EdgeLayers {
   }
 
   template <bool tangent>
-  void activate(int64_t n, int64_t i, int64_t next) {
+  void activate(int64_t n, int64_t i) {
     constexpr int W = Simd<T>::width;
     const int64_t C = a_.padded;
     for (int64_t f = 0; f < a_.shape.streams; ++f)
@@ -204,14 +219,14 @@ class EdgeLayers {
         const int64_t gate = (f * T_ + e) * a_.gates, start = at(f, 0, e);
         for (int64_t c = 0; c < C; c += W) {
           const Pack<T> s = load(side_[0].z[i] + start + c), g = sigmoid<T>(s);
-          store(side_[0].h[next] + start + c, load(side_[0].h[i] + start + c) + s * g);
+          store(side_[0].h[i + 1] + start + c, load(side_[0].h[i] + start + c) + s * g);
           if constexpr (tangent)
-            store(side_[1].h[next] + start + c,
+            store(side_[1].h[i + 1] + start + c,
                   load(side_[1].h[i] + start + c) + load(side_[1].z[i] + start + c) * silu_slope<T>(s, g));
         }
         for (int64_t c = 0; c < a_.gates; c += W) {
-          const Pack<T> g = sigmoid<T>(load(side_[0].p[i] + gate + c));
-          store(side_[0].g[i] + gate + c, g);
+          if (!known_) store(side_[0].g[i] + gate + c, sigmoid<T>(load(side_[0].p[i] + gate + c)));
+          const Pack<T> g = load(side_[0].g[i] + gate + c);
           if constexpr (tangent) store(side_[1].g[i] + gate + c, g * (T(1) - g) * load(side_[1].p[i] + gate + c));
         }
         for (int64_t l = 1; l <= a_.shape.lmax; ++l)
@@ -219,9 +234,9 @@ class EdgeLayers {
             const int64_t x = at(f, row.order, e) + row.position * C, y = gate + (l - 1) * C;
             for (int64_t c = 0; c < C; c += W) {
               const Pack<T> z = load(side_[0].z[i] + x + c), g = load(side_[0].g[i] + y + c);
-              store(side_[0].h[next] + x + c, load(side_[0].h[i] + x + c) + z * g);
+              store(side_[0].h[i + 1] + x + c, load(side_[0].h[i] + x + c) + z * g);
               if constexpr (tangent)
-                store(side_[1].h[next] + x + c,
+                store(side_[1].h[i + 1] + x + c,
                       load(side_[1].h[i] + x + c) + load(side_[1].z[i] + x + c) * g + z * load(side_[1].g[i] + y + c));
             }
           }
@@ -306,8 +321,8 @@ class EdgeLayers {
   }
 
   const EdgeLayout& a_;
-  int64_t T_;
-  bool keep_;
+  int64_t T_;  // edges of the tile
+  bool known_ = false;
   Buffer<T> memory_;
   Side side_[2];
   T* scratch_[3];

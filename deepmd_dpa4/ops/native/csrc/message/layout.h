@@ -45,6 +45,7 @@ struct EdgeLayout {
   std::vector<std::vector<EdgeRow>> of_degree;  // rows of each degree
   int64_t state;                                // columns of all orders of one stream
   int64_t gates;                                // lmax * padded
+  int64_t kept;                                 // numbers of an edge that a forward pass can keep for a derivative
 
   EdgeLayout(const EdgeShape& s, int64_t vector_width) : shape(s) {
     const int64_t L = s.lmax, M = s.mmax;
@@ -66,6 +67,7 @@ struct EdgeLayout {
       state += n * padded;
       entries += degrees * degrees;
     }
+    kept = s.streams * ((s.layers + 1) * state + (s.layers - 1) * gates);
     kernel = s.rank > 0 ? entries * s.rank : (L + 1) * channels;
     table = 0;
     for (int64_t l = 0; l <= L; ++l) {

@@ -33,11 +33,16 @@ class EdgeTile {
     }
   }
 
-  // Values (and tangents, if `tangent`) up to the last layer.
+  // Values (and tangents, if `tangent`) up to the last layer. `kept`, of all edges, may be null: values are left there
+  // or, if `known`, are found there.
   template <bool tangent>
-  void forward(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, const int64_t* sender, int64_t first,
-               int64_t n) {
-    for (int64_t e = 0; e < n; ++e) enter<tangent>(in, dot, sender[first + e], first + e, e);
+  void forward(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, const int64_t* sender, int64_t first, int64_t n,
+               T* kept, bool known) {
+    layers_.begin(n, kept ? kept + first * a_.kept : nullptr, known);
+    for (int64_t e = 0; e < n; ++e) {
+      if (tangent || !known) enter<tangent>(in, dot, sender[first + e], first + e, e, known);
+      if (a_.shape.focus) share_among_streams<tangent>(in, dot, e);
+    }
     layers_.template forward<tangent>(*in.stack, tangent ? dot->stack : nullptr, n);
   }
 
@@ -99,26 +104,29 @@ class EdgeTile {
 
   // Gather, rotate and mix one edge.
   template <bool tangent>
-  void enter(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, int64_t node, int64_t edge, int64_t e) {
+  void enter(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, int64_t node, int64_t edge, int64_t e,
+             bool known) {
     turned<tangent>(in, dot, node, edge);
     const T* k = in.kernels + edge * a_.kernel;
-    T* y = local_[0][1];
-    mix<T, false>(a_, k, local_[0][0], y);
-    layers_.set_input(0, e, y);
+    if (!known) {
+      mix<T, false>(a_, k, local_[0][0], local_[0][1]);
+      layers_.set_input(0, e, local_[0][1]);
+    }
     if constexpr (tangent) {
       T* yd = local_[1][1];
       mix<T, false>(a_, dot->kernels + edge * a_.kernel, local_[0][0], yd);
       mix<T, true>(a_, k, local_[1][0], yd);
       layers_.set_input(1, e, yd);
     }
-    if (a_.shape.focus) {
-      const T *z[kMaxStreams], *zd[kMaxStreams];
-      for (int64_t f = 0; f < a_.shape.streams; ++f) {
-        z[f] = layers_.input_scalars(0, f, e);
-        if (tangent) zd[f] = layers_.input_scalars(1, f, e);
-      }
-      focus_[e].forward(a_, z, tangent ? zd : nullptr, in.focus, tangent ? dot->focus : nullptr);
+  }
+  template <bool tangent>
+  void share_among_streams(const EdgeArguments<T>& in, const EdgeArguments<T>* dot, int64_t e) {
+    const T *z[kMaxStreams], *zd[kMaxStreams];
+    for (int64_t f = 0; f < a_.shape.streams; ++f) {
+      z[f] = layers_.input_scalars(0, f, e);
+      if (tangent) zd[f] = layers_.input_scalars(1, f, e);
     }
+    focus_[e].forward(a_, z, tangent ? zd : nullptr, in.focus, tangent ? dot->focus : nullptr);
   }
   // local[0] = D X_j for every copy, and its tangent.
   template <bool tangent>

@@ -24,7 +24,7 @@ T inner(int64_t n, const T* x, const T* y) {
 // Run f(edge, sums) on all edges; `sums` is `target` (size), or a part of it that is added later.
 template <typename T, typename F>
 void scatter(const EdgeIndex& pairs, T* target, int64_t size, F f) {
-  const int64_t threads = edge_threads(pairs);
+  const int64_t threads = edge_threads(pairs.edges);
   PerThread<T> total(target, size, threads);
   on_threads(int(threads), [&](int t) {
     T* sums = total.begin(t);
@@ -64,7 +64,7 @@ void pair_dot(const EdgeIndex& pairs, const T* a, const T* b, int64_t B, int64_t
 
 template <typename T>
 void receiver_sum(const EdgeIndex& pairs, const T* g, const T* b, int64_t B, int64_t w, T* a) {
-  const int64_t threads = edge_threads(pairs);
+  const int64_t threads = edge_threads(pairs.edges);
   const std::vector<int64_t> start = divide_edges(pairs, threads);
   on_threads(int(threads), [&](int t) {
     for (int64_t e = start[t]; e < start[t + 1]; ++e)
