@@ -32,6 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a graphics card"))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small operations on several threads wait for each other where tests share the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def scripts_run_as_written() -> Iterator[None]:
     """Keep TorchScript from optimising the models of this process, which takes most of its time and memory.

@@ -1,6 +1,5 @@
 """The native edge operator computes what plain torch computes, with first and second derivatives."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,14 +47,6 @@ NOT_COVERED: dict[str, Options] = {
 @pytest.fixture(autouse=True, scope="module")
 def library() -> None:
     assert load()
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def results(potential: Potential, graph: Graph) -> dict[str, Tensor]:
