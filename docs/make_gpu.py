@@ -19,7 +19,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from deepmd_dpa4.ops.triton import couple, edge_gradients, edge_map, node_sum, softmax
+from deepmd_dpa4.ops.triton import couple, edge_gradients, edge_map, gated_sum, node_sum, softmax
+from deepmd_dpa4.so3.layout import group_size
 
 TARGET = Path(__file__).with_name("gpu.md")
 BEGIN, END = "<!-- table of make_gpu.py -->", "<!-- end of the table -->"
@@ -33,6 +34,9 @@ SIZES = {
     "lmax 4, 128 channels": (13, 25, 128, 4),
     "lmax 5, 256 channels": (30, 36, 256, 16),
 }
+
+# Degree, order and channels of a stream.
+GATES = {"lmax 3, mmax 1, 64 channels": (3, 1, 64), "lmax 5, mmax 3, 256 channels": (5, 3, 256)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def recording(launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> It
         def __getitem__(self, grid: Any) -> Callable[..., None]:
             return lambda *arguments, **options: launches.append((self.kernel, arguments, options))
 
-    modules = couple, edge_gradients, edge_map, node_sum, softmax
+    modules = couple, edge_gradients, edge_map, gated_sum, node_sum, softmax
     before = [module.wrap_triton for module in modules]
     try:
         for module in modules:
@@ -99,7 +103,8 @@ def recording(launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> It
 def launches() -> list[Launch]:
     """List all kernels in all forms, for networks of three sizes, the last the largest."""
     found = [launch for size, numbers in SIZES.items() for launch in _of_rotation(size, *numbers)]
-    return found + _of_others()
+    gates = [launch for size, numbers in GATES.items() for launch in _of_gates(size, *numbers)]
+    return found + gates + _of_others()
 
 
 def _of_rotation(size: str, kept: int, rows: int, channels: int, groups: int) -> list[Launch]:
@@ -117,6 +122,17 @@ def _of_rotation(size: str, kept: int, rows: int, channels: int, groups: int) ->
         "gradients, tangent": lambda: edge_gradients.edge_gradients(features, local, matrix, weight, dots, node),
     }
     return [Launch(f"{name}; {size}", *recorded) for name, call in calls.items() for recorded in _recorded(call)[:1]]
+
+
+def _of_gates(size: str, lmax: int, mmax: int, channels: int) -> list[Launch]:
+    z = [torch.zeros(1, 16, group_size(lmax, order) * channels) for order in range(mmax + 1)]
+    t = torch.zeros(1, 16, lmax * channels)
+    calls: dict[str, Callable[[], Any]] = {
+        "gates": lambda: gated_sum.gated_sum._init_fn(z, z, t),
+        "gates, gradients": lambda: gated_sum.gated_sum_gradients._init_fn(z, z, t),
+        "gates, second": lambda: gated_sum.gated_sum_second._init_fn([*z, t], z, z, t),
+    }
+    return [Launch(f"{name}; {size}", *_recorded(call)[-1]) for name, call in calls.items()]
 
 
 def _of_others() -> list[Launch]:

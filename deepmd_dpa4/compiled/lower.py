@@ -102,9 +102,20 @@ def inductor(graph: fx.GraphModule) -> Run:
 
     inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
     mode = next(value.fake_mode for value in inputs if isinstance(value, FakeTensor))
-    known = {name: value for name, value in OPTIONS.items() if name in config.get_config_copy()}
+    options = OPTIONS | ({"post_grad_custom_post_pass": _made_once()} if any(map(_is_on_card, inputs)) else {})
+    known = {name: value for name, value in options.items() if name in config.get_config_copy()}
     with tracing(TracingContext(mode)), config.patch(known), edges_alone(inputs[1].node.expr):
         return compile_fx(graph, inputs)  # type: ignore[return-value]
+
+
+def _made_once() -> Callable[[fx.Graph], None]:
+    from deepmd_dpa4.compiled.made_once import MadeOnce
+
+    return MadeOnce()
+
+
+def _is_on_card(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_cuda
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """Results of traced graphs: which are the same, which are worth keeping, and graphs of some of them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-READING = ("index.Tensor", "index_select", "gather", "embedding", "cat", "clone", "_to_copy", "constant_pad_nd")
+READING = ("index.Tensor", "index_select", "gather", "embedding", "cat", "clone", "_to_copy")
+PADDING = ("constant_pad_nd", "slice_backward", "select_backward")
 MAKING = ("full", "zeros", "ones", "arange", "arange.start", "scalar_tensor", "new_zeros", "new_ones", "new_full")
 MAKING_LIKE = ("zeros_like", "ones_like", "full_like")
-COPIES = frozenset(f"aten::{name}" for name in (*READING, *MAKING, *MAKING_LIKE))
-"""Operators that only read and write: rows of tables, copies, constants."""
+COPIES = frozenset(f"aten::{name}" for name in (*READING, *PADDING, *MAKING, *MAKING_LIKE))
+"""Operators that only read and write: rows of tables, copies, copies among zeros, constants."""
+BY_HAND = "dpa4_triton"
+"""Namespace of operators whose kernels are written by hand."""
 SAME = frozenset({torch.ops.aten.detach.default, torch.ops.aten.alias.default})
 """Operators whose result is their argument."""
 
@@ -51,6 +54,8 @@ class Traced:
             elif node.op == "call_function":
                 same = node.target in SAME
                 self.number[node] = self.number[node.args[0]] if same else number(self._description(node))
+        # by their numbers
+        self.stored = {self.number[node] for node in _handed_to_kernels(module.graph)}
         (results,) = module.graph.output_node().args
         self.results: list[fx.Node | None] = list(results)  # type: ignore[arg-type]
 
@@ -88,7 +93,7 @@ class Traced:
             if node in seen:
                 continue
             seen.add(node)
-            if self.number[node] in made and not _made_again(node):
+            if self.number[node] in made and (self.number[node] in self.stored or not _made_again(node)):
                 found.setdefault(self.number[node], node)
             else:
                 todo.extend(node.all_input_nodes)
@@ -164,6 +169,24 @@ def _contiguous(value: Any) -> Any:
         return value.contiguous()
 
 
+def _handed_to_kernels(graph: fx.Graph) -> Iterator[fx.Node]:
+    """Find the tensors that operators in Triton read, which have to be stored whatever they are made of."""
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == BY_HAND:
+            for argument in node.all_input_nodes:
+                while _is_view(argument):
+                    argument = argument.all_input_nodes[0]
+                if argument.op == "call_function" and argument.all_input_nodes:
+                    yield argument
+
+
+def _is_view(node: fx.Node) -> bool:
+    target = node.target
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return False
+    return any(returned.alias_info is not None for returned in target._schema.returns)
+
+
 def _made_again(node: fx.Node) -> bool:
     """Tell whether making a result again costs no more than reading it.
 
@@ -174,7 +197,7 @@ def _made_again(node: fx.Node) -> bool:
         return True
     if not isinstance(target, torch._ops.OpOverload):
         return False
-    if any(returned.alias_info is not None for returned in target._schema.returns):
+    if _is_view(node):
         return True
     constant = not node.all_input_nodes
     small = all(isinstance(size, int) for size in value.shape)

@@ -21,7 +21,7 @@ from deepmd_dpa4.ops.edge_message import EdgeMessage
 from deepmd_dpa4.ops.halo_exchange import fill_ghosts
 from deepmd_dpa4.ops.rotation import RotateBackSum, RotateIn
 from deepmd_dpa4.ops.softmax import EnvelopeSoftmax
-from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale, packed_degrees
+from deepmd_dpa4.so3.layout import edge_rows, inverse_rotation_rescale
 
 # Share of the focus weights that is spread evenly over the streams.
 FOCUS_SMOOTHING = 0.02
@@ -47,7 +47,6 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
     """
 
     row: Tensor
-    degree_of_row: Tensor
     kappa: Tensor
 
     def __init__(
@@ -79,9 +78,7 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
         available = edge_rows(top_lmax, top_mmax)
         rows = edge_rows(self.lmax, self.mmax)
         kappa = inverse_rotation_rescale(self.lmax, self.mmax) if self.in_frame else [1.0] * self.size
-        degrees = [degree for degree, _ in rows] if self.in_frame else packed_degrees(self.lmax)
         self.register_buffer("row", torch.tensor([available.index(row) for row in rows]), persistent=False)
-        self.register_buffer("degree_of_row", torch.tensor(degrees), persistent=False)
         self.register_buffer("kappa", torch.tensor(kappa, dtype=dtype), persistent=False)
 
     def _build_stack(self, config: DescriptorConfig, init: Initializer) -> None:
@@ -99,8 +96,8 @@ class SO2Convolution(EdgeSumMethods, nn.Module):
                 lebedev = config.grid.lebedev(0)
                 activations.append(EdgeGridActivation(*size, self.streams, lebedev, common.mlp_bias, init))
             else:
-                act = common.activation_function
-                activations.append(EdgeGate(*size, self.streams, act, common.mlp_bias, init))
+                gate = self.lmax, self.stream_width, self.streams, common.activation_function
+                activations.append(EdgeGate(config, *gate, common.mlp_bias, init))
         self.so2_linears = nn.ModuleList(linears)
         self.non_linearities = nn.ModuleList(activations)
 

@@ -36,7 +36,6 @@ class EdgeSumMethods:
         in_frame: bool
         whole: bool
         row: Tensor
-        degree_of_row: Tensor
         kappa: Tensor
         condition: ConditionReader
         edge_message: EdgeMessage
@@ -100,7 +99,16 @@ class EdgeSumMethods:
     def degree_condition(self, context: EdgeContext) -> Tensor:
         """Spread the edge condition r over the rows of the edge features, (E, rows, Cw)."""
         scale = self.condition.read_degrees(context, self.degree_map(), self.lmax + 1)
-        return scale.index_select(1, self.degree_of_row)
+        # repeated, not gathered, whose derivative would be a sum with an index
+        rows: list[Tensor] = []
+        if self.in_frame:
+            rows.append(scale)
+            for order in range(1, self.mmax + 1):
+                rows.append(scale[:, order:].unsqueeze(2).expand(-1, -1, 2, -1).flatten(1, 2))
+        else:
+            for degree in range(self.lmax + 1):
+                rows.append(scale[:, degree : degree + 1].expand(-1, 2 * degree + 1, -1))
+        return torch.cat(rows, dim=1)
 
     def edge_product(self, senders: Tensor, rotation: Tensor, context: EdgeContext) -> Tensor:
         """Multiply sender features in the edge frames with the edge condition, (E, rows, Cw) (theory 4.3)."""
@@ -141,8 +149,7 @@ class EdgeSumMethods:
         index = 0
         for linear, activation in zip(self.so2_linears, self.non_linearities):
             factor = self.bias_factor(index, linear.width_out, context)  # type: ignore[arg-type]
-            mixed = activation(linear(groups, factor))
-            groups = [a + b for a, b in zip(groups, mixed)]
+            groups = activation(groups, linear(groups, factor))
             index += 1
         last = self.so2_linears[-1]
         mixed = last(groups, self.bias_factor(index, self.stream_width, context))

@@ -12,9 +12,9 @@ from deepmd_dpa4.so3.quadrature import s2_tables
 
 
 class EdgeGridActivation(GridNet):
-    """Product ``glu`` of the two halves of the channels, which the SO(2) layer before it makes.
+    """Product ``glu`` of the two halves of the channels, which the SO(2) layer before it makes, added to features.
 
-    One tensor (F, E, rows * 2C) per order in, (F, E, rows * C) out, rows in edge order.
+    One tensor (F, E, rows * 2C) per order, and (F, E, rows * C) of the features, rows in edge order.
     """
 
     def __init__(
@@ -30,7 +30,12 @@ class EdgeGridActivation(GridNet):
         """Refuse: no edge operation covers this activation, but TorchScript compiles the call."""
         raise NotImplementedError("the edge operation does not cover S2 activations")
 
-    def forward(self, groups: list[Tensor]) -> list[Tensor]:
+    def forward(self, features: list[Tensor], mixed: list[Tensor]) -> list[Tensor]:
+        """Add the activated ``mixed`` to ``features``."""
+        return [a + b for a, b in zip(features, self.activated(mixed))]
+
+    def activated(self, groups: list[Tensor]) -> list[Tensor]:
+        """Multiply both halves on the grid."""
         width = self.width
         joined = join_orders(groups, 2 * width)
         edges, n_rows = joined.shape[0], joined.shape[1]

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.nn.activation import Activation
 from deepmd_dpa4.nn.initial import Initializer
 from deepmd_dpa4.nn.linear import WeightLinear
+from deepmd_dpa4.ops.gated_sum import GatedSum
 from deepmd_dpa4.so3.layout import packed_degrees
 
 
@@ -32,37 +34,39 @@ class DegreeGates(nn.Module):
         assert self.gate_linear is not None
         return self.gate_linear.weight.flatten()
 
-    def gates(self, scalars: Tensor) -> Tensor:
-        """Map scalars (F, n, C) to gates (F, n, L, C)."""
+    def logits(self, scalars: Tensor) -> Tensor:
+        """Map scalars (F, n, C) to what the gates are made of, (F, n, L C)."""
         assert self.gate_linear is not None
         logits = torch.bmm(scalars, self.weight())
         if self.gate_linear.bias is not None:
             logits = logits + self.gate_linear.bias.view(self.streams, 1, -1)
-        return torch.sigmoid(logits).view(self.streams, -1, self.lmax, self.channels)
+        return logits
+
+    def gates(self, scalars: Tensor) -> Tensor:
+        """Map scalars (F, n, C) to gates (F, n, L, C)."""
+        return torch.sigmoid(self.logits(scalars)).view(self.streams, -1, self.lmax, self.channels)
 
 
 class EdgeGate(DegreeGates):
-    """Gated activation of edge features in edge order: one tensor (F, E, rows * C) per order m, in and out."""
+    """Gated activation of edge features in edge order, added to others: one tensor (F, E, rows * C) per order m."""
 
     def __init__(
-        self, lmax: int, mmax: int, channels: int, streams: int, activation: str, bias: bool, init: Initializer
+        self,
+        config: DescriptorConfig | None,
+        lmax: int,
+        channels: int,
+        streams: int,
+        activation: str,
+        bias: bool,
+        init: Initializer,
     ) -> None:
         super().__init__(lmax, channels, streams, bias, init)
-        self.mmax = mmax
-        self.activation = Activation(activation)
+        self.sum = GatedSum(config, lmax, channels, Activation(activation))
 
-    def forward(self, groups: list[Tensor]) -> list[Tensor]:
-        streams, edges, channels = groups[0].shape[0], groups[0].shape[1], self.channels
-        scalars = groups[0][:, :, :channels]
-        if self.gate_linear is None:
-            return [self.activation(scalars)]
-        gates = self.gates(scalars)
-        rest = groups[0][:, :, channels:].reshape(streams, edges, self.lmax, channels) * gates
-        active = [torch.cat([self.activation(scalars), rest.flatten(2)], dim=2)]
-        for order in range(1, self.mmax + 1):
-            pairs = groups[order].view(streams, edges, self.lmax - order + 1, 2, channels)
-            active.append((pairs * gates[:, :, order - 1 :].unsqueeze(3)).flatten(2))
-        return active
+    def forward(self, features: list[Tensor], mixed: list[Tensor]) -> list[Tensor]:
+        """Add the activated ``mixed`` to ``features``."""
+        logits = self.logits(mixed[0][:, :, : self.channels]) if self.gate_linear is not None else None
+        return self.sum(features, mixed, logits)
 
 
 class NodeGate(DegreeGates):

@@ -102,18 +102,13 @@ class SO2Linear(nn.Module):
 def split_orders(features: Tensor, lmax: int, mmax: int, streams: int) -> list[Tensor]:
     """Split edge features (E, rows, F * C) in edge order into one tensor (F, E, rows_m * C) per order m."""
     edges, _, width = features.shape
+    sizes = [group_size(lmax, order) for order in range(mmax + 1)]
+    # gradients of a split are joined, those of slices would be filled up with zeros and added
+    blocks = features.split(sizes, dim=1)
+    if streams == 1:
+        return [block.reshape(1, edges, block.shape[1] * width) for block in blocks]
     channels = width // streams
-    groups: list[Tensor] = []
-    start = 0
-    for order in range(mmax + 1):
-        stop = start + group_size(lmax, order)
-        block = features[:, start:stop]
-        if streams == 1:
-            groups.append(block.reshape(1, edges, (stop - start) * width))
-        else:
-            groups.append(block.reshape(edges, stop - start, streams, channels).permute(2, 0, 1, 3).flatten(2))
-        start = stop
-    return groups
+    return [block.reshape(edges, block.shape[1], streams, channels).permute(2, 0, 1, 3).flatten(2) for block in blocks]
 
 
 def join_orders(groups: list[Tensor], channels: int) -> Tensor:

@@ -6,6 +6,7 @@ from torch import nn
 from deepmd_dpa4.ops.bessel import CpuEnvelopedBessel, EnvelopedBessel
 from deepmd_dpa4.ops.edge_message import CpuEdgeMessage, EdgeMessage
 from deepmd_dpa4.ops.field_product import CpuFieldProduct, FieldProduct, TritonFieldProduct
+from deepmd_dpa4.ops.gated_sum import GatedSum, TritonGatedSum
 from deepmd_dpa4.ops.matrix_product import CpuProduct, Product
 from deepmd_dpa4.ops.measure_edges import CpuMeasureEdges, MeasureEdges
 from deepmd_dpa4.ops.operation import Operation
@@ -31,6 +32,7 @@ BACKENDS: dict[str, dict[type[Operation], type[Operation]]] = {
     "triton": {
         EnvelopeSoftmax: TritonEnvelopeSoftmax,
         FieldProduct: TritonFieldProduct,
+        GatedSum: TritonGatedSum,
         RotateBackSum: TritonRotateBackSum,
         RotateIn: TritonRotateIn,
     },

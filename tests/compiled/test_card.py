@@ -98,6 +98,28 @@ def test_traffic_of_a_kernel_written_by_hand() -> None:
     assert [kernel.kind for kernel in kernels if kernel.launches] == ["edge_map_kernel"]
 
 
+def turned_twice(nodes: int, edges: int, x: Tensor, y: Tensor, matrix: Tensor, sender: Tensor) -> tuple[Tensor, Tensor]:
+    """Two operators in Triton that read the same function of an argument, as a view."""
+    from deepmd_dpa4.ops.triton.rotation import turn_in
+
+    made = torch.tanh(matrix).view(-1, 7, 9)
+    return turn_in(x, made, sender), turn_in(y, made, sender)
+
+
+def test_what_several_kernels_read_is_made_once() -> None:
+    """Without the pass the compiler makes it for each of them."""
+    pytest.importorskip("triton")
+    features = Spec((NODES, 9, 16), torch.float32, CARD)
+    inputs = [features, features, Spec((EDGES, 63), torch.float32, CARD), Spec((EDGES,), torch.int64, CARD)]
+    with pretended_card(), torch.no_grad():
+        cost = GraphCost(trace(turned_twice, inputs))
+    nodes, edges = 100, 1000
+    found, kernels = cost.of(nodes, edges)
+    kernel = 4 * nodes * 9 * 16 + edges * (4 * 63 + 8 + 4 * 7 * 16)
+    assert found == Cost(0.0, 4 * edges * 2 * 63 + 2 * kernel, 3)
+    assert [one.kind for one in kernels if one.launches] == ["elementwise", "edge_map_kernel", "edge_map_kernel"]
+
+
 def test_cost_of_operators_one_by_one() -> None:
     x, weight, sender = torch.ones(100, 8), torch.ones(8, 4), torch.zeros(1000, dtype=torch.int64)
     with Meter() as meter:

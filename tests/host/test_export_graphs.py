@@ -123,6 +123,8 @@ def test_graph_for_several_ranks() -> None:
 
 
 OF_ONE_BLOCK = {
+    "gated_sum": 1,
+    "gated_sum_gradients": 1,
     "turn_in": 1,
     "turn_in_gradients": 1,
     "turn_back_sum": 1,

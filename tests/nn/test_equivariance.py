@@ -86,7 +86,7 @@ def test_scalar_row_is_the_first_row(name: str) -> None:
 
 EDGE_LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "linear": lambda mmax, streams: SO2Linear(LMAX, mmax, 4, 4, streams, True, INIT),
-    "gate": lambda mmax, streams: EdgeGate(LMAX, mmax, 4, streams, "silu", True, INIT),
+    "gate": lambda mmax, streams: EdgeGate(None, LMAX, 4, streams, "silu", True, INIT),
     "grid": lambda mmax, streams: EdgeGridActivation(LMAX, mmax, 2, streams, True, True, INIT),
     "product grid": lambda mmax, streams: EdgeGridActivation(LMAX, mmax, 2, streams, False, True, INIT),
 }
@@ -106,8 +106,12 @@ def test_edge_layer_commutes_with_turns_about_the_edge(name: str, mmax: int, str
     width = 2 if "grid" in name else 4
 
     def apply(x: Tensor) -> Tensor:
-        groups = split_orders(x.transpose(0, 1), LMAX, mmax, streams)
-        result = layer(groups, None) if name == "linear" else layer(groups)
+        local = x.transpose(0, 1)
+        groups = split_orders(local, LMAX, mmax, streams)
+        if name == "linear":
+            return join_orders(layer(groups, None), width).transpose(0, 1)
+        some = local.unflatten(2, (streams, 4))[..., :width].flatten(2)
+        result = layer(split_orders(some, LMAX, mmax, streams), groups)
         return join_orders(result, width).transpose(0, 1)
 
     assert_commutes(apply, [random(len(rows), NODES, 4 * streams)], turn)

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from deepmd_dpa4.compiled.segment import Budget, Segment
+from deepmd_dpa4.config import DescriptorConfig
 from deepmd_dpa4.graph.graph import Ends
 from deepmd_dpa4.graph.order import with_order
 from deepmd_dpa4.nn.grid_product import GridTables
 from deepmd_dpa4.ops.backends import backend_of, use_backend
+from deepmd_dpa4.ops.gated_sum import GatedSum, TritonGatedSum
 from deepmd_dpa4.ops.rotation import TritonRotateBackSum, TritonRotateIn, rotate_back_sum, rotate_in
 from deepmd_dpa4.ops.softmax import EnvelopeSoftmax, TritonEnvelopeSoftmax
 from deepmd_dpa4.ops.triton.rotation import turn_back_sum, turn_in
+from deepmd_dpa4.so3.layout import group_size
 from tests.compiled.test_energies import Counting, train_step
 from tests.compiled.test_energies import assert_same as assert_same_step
 from tests.compiled.test_segment import Stage
@@ -231,6 +234,79 @@ def test_products_of_fields(sizes: tuple[int, int | None, int, int, int]) -> Non
         assert_same(lambda x, z: ours[0](x, z, None), lambda x, z: plain(x, z, None), leaves)
     else:
         assert_same(ours[0], plain, [*leaves, draw(n_nodes, branches)])
+
+
+# edges, degree, largest order, channels, streams
+GATES = {
+    "no edges": (0, 1, 1, 4, 1),
+    "lmax 1": (3, 1, 1, 4, 1),
+    "order 0 alone": (2, 2, 0, 5, 2),
+    "lmax 3, more than one tile of edges": (130, 3, 1, 8, 1),
+    "lmax 3, more than one tile of channels": (2, 3, 1, 70, 2),
+    "lmax 5, order 3, streams": (2, 5, 3, 20, 4),
+    "lmax 4, order 2": (3, 4, 2, 6, 1),
+}
+
+
+def gate_of(lmax: int, channels: int) -> tuple[Function, Function]:
+    """Both implementations as functions of one tensor for each of features, mixed features and logits."""
+    plain = GatedSum(None, lmax, channels, nn.SiLU())
+    ours = nn.Sequential(GatedSum(DescriptorConfig(), lmax, channels, nn.SiLU()))
+    use_backend(ours, "triton", torch.device("cuda"))
+    assert isinstance(ours[0], TritonGatedSum)
+
+    def of(operation: nn.Module) -> Function:
+        def function(features: Tensor, mixed: Tensor, logits: Tensor) -> Tensor:
+            sizes = widths(lmax, mixed.shape[2] // channels, channels)
+            # a sum has no second derivative
+            parts = operation(list(features.sin().split(sizes, dim=2)), list(mixed.split(sizes, dim=2)), logits)
+            return torch.cat(parts, dim=2)
+
+        return function
+
+    return of(ours[0]), of(plain)
+
+
+def widths(lmax: int, rows: int, channels: int) -> list[int]:
+    """Columns of each order of features with so many rows."""
+    found, order = list[int](), 0
+    while sum(found) < rows * channels:
+        found.append(group_size(lmax, order) * channels)
+        order += 1
+    return found
+
+
+@pytest.mark.parametrize("sizes", GATES.values(), ids=GATES)
+def test_gates(sizes: tuple[int, ...]) -> None:
+    edges, lmax, mmax, channels, streams = sizes
+    rows = sum(group_size(lmax, order) for order in range(mmax + 1))
+    features, mixed = draw(streams, edges, rows * channels), draw(streams, edges, rows * channels, seed=1)
+    assert_same(*gate_of(lmax, channels), [features, mixed, draw(streams, edges, lmax * channels)])
+
+
+def test_gates_in_bfloat16() -> None:
+    """Each number is computed in single precision and rounded once."""
+    ours, _ = gate_of(2, 8)
+    leaves = [draw(1, 3, 7 * 8), draw(1, 3, 7 * 8, seed=1), draw(1, 3, 16)]
+    rounded = [leaf.bfloat16() for leaf in leaves]
+
+    def half(*leaves: Tensor) -> Tensor:
+        value = ours(*(leaf.bfloat16() for leaf in leaves))
+        assert value.dtype == torch.bfloat16
+        return value.float()
+
+    found = derivatives(half, [one.float() for one in rounded], torch.float32)
+    expected = derivatives(ours, [one.float() for one in rounded], torch.float32)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32 and relative_error(one, other) < 2**-7
+
+
+def test_gates_without_degrees_are_plain() -> None:
+    operation = nn.Sequential(GatedSum(DescriptorConfig(), 0, 4, nn.SiLU()))
+    use_backend(operation, "triton", torch.device("cuda"))
+    features, mixed = draw(1, 3, 4), draw(1, 3, 4, seed=1)
+    (found,) = operation[0]([features], [mixed], None)
+    torch.testing.assert_close(found, features + nn.functional.silu(mixed))
 
 
 class Messages(nn.Module):

@@ -152,9 +152,10 @@ def test_edge_activation_agrees_with_plain(mmax: int) -> None:
     module = EdgeGridActivation(3, mmax, 4, 2, True, True, INIT)
     perturb(module, scale=0.5)
     groups = [random(2, 5, group_size(3, m) * 8, seed=m) for m in range(mmax + 1)]
-    plain = module(groups)
+    features = [random(2, 5, group_size(3, m) * 4, seed=m + 3) for m in range(mmax + 1)]
+    plain = module(features, groups)
     set_native(module, True)
-    for ours, expected in zip(module(groups), plain):
+    for ours, expected in zip(module(features, groups), plain):
         assert relative_error(ours, expected) < 1e-12
 
 

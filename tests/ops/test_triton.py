@@ -222,7 +222,8 @@ def test_code_for_all_cards(pages: Any) -> None:
 
 
 def test_every_kernel_is_in_the_table(pages: Any) -> None:
+    """Those that start with an underscore are parts of others."""
     folder = ROOT / "deepmd_dpa4/ops/triton"
     sources = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
-    kernels = set(re.findall(r"@triton\.jit\ndef (\w+)", sources))
+    kernels = set(re.findall(r"@triton\.jit\ndef ([a-z]\w+)", sources))
     assert {launch.kernel.__name__ for launch in pages.launches()} == kernels

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from triton import knobs
 
+from deepmd_dpa4.ops import gated_sum as ops
 from deepmd_dpa4.ops.rotation import rotate_back_sum, rotate_in, weigh
 from deepmd_dpa4.ops.segment import segment_sum
 from deepmd_dpa4.ops.softmax import masses
@@ -91,6 +93,34 @@ def edge_softmax_gradients(
     by_logits = alpha * (adjoint - mean.index_select(0, receiver))
     by_weight = torch.where(weight >= floor, 2.0 * by_logits.sum(dim=1) / weight.clamp(min=floor), 0.0)
     return by_logits, by_weight, -rest * mean
+
+
+def gated_sum(features: list[Tensor], mixed: list[Tensor], logits: Tensor) -> list[Tensor]:
+    """Add gated features of edges."""
+    lmax = logits.shape[2] // (mixed[0].shape[2] - logits.shape[2])
+    active = functional.silu(mixed[0][:, :, : logits.shape[2] // lmax])
+    return ops.gated_sum(features, mixed, logits, lmax, active)
+
+
+def gated_sum_gradients(adjoint: list[Tensor], mixed: list[Tensor], logits: Tensor) -> list[Tensor]:
+    """Differentiate :func:`gated_sum` by the mixed features and, last, by the logits."""
+    streams, edges, width = logits.shape
+    channels = mixed[0].shape[2] - width
+    lmax = width // channels
+    gates = torch.sigmoid(logits).view(streams, edges, lmax, 1, channels)
+    scalars = mixed[0][:, :, :channels]
+    s = torch.sigmoid(scalars)
+    found, total = list[Tensor](), torch.zeros_like(gates)
+    for order, (one, z) in enumerate(zip(adjoint, mixed, strict=True)):
+        rows = [group[:, :, channels if order == 0 else 0 :] for group in (one, z)]
+        degrees = slice(max(order - 1, 0), None)
+        shape = [streams, edges, lmax - degrees.start, -1, channels]
+        c, x = (group.reshape(shape) for group in rows)
+        total[:, :, degrees] += (c * x).sum(dim=3, keepdim=True)
+        found.append((c * gates[:, :, degrees]).flatten(2))
+    by_scalars = adjoint[0][:, :, :channels] * s * (1.0 + scalars * (1.0 - s))
+    found[0] = torch.cat([by_scalars, found[0]], dim=2)
+    return [*found, (total * gates * (1.0 - gates)).flatten(2)]
 
 
 def _receiver(spans: Tensor) -> Tensor:
