@@ -100,22 +100,14 @@ def inductor(graph: fx.GraphModule) -> Run:
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx
 
+    from deepmd_dpa4.compiled.made_once import MadeOnce
+
     inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
     mode = next(value.fake_mode for value in inputs if isinstance(value, FakeTensor))
-    options = OPTIONS | ({"post_grad_custom_post_pass": _made_once()} if any(map(_is_on_card, inputs)) else {})
+    options = OPTIONS | {"post_grad_custom_post_pass": MadeOnce()}
     known = {name: value for name, value in options.items() if name in config.get_config_copy()}
     with tracing(TracingContext(mode)), config.patch(known), edges_alone(inputs[1].node.expr):
         return compile_fx(graph, inputs)  # type: ignore[return-value]
-
-
-def _made_once() -> Callable[[fx.Graph], None]:
-    from deepmd_dpa4.compiled.made_once import MadeOnce
-
-    return MadeOnce()
-
-
-def _is_on_card(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_cuda
 
 
 @contextmanager
