@@ -1,17 +1,47 @@
 """A process that has imported DeePMD-kit and forks for each ``dp`` or ``dpa4``: imports take most of a short run.
 
 It listens on the socket that its argument names for orders of :mod:`tests.support.stand_in`. Every command runs in a
-process of its own that has imported DeePMD-kit as ``dp`` does and run nothing else. The process ends with its input.
+process of its own that has imported DeePMD-kit as ``dp`` does and run nothing of it. The process ends with its input.
 """
 
+import contextlib
+import gc
+import importlib
 import json
 import os
 import select
 import signal
 import socket
+import sqlite3
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
+
+# the first one as in the command itself: it loads the argument schemas
+DEEPMD = (
+    "deepmd.main",
+    "deepmd.entrypoints.main",
+    "deepmd.infer",
+    "deepmd.pt.entrypoints.main",
+    "deepmd.pt.infer.deep_eval",
+)
+# what commands import when they need it; not all of it is installed everywhere
+LATER = (
+    "array_api_compat.numpy",
+    "array_api_compat.torch",
+    "deepmd_dpa4.checkpoint.summary",
+    "deepmd_dpa4.cli",
+    "deepmd_dpa4.tools.plots.parity",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "multiprocessing.pool",
+    "rich.console",
+    "rich.table",
+    "torch.utils.serialization",
+    "vesin.torch",
+)
 
 
 def execute(program: str, arguments: list[str], folder: str) -> None:
@@ -72,11 +102,42 @@ def obey(path: str, streams: list[int]) -> None:
     execute(order["program"], order["arguments"], order["folder"])
 
 
-if __name__ == "__main__":
-    import deepmd.entrypoints.main
-    import deepmd.infer
-    import deepmd.main  # first, as in the command itself: it loads the argument schemas
-    import deepmd.pt.entrypoints.main
-    import deepmd.pt.infer.deep_eval  # noqa: F401
+def number_elements() -> None:
+    """Let DeePMD-kit take atomic numbers from the table of ``mendeleev`` itself.
 
+    The start of every training sorts the elements of each branch. ``mendeleev`` needs half a second for each, in which
+    it reads everything else that it knows about the element.
+    """
+    from deepmd.utils import econf_embd
+    from mendeleev.db import get_package_dbpath
+
+    with contextlib.closing(sqlite3.connect(f"file:{get_package_dbpath()}?mode=ro&immutable=1", uri=True)) as table:
+        numbers = dict(table.execute("SELECT symbol, atomic_number FROM elements"))
+
+    def element(symbol: str) -> SimpleNamespace:
+        if symbol not in numbers:
+            raise ValueError(f"Element not found: {symbol}")
+        return SimpleNamespace(atomic_number=numbers[symbol])
+
+    econf_embd.element = element
+
+
+def prepare() -> None:
+    """Do once what every command would do on its own."""
+    for module in DEEPMD:
+        importlib.import_module(module)
+    for module in LATER:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    number_elements()
+    from deepmd.utils.argcheck import gen_args
+
+    gen_args()  # the first time, it resolves the annotations of all options
+    # garbage collection in a forked process would copy the memory of all objects that it looks at
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    prepare()
     listen(sys.argv[1])
