@@ -12,6 +12,8 @@ import numpy as np
 from tests.support.commands import BIN, ROOT, call, dp, dpa4, stand_ins
 
 FRAMES = 4
+WATER_ATOMS = 24
+"""Of 96: first molecules, which cost a tenth."""
 DATA_OPTIONS = {"batch_size": 1, "numb_btch": 1}
 
 
@@ -21,7 +23,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def copy_examples(folder: Path) -> Path:
-    """Copy of the examples with a few frames of data, without earlier results; returns that of the water example."""
+    """Copy of the examples with little data, without earlier results; returns that of the water example."""
     ignore = shutil.ignore_patterns(
         "demo", "converted", "results", "*.pt", "*.pth", "*.pt2", "*.out", "log.*", "checkpoint", "__pycache__"
     )
@@ -29,12 +31,25 @@ def copy_examples(folder: Path) -> Path:
     water = folder / "examples" / "water"
     for path in (folder / "examples").glob("*/data/*/**/set.000/*.npy"):
         np.save(path, np.load(path)[:FRAMES])
+    for example in ("water", "finetune"):
+        for system in (folder / "examples" / example / "data").iterdir():
+            keep_atoms(system, WATER_ATOMS)
     inputs = [path for depth in ("*/*.json", "*/*/*.json") for path in (folder / "examples").glob(depth)]
     for path in inputs:
         content = json.loads(path.read_text())
         if "training" in content:  # others are those of DP-GEN
             path.write_text(json.dumps(shortened(content)))
     return water
+
+
+def keep_atoms(system: Path, count: int) -> None:
+    """Leave the first atoms of a system, with their share of the energy."""
+    types = (system / "type.raw").read_text().split()
+    (system / "type.raw").write_text("\n".join(types[:count]) + "\n")
+    for name in ("coord", "force", "energy"):
+        for path in system.glob(f"set.*/{name}.npy"):
+            values = np.load(path)
+            np.save(path, values * (count / len(types)) if name == "energy" else values[:, : 3 * count])
 
 
 def shortened(config: dict[str, Any], steps: int = 2) -> dict[str, Any]:
