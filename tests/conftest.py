@@ -10,6 +10,7 @@ import torch
 from tests.support import inputs
 from tests.support.commands import dp
 from tests.support.runs import Data, Run, train
+from tests.support.shared import shared
 from tests.support.toy import toy_frames, write_system
 
 
@@ -58,6 +59,12 @@ def traces_are_not_logged() -> None:
 
 
 @pytest.fixture(scope="session")
+def parallel(request: pytest.FixtureRequest) -> bool:
+    """Whether this is one of several processes that run tests."""
+    return hasattr(request.config, "workerinput")
+
+
+@pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     folder = tmp_path_factory.mktemp("data")
     valid = toy_frames(5, seed=1)
@@ -65,16 +72,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 
 @pytest.fixture(scope="session")
-def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def trained(data: Data, tmp_path_factory: pytest.TempPathFactory, parallel: bool) -> Run:
     """Model with all common branches, trained and frozen."""
-    content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, data.valid, 60, 5e-3)
-    run = train(tmp_path_factory.mktemp("trained"), content, fresh=True)
-    dp("freeze", "-o", "model.pth", folder=run.folder, fresh=True)
-    return run
+
+    def make(folder: Path) -> Run:
+        content = {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, data.valid, 60, 5e-3)
+        run = train(folder, content, fresh=True)
+        dp("freeze", "-o", "model.pth", folder=folder, fresh=True)
+        return run
+
+    return shared(tmp_path_factory, "trained", parallel, make)
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["concatenated", "film"])
-def multi(request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def multi(request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.TempPathFactory, parallel: bool) -> Run:
     """Two tasks with shared networks, told apart by either kind of task code."""
     content = inputs.multi_task(data.train, steps=8, rate=5e-3, film=request.param)
-    return train(tmp_path_factory.mktemp("multi"), content)
+    name = "film" if request.param else "concatenated"
+    return shared(tmp_path_factory, name, parallel, lambda folder: train(folder, content))
