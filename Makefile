@@ -17,7 +17,7 @@ unexport PYTHONHOME PYTHONPATH
 export OMP_NUM_THREADS ?= 2
 # Tests start many short processes: as many at a time as cores finish sooner than one with a thread for each.
 JOBS ?= 2
-PARALLEL = OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PARALLEL = OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 # Tests without `dp`, LAMMPS or training runs: equations, layers, options, files, data.
