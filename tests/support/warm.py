@@ -129,7 +129,8 @@ def prepare() -> None:
     for module in LATER:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    number_elements()
+    with contextlib.suppress(ImportError):
+        number_elements()
     from deepmd.utils.argcheck import gen_args
 
     gen_args()  # the first time, it resolves the annotations of all options
