@@ -35,6 +35,8 @@ DEEPMD = {
     "deepmd.pt.model.atomic_model.DPAtomicModel": "base class: energy bias, statistics, excluded types",
     "deepmd.pt.model.atomic_model.DPAtomicModel.change_type_map": "extended: fine-tuning with other elements",
     "deepmd.pt.model.atomic_model.DPAtomicModel.compute_or_load_stat": "extended: statistics of the data",
+    "deepmd.dpmodel.utils.stat._restore_observed_type_from_file": "elements that an earlier run stored (3.2)",
+    "deepmd.dpmodel.utils.stat._save_observed_type_to_file": "stores them (3.2)",
     "deepmd.pt.model.atomic_model.DPAtomicModel.reinit_atom_exclude": "extended: excluded types",
     "deepmd.pt.model.descriptor.base_descriptor.BaseDescriptor": "base class and registry of descriptors",
     "deepmd.pt.model.descriptor.base_descriptor.BaseDescriptor.register": "registration",
@@ -75,6 +77,8 @@ DEEPMD = {
     "deepmd.utils.finetune.map_pair_exclude_types": "excluded pairs in fine-tuning",
 }
 LATER = {
+    "deepmd.dpmodel.utils.stat._restore_observed_type_from_file",
+    "deepmd.dpmodel.utils.stat._save_observed_type_to_file",
     "deepmd.backend.pt_expt.PyTorchExportableBackend.match_filename",
     "deepmd.pt.entrypoints.freeze_pt2.is_sezm_checkpoint",
     "deepmd.pt.model.model.get_sezm_model",

@@ -12,11 +12,9 @@ import os
 import select
 import signal
 import socket
-import sqlite3
 import sys
 import traceback
 from pathlib import Path
-from types import SimpleNamespace
 
 # the first one as in the command itself: it loads the argument schemas
 DEEPMD = (
@@ -102,26 +100,6 @@ def obey(path: str, streams: list[int]) -> None:
     execute(order["program"], order["arguments"], order["folder"])
 
 
-def number_elements() -> None:
-    """Let DeePMD-kit take atomic numbers from the table of ``mendeleev`` itself.
-
-    The start of every training sorts the elements of each branch. ``mendeleev`` needs half a second for each, in which
-    it reads everything else that it knows about the element.
-    """
-    from deepmd.utils import econf_embd
-    from mendeleev.db import get_package_dbpath
-
-    with contextlib.closing(sqlite3.connect(f"file:{get_package_dbpath()}?mode=ro&immutable=1", uri=True)) as table:
-        numbers = dict(table.execute("SELECT symbol, atomic_number FROM elements"))
-
-    def element(symbol: str) -> SimpleNamespace:
-        if symbol not in numbers:
-            raise ValueError(f"Element not found: {symbol}")
-        return SimpleNamespace(atomic_number=numbers[symbol])
-
-    econf_embd.element = element
-
-
 def prepare() -> None:
     """Do once what every command would do on its own."""
     for module in DEEPMD:
@@ -129,8 +107,6 @@ def prepare() -> None:
     for module in LATER:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    with contextlib.suppress(ImportError):
-        number_elements()
     from deepmd.utils.argcheck import gen_args
 
     gen_args()  # the first time, it resolves the annotations of all options
