@@ -10,7 +10,7 @@ import torch
 from tests.support import inputs
 from tests.support.commands import dp
 from tests.support.runs import Data, Run, train
-from tests.support.shared import shared
+from tests.support.shared import made_once, shared
 from tests.support.toy import toy_frames, write_system
 
 
@@ -68,10 +68,17 @@ def parallel(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    folder = tmp_path_factory.mktemp("data")
+def data(tmp_path_factory: pytest.TempPathFactory, parallel: bool) -> Data:
     valid = toy_frames(5, seed=1)
-    return Data(write_system(folder / "train", toy_frames(12, seed=0)), write_system(folder / "valid", valid), valid)
+
+    def make(folder: Path) -> str:
+        write_system(folder / "train", toy_frames(12, seed=0))
+        write_system(folder / "valid", valid)
+        return ""
+
+    # trainings that processes share name these folders
+    folder = made_once(tmp_path_factory, "data", parallel, make)
+    return Data(folder / "train", folder / "valid", valid)
 
 
 @pytest.fixture(scope="session")
