@@ -36,7 +36,7 @@ class TritonGatedSum(OnCuda, GatedSum):
 
     def forward(self, features: list[Tensor], mixed: list[Tensor], logits: Tensor | None) -> list[Tensor]:
         if logits is None:
-            return gated_sum(features, mixed, logits, self.lmax, self.activation(mixed[0][:, :, : self.channels]))
+            return GatedSum.forward(self, features, mixed, logits)
         from deepmd_dpa4.ops.triton.gated_sum import gated_sum as operator
 
         return operator(features, [one.contiguous() for one in mixed], logits.contiguous())  # type: ignore[no-any-return]
