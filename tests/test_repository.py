@@ -1,5 +1,6 @@
 """What the repository holds."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,21 @@ pytestmark = pytest.mark.skipif(
 
 CLANG_FORMAT = Path(sys.executable).with_name("clang-format")
 """Of the extra ``dev``, because other versions format otherwise."""
+NAMED = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|h|cpp|toml))`")
+"""A source file in a page, with its folder."""
+ABOVE = (ROOT, ROOT / "deepmd_dpa4", ROOT / "benchmarks", SOURCES)
+"""Folders that pages name files from."""
+OTHERS = ("deepmd/", "matbench_discovery/")
+"""Folders of other packages."""
+
+
+def test_pages_name_files_that_are_there() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    named = {(page.name, name) for page in pages for name in NAMED.findall(page.read_text())}
+    own = {(page, name) for page, name in named if not name.startswith(OTHERS)}
+    assert len(own) > 20
+    missing = [pair for pair in sorted(own) if not any((folder / pair[1]).exists() for folder in ABOVE)]
+    assert missing == []
 
 
 def test_no_ignored_file_is_tracked() -> None:

@@ -9,8 +9,8 @@ further outputs m:
    \qquad \bar x = b(\bar y, \bar k, x, k).
 
 So nothing that is expensive is computed twice: handed on are results of products, sums and the like, while elementwise
-operations, views and gathered rows are made again, which costs no more than reading them, unless a kernel written by
-hand reads their result: then it has to be stored in any case. Of what has no axis of nodes
+operations, views and gathered rows are made again, which costs no more than reading them, unless a matrix product or a
+kernel written by hand reads their result: then it has to be stored in any case. Of what has no axis of nodes
 or edges, such as weights in bfloat16, elementwise results are handed on too: to make them again costs a launch.
 """
 

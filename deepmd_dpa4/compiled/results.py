@@ -15,6 +15,8 @@ COPIES = frozenset(f"aten::{name}" for name in (*READING, *PADDING, *MAKING, *MA
 """Operators that only read and write: rows of tables, copies, copies among zeros, constants."""
 BY_HAND = "dpa4_triton"
 """Namespace of operators whose kernels are written by hand."""
+PRODUCTS = frozenset(f"aten::{name}" for name in ("mm", "bmm", "addmm", "baddbmm"))
+"""Matrix products."""
 SAME = frozenset({torch.ops.aten.detach.default, torch.ops.aten.alias.default})
 """Operators whose result is their argument."""
 
@@ -55,7 +57,7 @@ class Traced:
                 same = node.target in SAME
                 self.number[node] = self.number[node.args[0]] if same else number(self._description(node))
         # by their numbers
-        self.stored = {self.number[node] for node in _handed_to_kernels(module.graph)}
+        self.stored = {self.number[node] for node in _read_by_kernels(module.graph)}
         (results,) = module.graph.output_node().args
         self.results: list[fx.Node | None] = list(results)  # type: ignore[arg-type]
 
@@ -169,10 +171,11 @@ def _contiguous(value: Any) -> Any:
         return value.contiguous()
 
 
-def _handed_to_kernels(graph: fx.Graph) -> Iterator[fx.Node]:
-    """Find the tensors that operators in Triton read, which have to be stored whatever they are made of."""
+def _read_by_kernels(graph: fx.Graph) -> Iterator[fx.Node]:
+    """Find what products and operators in Triton read, which has to be stored whatever it is made of."""
     for node in graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == BY_HAND:
+        target = node.target
+        if isinstance(target, torch._ops.OpOverload) and (target.namespace == BY_HAND or target.name() in PRODUCTS):
             for argument in node.all_input_nodes:
                 while _is_view(argument):
                     argument = argument.all_input_nodes[0]

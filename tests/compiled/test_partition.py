@@ -3,13 +3,15 @@
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from deepmd_dpa4.compiled.energies import CompiledEnergies
-from deepmd_dpa4.compiled.partition import Bytes
+from deepmd_dpa4.compiled.partition import Bytes, cut
 from deepmd_dpa4.compiled.segment import Budget
+from deepmd_dpa4.compiled.trace import EDGES, Spec, program_of
 from deepmd_dpa4.model.potential import Potential
 from tests.compiled.test_energies import FRAMES, Counting, assert_same, train_step
 from tests.support.models import active_potential, graph_of
@@ -95,6 +97,25 @@ def test_products_are_made_once(potential: Potential, keeping: CompiledEnergies)
     plain, kept, recomputed = counts
     assert kept <= 1.1 * plain
     assert recomputed > 1.5 * kept
+
+
+def test_arguments_of_products_are_made_once() -> None:
+    """The product by W needs tanh(x) for its gradient; it is handed on, and its derivative reads it."""
+
+    def layer(nodes: int, edges: int, x: Tensor, weight: Tensor) -> tuple[Tensor]:
+        return (torch.tanh(x) @ weight,)
+
+    device = torch.device("cpu")
+    shapes = ((EDGES, 8), (8, 5))
+    program, _ = program_of(layer, [Spec(shape, torch.float32, device) for shape in shapes])
+    found = cut(program, (0,), (1,), training=True)
+    made = [node.target for node in found.value.graph.nodes if node.op == "call_function"]
+    assert torch.ops.aten.tanh.default in made
+    for graph in (found.pullback, found.second, found.backward):
+        assert graph is not None
+        assert torch.ops.aten.tanh.default not in [node.target for node in graph.graph.nodes]
+    # besides, the product with W in its pullback, which the gradient by x needs
+    assert found.kept.edges == 2 * 8 * 4
 
 
 def test_sizes_of_what_is_kept() -> None:
