@@ -1,5 +1,6 @@
 """The native product of matrices against that of torch."""
 
+import platform
 from itertools import product
 
 import pytest
@@ -55,6 +56,15 @@ def test_equals_torch(left: tuple[int, ...], right: tuple[int, ...], dtype: torc
     for x, y in zip(ours, theirs, strict=True):
         assert x.shape == y.shape
         assert relative_error(x, y) < (1e-13 if dtype == torch.float64 else 5e-6)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only there arithmetic with subnormal numbers is slow")
+def test_subnormal_numbers_are_zero() -> None:
+    """Attention weights of far edges are such numbers; products with them took a hundred times as long."""
+    left, right = torch.full([300, 96], 1e-20), torch.eye(96)
+    assert torch.equal(native(left, 1e-20 * right), torch.zeros(300, 96))
+    assert torch.equal(native(1e-20 * left, right), torch.zeros(300, 96))
+    assert torch.equal(native(left, right), left)
 
 
 def test_derivatives_of_any_order() -> None:

@@ -1,10 +1,11 @@
-"""Memory that cannot be had is an exception that a caller sees, also from inside a parallel region."""
+"""Parallel regions: memory that cannot be had is an exception that a caller sees, and subnormal numbers are zero."""
 
 import ctypes
+import platform
 import sys
-from pathlib import Path
 
 import pytest
+import torch
 
 from deepmd_dpa4.ops.native.build import SOURCES, build
 from deepmd_dpa4.ops.native.compiler import find_compiler
@@ -25,16 +26,40 @@ extern "C" int fails(int threads, int64_t count) {
   }
   return 0;
 }
+extern "C" float largest_square(int threads, float x) {
+  float found[2] = {0, 0};
+  dpa4::on_threads(threads, [&](int t) {
+    volatile float factor = x;
+    found[t] = factor * factor;
+  });
+  return found[0] > found[1] ? found[0] : found[1];
+}
 """
 
 
-def test_failed_allocation(tmp_path: Path) -> None:
-    sources = tmp_path / "csrc"
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    folder = tmp_path_factory.mktemp("parallel")
+    sources = folder / "csrc"
     sources.mkdir()
     (sources / "parallel.h").write_text((SOURCES / "common" / "parallel.h").read_text())
     (sources / "caller.cpp").write_text(CALLER)
-    library = ctypes.CDLL(str(build(print, sources, tmp_path / "cache")))
+    return ctypes.CDLL(str(build(print, sources, folder / "cache")))
+
+
+def test_failed_allocation(library: ctypes.CDLL) -> None:
     for threads in (1, 2):
         assert library.fails(threads, ctypes.c_int64(0)) == 0
         for count in (2**50, 2**60, 2**61 + 1, -1):
             assert library.fails(threads, ctypes.c_int64(count)) == 1
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only there arithmetic with subnormal numbers is slow")
+def test_subnormal_numbers(library: ctypes.CDLL) -> None:
+    """Inside they are zero; outside they are what they were."""
+    library.largest_square.restype = ctypes.c_float
+    tiny = torch.tensor(1e-20)
+    for threads in (1, 2):
+        assert library.largest_square(threads, ctypes.c_float(1e-20)) == 0
+        assert library.largest_square(threads, ctypes.c_float(1e-18)) > 0
+        assert 0 < tiny * tiny < torch.finfo(torch.float32).tiny
