@@ -67,33 +67,18 @@ def rebind_freeze() -> None:
     host_main.freeze = freeze
 
 
-def rebind_training() -> None:
-    """Rebind the making of trainers, which builds models before losses.
+def rebind_input() -> None:
+    """Rebind what a training input passes through, before and after the first look into the data.
 
-    A loss of type ``dens`` needs a head that only the built-in model has. The input of the training is also where
-    checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
-    optimizer, compares no options with those of a checkpoint, and repeats its last step. Its optimizer is told
-    which matrices AdamW updates. Two trainings may write the same files.
-
-    ``train`` looks ``preprocess_shared_params``, ``normalize`` and ``get_trainer`` up in its module; the complete input
-    passes through the latter two, before and after the first look into the data.
+    ``train`` looks ``preprocess_shared_params`` and ``normalize`` up in its module.
     """
     import deepmd.pt.entrypoints.main as host_main
 
-    from deepmd_dpa4.config.check import check_input, check_models, check_shared
-    from deepmd_dpa4.host import adam, build, lora, losses
-    from deepmd_dpa4.host.changed_options import check_options
-    from deepmd_dpa4.host.folder_lock import claiming
-    from deepmd_dpa4.host.loading import examining
-    from deepmd_dpa4.host.muon import run_uncompiled
-    from deepmd_dpa4.host.optimizer_groups import route
-    from deepmd_dpa4.host.reading import read_in_turn
-    from deepmd_dpa4.host.resume import resumable
-    from deepmd_dpa4.host.trainer import advance, guard, trains_ours, watch_forces
+    from deepmd_dpa4.config.check import check_input, check_shared
     from deepmd_dpa4.host.training_data import check_training
     from deepmd_dpa4.schema import retelling
 
-    host_normalize = host_main.normalize
+    host_normalize, host_shared_params = host_main.normalize, host_main.preprocess_shared_params
 
     def normalize(config: dict[str, Any], *args: Any, **more: Any) -> dict[str, Any]:
         # before DeePMD-kit's check of types, which does not tell values
@@ -103,19 +88,36 @@ def rebind_training() -> None:
         check_training(config)
         return config
 
-    host_main.normalize = normalize
-
-    host_shared_params = host_main.preprocess_shared_params
-
     def preprocess_shared_params(model: dict[str, Any], *args: Any, **more: Any) -> Any:
         check_shared(model)
         return host_shared_params(model, *args, **more)
 
+    host_main.normalize = normalize
     host_main.preprocess_shared_params = preprocess_shared_params
 
-    host_get_trainer = host_main.get_trainer
+
+def rebind_trainer() -> None:
+    """Rebind the making of trainers, which builds models before losses.
+
+    A loss of type ``dens`` needs a head that only the built-in model has. The input of the training is also where
+    checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
+    optimizer, and compares no options with those of a checkpoint. Two trainings may write the same files.
+
+    ``train`` looks ``get_trainer`` and ``get_finetune_rules`` up in its module.
+    """
+    import deepmd.pt.entrypoints.main as host_main
+
+    from deepmd_dpa4.config.check import check_models
+    from deepmd_dpa4.host import build, lora, losses
+    from deepmd_dpa4.host.changed_options import check_options
+    from deepmd_dpa4.host.folder_lock import claiming
+    from deepmd_dpa4.host.loading import examining
+    from deepmd_dpa4.host.resume import resumable
+    from deepmd_dpa4.host.trainer import prepare, trains_ours
+
     # reads the checkpoint of ``--finetune`` before there is a trainer
     host_main.get_finetune_rules = examining(host_main.get_finetune_rules)
+    host_get_trainer = host_main.get_trainer
 
     def get_trainer(
         config: dict[str, Any], init_model: str | None = None, restart_model: str | None = None, *args: Any, **more: Any
@@ -134,16 +136,7 @@ def rebind_training() -> None:
             trainer = host_get_trainer(config, init_model, restart_model, *args, **more)
             lora.check_branches(trainer, config)
             if trains_ours(trainer):
-                guard(trainer)
-                trainer.claim = claim
-                route(trainer)
-                run_uncompiled(trainer)
-                adam.fuse(trainer)
-                read_in_turn()
-                watch_forces(trainer)
-                if restart_model is not None:
-                    advance(trainer)
-                    trainer.frame_order.restore(restart_model)
+                prepare(trainer, claim, restart_model)
         return trainer
 
     host_main.get_trainer = get_trainer
@@ -210,7 +203,8 @@ def register() -> None:
     register_classes()
     rebind_model_building()
     rebind_freeze()
-    rebind_training()
+    rebind_input()
+    rebind_trainer()
     rebind_low_rank()
     rebind_reading()
     rebind_inference()

@@ -13,7 +13,7 @@ import torch
 
 from deepmd_dpa4.checkpoint.read import FRAME_ORDER
 from deepmd_dpa4.files import sync
-from deepmd_dpa4.host import validation
+from deepmd_dpa4.host import adam, validation
 from deepmd_dpa4.host.compat import scheduler_counts_from_start
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.folder_lock import Claim
@@ -21,6 +21,9 @@ from deepmd_dpa4.host.force_errors import ForceErrors, file_beside
 from deepmd_dpa4.host.frame_order import FrameOrder, follow
 from deepmd_dpa4.host.interruption import interruptible
 from deepmd_dpa4.host.latest_checkpoint import Publisher
+from deepmd_dpa4.host.muon import run_uncompiled
+from deepmd_dpa4.host.optimizer_groups import route
+from deepmd_dpa4.host.reading import read_in_turn
 
 log = logging.getLogger("deepmd.dpa4")
 
@@ -28,6 +31,32 @@ log = logging.getLogger("deepmd.dpa4")
 def trains_ours(trainer: Any) -> bool:
     """Tell whether a trainer has a model of ours, in whichever branch."""
     return any(isinstance(module, DescriptorDPA4) for module in trainer.wrapper.modules())
+
+
+def prepare(trainer: Any, claim: Claim | None, restart_model: str | None) -> None:
+    """Ready a trainer of a model of ours.
+
+    Its optimizer is told which matrices AdamW updates, and DeePMD-kit's trainer repeats the last step at a restart.
+
+    Parameters
+    ----------
+    trainer : Any
+        DeePMD-kit's trainer.
+    claim : Claim, optional
+        Of the files it writes; given up when the training ends.
+    restart_model : str, optional
+        Checkpoint that the training goes on from.
+    """
+    guard(trainer)
+    trainer.claim = claim
+    route(trainer)
+    run_uncompiled(trainer)
+    adam.fuse(trainer)
+    read_in_turn()
+    watch_forces(trainer)
+    if restart_model is not None:
+        advance(trainer)
+        trainer.frame_order.restore(restart_model)
 
 
 def guard(trainer: Any) -> None:
