@@ -7,7 +7,7 @@ import numpy as np
 
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.second_derivatives import SecondDerivatives
-from deepmd_dpa4.inference.structure import CONDITIONS, Structure
+from deepmd_dpa4.inference.structure import Structure, conditions_among
 
 try:
     from ase import Atoms
@@ -188,11 +188,4 @@ def structure_of(atoms: Atoms, evaluator: Evaluator) -> Structure:
 
 def conditions(atoms: Atoms, evaluator: Evaluator) -> dict[str, np.ndarray]:
     """Read the conditions in ``atoms.info`` that the model knows."""
-    info = atoms.info
-    found = {name: info[name] for name in CONDITIONS if name in info and evaluator.widths[name] > 0}
-    given = [name for name in ("charge", "spin") if name in info]
-    if evaluator.widths["charge_spin"] > 0 and "charge_spin" not in found and given:
-        if len(given) < 2:
-            raise ValueError(f"`atoms.info` has {given[0]!r} alone but must have both of 'charge' and 'spin'")
-        found["charge_spin"] = [info["charge"], info["spin"]]
-    return {name: np.array(value, dtype=np.float64) for name, value in found.items()}
+    return conditions_among(atoms.info, evaluator.widths, "`atoms.info`")

@@ -6,7 +6,7 @@ import h5py
 
 from deepmd_dpa4.host.npy_files import CHUNK, DataError, first_not_finite, refuse_bad_frame
 
-SEARCHED = ("coord", "box", "energy", "force", "virial")
+SEARCHED = ("coord", "box", "energy", "force", "virial", "fparam", "aparam", "charge_spin")
 
 
 def is_hdf5(system: str) -> bool:

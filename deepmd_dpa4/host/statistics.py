@@ -8,6 +8,7 @@ import torch
 from vesin_torch import NeighborList
 
 from deepmd_dpa4.config import ConfigError
+from deepmd_dpa4.graph.extent import searchable
 from deepmd_dpa4.graph.neighbors import check_geometry
 
 
@@ -30,10 +31,9 @@ def measure_neighbors(data: Any, rcut: float) -> tuple[float, int]:
     Raises
     ------
     ValueError
-        If a frame has coordinates that are not finite or a cell without volume; names the folder.
+        If a frame has coordinates that are not finite, a cell without volume, or is too wide; names the folder.
     """
     smallest, largest = float("inf"), 0
-    cell_list = NeighborList(cutoff=rcut, full_list=True)
     for folder, coord, types, box in frames(data):
         real = types >= 0
         points = torch.from_numpy(coord[real])
@@ -42,9 +42,11 @@ def measure_neighbors(data: Any, rcut: float) -> tuple[float, int]:
         cell = torch.zeros(3, 3, dtype=torch.float64) if box is None else torch.from_numpy(box)
         try:
             check_geometry(points[None], None if box is None else cell[None])
+            points, radius = searchable(points, None if box is None else cell, rcut)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
-        first, distance = cell_list.compute(points, cell, box is not None, "id")
+        first, distance = NeighborList(cutoff=radius, full_list=True).compute(points, cell, box is not None, "id")
+        first, distance = first[distance <= rcut], distance[distance <= rcut]
         if len(first) > 0:
             smallest = min(smallest, float(distance.min()))
             largest = max(largest, int(torch.bincount(first.to(torch.int64)).max()))

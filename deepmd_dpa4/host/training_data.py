@@ -27,8 +27,10 @@ PREFACTORS = {"energy": "pref_e", "force": "pref_f"}
 WIDTHS = {"coord": (0, 3), "box": (9, 0), "energy": (1, 0), "force": (0, 3), "virial": (9, 0), "charge_spin": (2, 0)}
 WIDTHS |= dict.fromkeys(("real_atom_types", "atom_ener", "atomic_ener"), (0, 1))
 """How many numbers a file has for each frame: a fixed count, and one for each atom."""
+FINITE = (*LABELS, "coord", "box", "fparam", "aparam", "charge_spin")
+"""Arrays in which NaN or infinity ends a training, at the step that meets it and without the name of a file."""
 BUDGET = 4 * 2**30
-"""Bytes of labels that are looked through, about 2 s; of the rest only the headers."""
+"""Bytes of arrays that are looked through, about 2 s; of the rest only the headers."""
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Inspection:
     labels : dict
         Names of the labels of each folder, and for each whether all of its sets have it.
     budget : int
-        Bytes of labels that may still be read.
+        Bytes of arrays that may still be read.
     skipped : int
         Files whose values were not read.
     """
@@ -85,7 +87,7 @@ def check_training(config: dict[str, Any]) -> None:
             if kind == "training_data" and found and len(found) == len(systems):
                 check_presence(folders, found, *loss)
     if inspection.skipped:
-        log.info("the labels of %d large files of the data were not checked for NaN", inspection.skipped)
+        log.info("%d large files of the data were not checked for NaN", inspection.skipped)
 
 
 def check_tensorboard(config: dict[str, Any]) -> None:
@@ -139,7 +141,7 @@ def check_folder(folder: Path, type_map: list[str], place: str, inspection: Insp
         frames = check_frames(part, arrays, atoms)
         if "real_atom_types" in arrays:
             check_mixed_types(arrays["real_atom_types"], limit)
-        for name in LABELS:
+        for name in FINITE:
             if name in arrays:
                 check_values(arrays[name], frames, inspection)
         present.append({name for name in LABELS if name in arrays})
@@ -204,7 +206,7 @@ def check_frames(part: Path, arrays: dict[str, Array], atoms: int) -> int:
 
 
 def check_values(array: Array, frames: int, inspection: Inspection) -> None:
-    """Check that a label is finite, as long as the budget lasts."""
+    """Check that an array is finite, as long as the budget lasts."""
     if array.bytes > inspection.budget:
         inspection.skipped += 1
         return

@@ -1,8 +1,9 @@
 """What is evaluated, and what comes out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,6 +103,34 @@ class Prediction:
     """Standard deviations of the parts of the energy, (n,), eV; None as the former. They do not add up to it."""
     last_layer: Array | None = None
     """What the last layer of the fitting network is linear in, (n, W); None unless asked for."""
+
+
+def conditions_among(values: Mapping[str, Any], widths: Mapping[str, int], where: str) -> dict[str, Array]:
+    """Pick the conditions that a model knows from the named values of a frame.
+
+    Parameters
+    ----------
+    values : mapping
+        Under the names of :data:`CONDITIONS`; ``charge`` and ``spin`` stand for ``charge_spin`` too.
+    widths : mapping
+        How many numbers the model takes of each; 0 of what it does not know.
+    where : str
+        Place of the values, for the error.
+
+    Raises
+    ------
+    ValueError
+        If one of ``charge`` and ``spin`` is there without the other.
+    """
+    found = {name: values[name] for name in CONDITIONS if name in values and widths[name] > 0}
+    given = [name for name in ("charge", "spin") if name in values]
+    if widths["charge_spin"] > 0 and "charge_spin" not in found and given:
+        if len(given) < 2:
+            raise ValueError(f"{where} has {given[0]!r} alone but must have both of 'charge' and 'spin'")
+        found["charge_spin"] = [values["charge"], values["spin"]]
+    # files turn a list of one number into a number
+    arrays = {name: np.atleast_1d(np.array(value, dtype=np.float64)) for name, value in found.items()}
+    return {name: array[:, None] if name == "aparam" and array.ndim == 1 else array for name, array in arrays.items()}
 
 
 @contextmanager

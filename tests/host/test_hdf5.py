@@ -30,7 +30,7 @@ def config(path: Path) -> dict[str, Any]:
 def test_sound_files_pass(data: Data, tmp_path: Path) -> None:
     path = stored(data, tmp_path / "data.h5")
     check_training(config(path))
-    assert hdf5.check_system(f"{path}#/water", 0) == (0, 5)
+    assert hdf5.check_system(f"{path}#/water", 0) == (0, 8)
 
 
 @pytest.mark.parametrize("name", ["coord", "force"])

@@ -85,6 +85,16 @@ def count_neighbors(system: Path, rcut: float) -> int:
     return int(((distance > 1e-6) & (distance < rcut)).sum(axis=(1, 2)).max())
 
 
+def test_neighbours_of_an_atom_that_has_flown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search of pairs would end the process."""
+    from deepmd_dpa4.host import statistics
+
+    coord, types = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1e6], [0.0, 0.9, 1e6]]), np.array([0, 1, 1])
+    monkeypatch.setattr(statistics, "frames", lambda data: iter([("folder", coord, types, None)]))
+    smallest, largest = statistics.measure_neighbors(None, 6.0)
+    assert (smallest, largest) == (pytest.approx(0.9), 1)
+
+
 @pytest.mark.parametrize("sel", ["auto", "auto:1.5"])
 def test_measured_sel_covers_the_data(data: Data, sel: str) -> None:
     from deepmd.utils.data_system import DeepmdDataSystem

@@ -29,10 +29,13 @@ def config(*folders: Path, valid: Path | None = None, **model: Any) -> dict[str,
     [
         (array("energy", lambda a: a.astype(object)), "set.000/energy.npy holds Python objects"),
         (array("force", value((4, 11), np.inf)), "set.000/force.npy is not finite (NaN or infinity) in frame 4"),
+        (array("coord", value((4, 11), np.nan)), "set.000/coord.npy is not finite (NaN or infinity) in frame 4"),
+        (array("box", value((3, 0), np.inf)), "set.000/box.npy is not finite (NaN or infinity) in frame 3"),
+        (array("fparam", value((2, 0), np.nan)), "set.000/fparam.npy is not finite (NaN or infinity) in frame 2"),
         (text("type.raw", "0 1 1 0 1 5\n"), "type.raw holds type index 5"),
         (cut, "set.000/force.npy is cut short"),
     ],
-    ids=["objects", "infinite", "type", "cut"],
+    ids=["objects", "infinite", "position", "box", "parameter", "type", "cut"],
 )
 def test_validation_data_are_looked_through_too(harm: Harm, named: str, data: Data, tmp_path: Path) -> None:
     """Faults of training data are in the catalogue of errors, ``tests/catalogue``."""

@@ -72,7 +72,8 @@ def run(options: Namespace) -> int:
     from deepmd_dpa4.tools.check.prepare import prepare
     from deepmd_dpa4.tools.check.suite import ALL, run_all
 
-    evaluator = Evaluator(newest(options.model, "MODEL"), options.head)
+    options.model = newest(options.model, "MODEL")
+    evaluator = Evaluator(options.model, options.head)
     tell_weights(evaluator)
     context, report = prepare(evaluator, options)
     with progress_bar("") as advance:

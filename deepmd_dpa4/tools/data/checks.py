@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
+from scipy.spatial import cKDTree
 from vesin import NeighborList
 
 from deepmd_dpa4.tools.data.deduplicate import Seen, fingerprint
@@ -113,8 +114,10 @@ def broken(frame: Frame) -> Iterator[Problem]:
 
 def pairs_within(frame: Frame, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find pairs closer than ``cutoff`` (Angstrom), each once: first atom, second atom, distance."""
+    if frame.cell is None:
+        # vesin ends the process where an atom of an open frame is 1e5 Angstrom away
+        first, second = cKDTree(frame.positions).query_pairs(cutoff, output_type="ndarray").T
+        return first, second, np.linalg.norm(frame.positions[second] - frame.positions[first], axis=1)
     search = NeighborList(cutoff=cutoff, full_list=False)
-    periodic = frame.cell is not None
-    box = frame.cell if periodic else np.zeros((3, 3))
-    first, second, distance = search.compute(frame.positions, box, periodic, quantities="ijd")
+    first, second, distance = search.compute(frame.positions, frame.cell, True, quantities="ijd")
     return first, second, distance

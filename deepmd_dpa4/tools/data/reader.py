@@ -100,11 +100,13 @@ def sets(system: Path) -> Iterator[Set]:
 
 def read_types(file: Path, mixed: bool) -> np.ndarray:
     """Read the types of the atoms of a system; those of the mixed format stand in another file."""
+    if not file.read_text(encoding="utf-8").strip():
+        raise DataError(f"{file} is empty but must hold the type of each atom")
     try:
         types = np.loadtxt(file, dtype=np.int64, ndmin=1)
     except ValueError as error:
         raise DataError(f"{file} is not a list of integers: {error}") from None
-    if types.size and types.min() < 0 and not mixed:
+    if types.min() < 0 and not mixed:
         raise DataError(f"{file} has type {types.min()} but types count from 0; -1 is for real_atom_types.npy only")
     return types
 
@@ -155,8 +157,10 @@ def load(folder: Path, name: str, shape: tuple[int, ...], frames: int | None = N
         return None
     try:
         array = np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise DataError(f"{path} is not an array: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path} holds values of type {array.dtype} but must hold numbers")
     per_frame = abs(int(np.prod(shape)))
     count = frames if frames is not None else array.size // max(per_frame, 1)
     free = -1 in shape

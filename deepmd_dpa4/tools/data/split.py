@@ -144,11 +144,17 @@ def split(paths: Iterable[Path], output: Path, splitter: Splitter) -> None:
     Raises
     ------
     DataError
-        If the output exists, two systems have the same name, or a side would be empty.
+        If the output exists or lies in one of the folders, two systems have the same name, or a side would be empty.
     """
     paths = list(paths)
     if output.exists():
         raise DataError(f"`--output` is {output} but it exists already: remove it or give another name")
+    around = next((path for path in paths if output.resolve().is_relative_to(path.resolve())), None)
+    if around is not None:
+        raise DataError(
+            f"`--output` is {output}, inside of {around}, which is split: what is found there later would hold every "
+            "frame twice; give a name outside"
+        )
     if splitter.unit.kind == "key":
         raise DataError("`--split-by` is key:NAME but DeePMD folders name no values: give it to `dpa4 data convert`")
     output.parent.mkdir(parents=True, exist_ok=True)

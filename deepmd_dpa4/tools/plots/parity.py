@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from deepmd_dpa4.breakdown import Breakdown
 from deepmd_dpa4.inference.evaluator import Evaluator
-from deepmd_dpa4.inference.structure import Prediction, Structure
+from deepmd_dpa4.inference.structure import Prediction, Structure, conditions_among
 from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.frame import Frame
 from deepmd_dpa4.tools.data.labelled import Labelled, labelled
@@ -177,8 +178,10 @@ def system_of(frame: Frame) -> str:
 def entry(part: Set | Labelled, index: int, evaluator: Evaluator) -> tuple[Frame, str, Structure]:
     """Make frame, subset and structure, the last as the model takes it, with the conditions that it asks for."""
     if isinstance(part, Labelled):
-        frame = part.frames[index].with_finite_labels()
-        return frame, part.subsets[index], Structure(frame.symbols, frame.positions, frame.cell)
+        frame, periodic = part.frames[index].with_finite_labels(), part.periodic[index]
+        known: dict[str, Any] = conditions_among(part.values[index], evaluator.widths, str(frame.place))
+        structure = Structure(frame.symbols, frame.positions, frame.cell, pbc=periodic, **known)
+        return frame, part.subsets[index], structure
     frame = frame_of(part, index).with_finite_labels()
     there = part.types[index] >= 0
     conditions = {name: part.conditions[name][index] for name in part.conditions if evaluator.widths[name]}

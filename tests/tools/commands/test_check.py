@@ -59,6 +59,17 @@ def test_a_sound_model(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None
     assert page.count("data:image/svg+xml") == len(FAST) and "Verdict: pass" in page
 
 
+def test_the_folder_of_a_training(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = stand.file.parent / "run"
+    folder.mkdir()
+    (folder / "model.ckpt-1.pt").write_bytes(b"weights")
+    (folder / "checkpoint").write_text("model.ckpt-1.pt")
+    stand.file = folder
+    assert stand("--only", "size") == 0
+    assert stand.report["model"]["sha256"]
+    assert "model.ckpt-1.pt" in stand.page.read_text()
+
+
 def test_a_planted_hole(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     stand.model.bump = (-1e4, 1.0, 0.1)
     assert stand("--only", "pairs") == 1

@@ -11,12 +11,14 @@ from ase.io import write
 
 from deepmd_dpa4.cli import main
 from deepmd_dpa4.tools.data.checks import Inspector
+from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.frame import Frame, Place
 from deepmd_dpa4.tools.data.limits import Limits
 from deepmd_dpa4.tools.data.statistics import Statistics, fit_elements, gather, outliers
 from deepmd_dpa4.tools.data.writer import Layout, Writer
 from tests.support.disks import small_disk
 from tests.support.structures import crystals, water
+from tests.support.toy import toy_frames, write_system
 
 
 def frame(number: int, counts: dict[str, int], energy: float | None, rng: np.random.Generator) -> Frame:
@@ -139,6 +141,25 @@ def test_atoms_of_negative_type_do_not_count(tmp_path: Path) -> None:
     assert result.elements == {"H": 1, "O": 1}
     assert result.columns["energy"][0] == -2.0
     assert not set(result.problems) - {kind for kind in result.problems if kind.value == "no forces"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("set.000/energy.npy", b"", "energy.npy is not an array"),
+        ("type.raw", b"", "type.raw is empty but must hold the type of each atom"),
+        ("set.000/energy.npy", np.array(["a", "b", "c"]), "energy.npy holds values of type <U1 but must hold numbers"),
+    ],
+    ids=["empty", "no types", "texts"],
+)
+def test_files_of_an_interrupted_copy(name: str, content: bytes | np.ndarray, told: str, tmp_path: Path) -> None:
+    folder = write_system(tmp_path / "data", toy_frames(3, seed=1))
+    if isinstance(content, bytes):
+        (folder / name).write_bytes(content)
+    else:
+        np.save(folder / name, content)
+    with pytest.raises(DataError, match=re.escape(told)):
+        gather([folder], Limits(), 4.0)
 
 
 class TestCommand:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmd_dpa4.tools.data.checks import Inspector, Kind
+from deepmd_dpa4.tools.data.checks import Inspector, Kind, pairs_within
 from deepmd_dpa4.tools.data.deduplicate import Seen, fingerprint
 from deepmd_dpa4.tools.data.frame import Frame, Place
 from deepmd_dpa4.tools.data.limits import Limits
@@ -57,6 +57,14 @@ def test_close_through_the_boundary() -> None:
     assert problem.kind is Kind.TOO_CLOSE
     assert problem.detail == "0.1000 A between atoms 0 (H) and 2 (H)"
     assert kinds(replace(FRAME, cell=None), Limits(min_distance=0.11)) == []
+
+
+def test_an_atom_that_has_flown_away() -> None:
+    """The search that serves cells ends the process at such frames."""
+    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1e6], [0.0, 0.3, 1e6]])
+    first, second, distance = pairs_within(Frame(Place("a", 0), ("H", "H", "H"), positions, None), 0.5)
+    assert (first.tolist(), second.tolist()) == ([1], [2])
+    assert distance == pytest.approx([0.3])
 
 
 def test_same_structure_in_another_order() -> None:

@@ -125,6 +125,14 @@ def test_what_cannot_be_split(
     assert not (tmp_path / "out").exists()
 
 
+def test_no_output_among_the_data(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The systems of the second folder would have been looked for after those of the first were written into it."""
+    before = sorted(data.rglob("*"))
+    assert split(data / "water", data / "deep", "-o", data / "deep" / "out") == 1
+    assert f"`--output` is {data}/deep/out, inside of {data}/deep, which is split" in capsys.readouterr().err
+    assert sorted(data.rglob("*")) == before
+
+
 def test_a_name_twice(data: Path, tmp_path: Path) -> None:
     write_system(tmp_path / "other" / "water", toy_frames(5, seed=3))
     assert split(data / "water", tmp_path / "other" / "water", "-o", tmp_path / "out") == 1
