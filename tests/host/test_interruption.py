@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepmd_dpa4.files import WriteError
 from deepmd_dpa4.host.builtin import available
 from deepmd_dpa4.host.folder_lock import Claim, TrainingRuns
 from deepmd_dpa4.host.interruption import Interruption
@@ -114,8 +115,8 @@ def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> No
         interruption.receive(signal.SIGINT, None)
 
 
-def settings(folder: Path) -> dict[str, Any]:
-    return {"training": {"disp_file": str(folder / "lcurve.out")}}
+def settings(folder: Path, curve: str = "lcurve.out", checkpoints: str = "model.ckpt") -> dict[str, Any]:
+    return {"training": {"disp_file": str(folder / curve), "save_ckpt": str(folder / checkpoints)}}
 
 
 def test_a_learning_curve_belongs_to_one_training(tmp_path: Path) -> None:
@@ -129,6 +130,31 @@ def test_a_learning_curve_belongs_to_one_training(tmp_path: Path) -> None:
     second.give_up()
     assert (tmp_path / "lcurve.out").read_text() == "1 2\n"
     Claim(settings(tmp_path)).give_up()
+
+
+def test_checkpoints_belong_to_one_training(tmp_path: Path) -> None:
+    """A learning curve of its own does not keep checkpoints apart."""
+    first = Claim(settings(tmp_path))
+    with pytest.raises(TrainingRuns, match=r"`training/save_ckpt` is '.*model\.ckpt', which a running training"):
+        Claim(settings(tmp_path, curve="second.out"))
+    assert not (tmp_path / "second.out").exists()
+    second = Claim(settings(tmp_path, curve="second.out", checkpoints="second"))
+    first.give_up()
+    second.give_up()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"curve": "no/lcurve.out"}, "`training/disp_file` is '.*lcurve.out' but cannot be written in .*no: No such"),
+        ({"checkpoints": "no/model"}, "`training/save_ckpt` is '.*model' but cannot be written in .*no: No such"),
+    ],
+)
+def test_a_folder_that_is_not_there(names: dict[str, str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=told):
+        Claim(settings(tmp_path, **names))
+    assert list(tmp_path.iterdir()) == []
 
 
 def answer(training: Connection) -> None:
@@ -145,7 +171,7 @@ def test_a_learning_curve_is_free_while_processes_of_a_killed_training_live(tmp_
     assert here.recv() == "forked"
     with pytest.raises(TrainingRuns):  # the forked process must not give it up for the training
         Claim(settings(tmp_path))
-    first.file.close()
+    first.leave_to_parent()  # as if it had been killed
     Claim(settings(tmp_path)).give_up()
     here.send("end")
     loader.join()

@@ -90,7 +90,7 @@ def test_another_training_begins_anew(curve: Path) -> None:
 
 def test_a_training_is_followed_to_its_end(curve: Path) -> None:
     """Its lock tells; the row of the last moment is not lost."""
-    claim = Claim({"training": {"disp_file": str(curve)}})
+    claim = Claim({"training": {"disp_file": str(curve), "save_ckpt": str(curve.with_name("model"))}})
     pauses = []
 
     def pause(seconds: float) -> None:
