@@ -12,6 +12,7 @@ import numpy as np
 from deepmd_dpa4.files import write_text
 from deepmd_dpa4.tools.check.instrument import Line, Outcome, Plot, Verdict
 from deepmd_dpa4.tools.data.errors import DataError
+from deepmd_dpa4.tools.data.reader import system_folders
 
 FORMAT = 1
 DIGITS = 6
@@ -131,13 +132,15 @@ def hash_of(path: Path) -> str:
 
 
 def fingerprint(folders: Sequence[Path]) -> str | None:
-    """Return a hash of names, sizes and times of all files below folders; None without folders."""
+    """Return a hash of names, sizes and times of all files of the systems below folders; None without folders."""
     if not folders:
         return None
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                status = path.stat()
-                digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+        for system in system_folders(folder):
+            # systems and sets may be links, into which `rglob` does not look
+            for path in sorted((*system.glob("*"), *system.glob("set.*/*"))):
+                if path.is_file():
+                    status = path.stat()
+                    digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """DeePMD npy folders of either layout, read one set at a time."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ class Set:
     """(frames, 3, 3), eV."""
     conditions: dict[str, np.ndarray]
     """What some models ask for besides: ``fparam`` (frames, k), ``aparam`` (frames, atoms, k), ``charge_spin``."""
+    first: int = 0
+    """Number of its first frame in the system."""
 
     def __len__(self) -> int:
         return len(self.coord)
@@ -94,8 +96,11 @@ def sets(system: Path) -> Iterator[Set]:
         raise DataError(f"{system} has no folder set.*")
     types = read_types(system / "type.raw", mixed=any((part / "real_atom_types.npy").is_file() for part in folders))
     names = type_names(system, types)
+    first = 0
     for folder in folders:
-        yield one_set(folder, types, names, periodic=not (system / "nopbc").exists())
+        part = one_set(folder, types, names, periodic=not (system / "nopbc").exists())
+        yield replace(part, first=first)
+        first += len(part)
 
 
 def read_types(file: Path, mixed: bool) -> np.ndarray:

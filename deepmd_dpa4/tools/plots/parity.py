@@ -1,7 +1,7 @@
 """Predictions against labels."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from deepmd_dpa4.breakdown import Breakdown
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Prediction, Structure, conditions_among
 from deepmd_dpa4.tools.data.errors import DataError
-from deepmd_dpa4.tools.data.frame import Frame
+from deepmd_dpa4.tools.data.frame import Frame, Place
 from deepmd_dpa4.tools.data.labelled import Labelled, labelled
 from deepmd_dpa4.tools.data.reader import Set, frame_of, sets, systems
 from deepmd_dpa4.tools.plots.style import COLOURS, equal_limits, picture, points_or_density
@@ -171,18 +171,21 @@ def batches(
 
 def system_of(frame: Frame) -> str:
     """Return the file of a frame, or the folder that the sets of its system lie in."""
-    source = Path(frame.place.source)
-    return str(source if source.is_file() else source.parent)
+    return frame.place.source
 
 
 def entry(part: Set | Labelled, index: int, evaluator: Evaluator) -> tuple[Frame, str, Structure]:
-    """Make frame, subset and structure, the last as the model takes it, with the conditions that it asks for."""
+    """Make frame, subset and structure, the last as the model takes it, with the conditions that it asks for.
+
+    Frames are counted through all sets of a system, as DeePMD-kit does.
+    """
     if isinstance(part, Labelled):
         frame, periodic = part.frames[index].with_finite_labels(), part.periodic[index]
         known: dict[str, Any] = conditions_among(part.values[index], evaluator.widths, str(frame.place))
         structure = Structure(frame.symbols, frame.positions, frame.cell, pbc=periodic, **known)
         return frame, part.subsets[index], structure
-    frame = frame_of(part, index).with_finite_labels()
+    place = Place(str(part.path.parent), part.first + index)
+    frame = replace(frame_of(part, index).with_finite_labels(), place=place)
     there = part.types[index] >= 0
     conditions = {name: part.conditions[name][index] for name in part.conditions if evaluator.widths[name]}
     if "aparam" in conditions:

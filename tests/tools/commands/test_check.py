@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from deepmd_dpa4.cli import main
+from deepmd_dpa4.tools.check.report import fingerprint
 from deepmd_dpa4.tools.check.suite import ALL
 from deepmd_dpa4.tools.commands.check import NAMES
 from tests.support.runs import Data, Run
-from tests.support.toy import Frames, write_system
+from tests.support.toy import Frames, toy_frames, write_system
 from tests.tools.check.analytic import Analytic
 
 FAST = ("size", "symmetry", "cutoff")
@@ -164,3 +165,14 @@ def test_files(file: str, trained: Run, data: Data, tmp_path: Path) -> None:
     assert entries["errors"]["numbers"]["structures"] == len(data.frames.coord)
     assert report["settings"]["elements"] == ["H", "O"]
     assert page.read_text().count("<img") == len(NAMES)
+
+
+def test_data_behind_a_link_count(tmp_path: Path) -> None:
+    """A changed file is another data set, wherever it lies; results for the old one are not taken up."""
+    real = write_system(tmp_path / "real", toy_frames(2, seed=1))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "water").symlink_to(real)
+    before = fingerprint([tmp_path / "data"])
+    assert fingerprint([tmp_path / "data"]) == before
+    np.save(real / "set.000" / "energy.npy", np.zeros(7))
+    assert fingerprint([tmp_path / "data"]) != before

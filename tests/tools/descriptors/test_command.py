@@ -1,6 +1,7 @@
 """``dpa4 descriptors`` writes what the network computes, frame by frame."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,14 @@ def test_frames(trained: Run, data: Data, tmp_path: Path, capsys: pytest.Capture
     drawn = picture.read_text()
     assert "force error (eV/Å)" in drawn and "of the variance" in drawn
     assert str(output) in capsys.readouterr().out
+
+
+def test_frames_of_all_sets_are_counted_on(trained: Run, tmp_path: Path) -> None:
+    folder = write_system(tmp_path / "two", toy_frames(3, seed=1))
+    shutil.copytree(folder / "set.000", folder / "set.001")
+    assert main(["descriptors", str(trained.checkpoint), str(folder), "-o", str(tmp_path / "d.csv")]) == 0
+    rows = read(tmp_path / "d.csv")
+    assert [(row["system"], row["frame"]) for row in rows] == [(str(folder), str(frame)) for frame in range(6)]
 
 
 def test_atoms_of_one_table(trained: Run, data: Data, tmp_path: Path) -> None:
