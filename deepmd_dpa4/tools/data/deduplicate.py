@@ -11,13 +11,18 @@ RESOLUTION = 1e-5
 
 
 def fingerprint(frame: Frame) -> int:
-    """Hash to 64 bits: cell, elements and positions; atoms of one element in the order of the file, elements sorted."""
+    """Hash to 64 bits: cell, elements, positions and conditions.
+
+    Atoms of one element are in the order of the file, elements sorted.
+    """
     order = np.argsort(np.array(frame.symbols), kind="stable")
     cell = np.zeros((3, 3)) if frame.cell is None else frame.cell
     # adding zero turns -0.0 into 0.0
     numbers = np.round(np.concatenate([cell, frame.positions[order]]) / RESOLUTION) + 0.0
     hashed = blake2b(" ".join(sorted(frame.symbols)).encode(), digest_size=8)
     hashed.update(numbers.tobytes())
+    for name, value in sorted(frame.conditions.items()):
+        hashed.update(name.encode() + (value[order] if name == "aparam" else value).tobytes())
     return int.from_bytes(hashed.digest(), "little")
 
 

@@ -1,6 +1,6 @@
 """One frame, as a file holds it and as it is written."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Record:
     """Candidates for labels."""
     energy_of_forces: str | None = None
     """Name of the energy whose derivative the forces are, where the format has several."""
+    conditions: dict[str, np.ndarray] = field(default_factory=dict)
+    """As in :class:`Frame`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Frame:
     """(atoms, 3), eV/Angstrom."""
     virial: np.ndarray | None = None
     """(3, 3), eV: minus the volume times the stress that is positive under tension."""
+    conditions: dict[str, np.ndarray] = field(default_factory=dict)
+    """What some models ask for besides: ``fparam`` (k,), ``aparam`` (atoms, k), ``charge_spin`` (2,)."""
 
     @property
     def volume(self) -> float:

@@ -73,6 +73,7 @@ class Labels:
             energy=None if energy is None else float(energy[()]),
             force=force,
             virial=self.virial(record, cell),
+            conditions=record.conditions,
         )
 
     def find(self, record: Record, label: str) -> np.ndarray | None:

@@ -187,6 +187,10 @@ def frame_of(part: Set, index: int) -> Frame:
         energy=None if part.energy is None else float(part.energy[index]),
         force=None if part.force is None else np.array(part.force[index][there], dtype=np.float64),
         virial=None if part.virial is None else np.array(part.virial[index], dtype=np.float64),
+        conditions={
+            name: np.array(array[index][there] if name == "aparam" else array[index], dtype=np.float64)
+            for name, array in part.conditions.items()
+        },
     )
 
 

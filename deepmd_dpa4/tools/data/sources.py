@@ -233,6 +233,7 @@ def read_deepmd(path: Path) -> Iterator[Record]:
                     cell=np.zeros((3, 3)) if frame.cell is None else frame.cell,
                     periodic=(frame.cell is not None,) * 3,
                     values={name: value for name, value in labels.items() if value is not None},
+                    conditions=frame.conditions,
                 )
                 index += 1
 

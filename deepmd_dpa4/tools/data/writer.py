@@ -136,6 +136,8 @@ class Writer:
             row["force"] = frame.force[order].reshape(-1)
         if frame.virial is not None:
             row["virial"] = frame.virial.reshape(9)
+        for name, value in frame.conditions.items():
+            row[name] = value[order].reshape(-1) if name == "aparam" else value
         return row
 
     def flush(self) -> None:
@@ -176,14 +178,15 @@ class Writer:
 
 
 def variant(frame: Frame) -> list[str]:
-    """Name what sets frames of the same atoms apart: no cell, no label where others have it."""
+    """Name what sets frames of the same atoms apart: no cell, no label where others have it, conditions by width."""
     absent = [] if frame.cell is not None else ["nopbc"]
     labels = {"energy": frame.energy, "force": frame.force}
     if frame.cell is not None:
         labels["virial"] = frame.virial
     elif frame.virial is not None:
         absent.append("virial")
-    return absent + [f"no_{name}" for name, value in labels.items() if value is None]
+    conditions = [f"{name}_{value.shape[-1]}" for name, value in sorted(frame.conditions.items())]
+    return absent + [f"no_{name}" for name, value in labels.items() if value is None] + conditions
 
 
 def append(path: Path, rows: np.ndarray) -> None:

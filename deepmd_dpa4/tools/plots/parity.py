@@ -186,10 +186,7 @@ def entry(part: Set | Labelled, index: int, evaluator: Evaluator) -> tuple[Frame
         return frame, part.subsets[index], structure
     place = Place(str(part.path.parent), part.first + index)
     frame = replace(frame_of(part, index).with_finite_labels(), place=place)
-    there = part.types[index] >= 0
-    conditions = {name: part.conditions[name][index] for name in part.conditions if evaluator.widths[name]}
-    if "aparam" in conditions:
-        conditions["aparam"] = conditions["aparam"][there]
+    conditions: dict[str, Any] = {name: value for name, value in frame.conditions.items() if evaluator.widths[name]}
     return frame, "", Structure(frame.symbols, frame.positions, frame.cell, **conditions)
 
 

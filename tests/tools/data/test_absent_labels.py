@@ -76,7 +76,8 @@ def test_data_of_deepmd_kit(tmp_path: Path) -> None:
     values = np.load(part / "virial.npy")
     values[1] = NAN
     np.save(part / "virial.npy", values)
-    assert converted(tmp_path / "system") == {"H4O2": 2, "H4O2-no_virial": 1}
+    conditions = "aparam_1-charge_spin_2-fparam_1"
+    assert converted(tmp_path / "system") == {f"H4O2-{conditions}": 2, f"H4O2-no_virial-{conditions}": 1}
 
 
 def test_what_cannot_be_used(tmp_path: Path) -> None:

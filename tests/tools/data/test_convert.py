@@ -17,12 +17,15 @@ from ase.io import read, write
 from ase.io.trajectory import Trajectory
 
 from deepmd_dpa4.cli import main
+from deepmd_dpa4.tools.data.deduplicate import fingerprint
+from deepmd_dpa4.tools.data.frame import Frame, Place
 from deepmd_dpa4.tools.data.reader import frames_at
 from deepmd_dpa4.tools.data.sources import format_of, records
 from tests.support import inputs
 from tests.support.commands import dp
 from tests.support.disks import small_disk
 from tests.support.structures import crystals, virial, water
+from tests.support.toy import toy_frames, write_system
 
 FRAMES = [*crystals(5), water(), *crystals(2, seed=1)]
 
@@ -313,3 +316,29 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Captur
         assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(disk / "out"), "--buffer", "40"]) == 1
         assert capsys.readouterr().err == f"dpa4: error: {disk}/out cannot be written: No space left on device\n"
         assert listing(disk) == set()
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_conditions_go_along(mixed: bool, tmp_path: Path) -> None:
+    """Frame parameters, atomic parameters in the new order of the atoms, charge and spin."""
+    frames = toy_frames(4, seed=1)
+    folder = write_system(tmp_path / "data", frames)
+    words = ["--mixed"] if mixed else ["--type-map", "H", "O"]
+    assert main(["data", "convert", str(folder), "-o", str(tmp_path / "out"), *words]) == 0
+    before, after = (list(frames_at([path])) for path in (folder, tmp_path / "out"))
+    assert len(after) == len(before) == 4
+    for old, new in zip(before, after, strict=True):
+        assert old.conditions.keys() == new.conditions.keys() == {"fparam", "aparam", "charge_spin"}
+        order = [int(np.flatnonzero((old.positions == row).all(axis=1))[0]) for row in new.positions]
+        assert mixed or order != sorted(order)
+        np.testing.assert_array_equal(new.conditions["aparam"], old.conditions["aparam"][order])
+        for name in ("fparam", "charge_spin"):
+            np.testing.assert_array_equal(new.conditions[name], old.conditions[name])
+
+
+def test_the_same_structure_under_other_conditions_is_another_frame() -> None:
+    positions = np.zeros((1, 3))
+    one, other = (
+        Frame(Place("a", 0), ("H",), positions, None, conditions={"fparam": np.array([value])}) for value in (1.0, 2.0)
+    )
+    assert fingerprint(one) != fingerprint(other)
