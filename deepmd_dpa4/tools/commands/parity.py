@@ -64,15 +64,13 @@ def run(options: Namespace) -> None:
             breakdown,
             options.by,
         )
+    if not comparisons:
+        raise DataError(f"`DATA` is {', '.join(map(str, options.data))} but must have labels")
     table = Table("quantity", "values", "RMSE", "MAE", "largest", "unit", "frames without")
     for item in comparisons:
         largest = float(abs(item.errors).max())
         figures = [f"{1000 * value:.4g}" for value in (item.rmse, item.mae, largest)]
         table.add_row(item.name, str(len(item.errors)), *figures, f"m{item.unit}", str(item.missing))
-    if comparisons:
-        draw(comparisons, options.output, title_of(options, " ".join(map(str, options.data))))
-    else:
-        raise DataError(f"`DATA` is {', '.join(map(str, options.data))} but must have labels")
     console = Console(highlight=False)
     console.print(table)
     # names of folders stay in one piece
@@ -82,6 +80,8 @@ def run(options: Namespace) -> None:
         from deepmd_dpa4.tools.plots.subsets import subset_errors
 
         console.print(subset_table(options.by, subset_errors(comparisons), [item.name for item in comparisons]))
+    # last: where the plot cannot be written, the tables have been printed
+    draw(comparisons, options.output, title_of(options, " ".join(map(str, options.data))))
     print(options.output)
 
 

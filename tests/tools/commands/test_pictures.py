@@ -67,6 +67,16 @@ class TestParity:
         assert "reference force component (eV/Å)" in words_of(picture)
         assert trained.checkpoint.name in words_of(picture)
 
+    def test_a_plot_that_cannot_be_written_costs_no_table(
+        self, trained: Run, data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        taken = tmp_path / "taken.png"
+        taken.mkdir()
+        assert main(["parity", str(trained.checkpoint), str(data.valid), "-o", str(taken)]) == 1
+        told = capsys.readouterr()
+        assert "taken.png cannot be written" in told.err
+        assert "RMSE" in told.out and "energy" in told.out
+
     def test_fewer_frames(self, trained: Run, data: Data) -> None:
         evaluator = Evaluator(trained.checkpoint)
         energy, force, virial = compare(evaluator, [data.train, data.valid], frames=3)
