@@ -4,7 +4,7 @@ Edges are cut at ``rcut``, never truncated in number, and never end on padding. 
 the edge starts at the owner and the ghost is no node.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -117,18 +117,10 @@ def search(
     check_types(atype, ntypes)
     senders, receivers, vectors = [], [], []
     usual = NeighborList(cutoff=rcut, full_list=True, sorted=True)
-    open_cell = torch.zeros([3, 3], dtype=torch.float64, device=coord.device)
     for frame in range(frames if atoms > 0 else 0):
-        cell = open_cell if box is None else box[frame]
-        given = coord[frame]
-        points, radius = searchable(given, None if box is None else cell, rcut)
-        cell_list = usual if radius == rcut else NeighborList(cutoff=radius, full_list=True, sorted=True)
-        receiver, sender, vector = cell_list.compute(points, cell, box is not None, "ijD")
-        if points is not given:
-            # gaps were closed, which rounds
-            vector = given[sender.to(torch.int64)] - given[receiver.to(torch.int64)]
-        senders.append(sender.to(torch.int64) + frame * atoms)
-        receivers.append(receiver.to(torch.int64) + frame * atoms)
+        receiver, sender, vector = pairs(coord[frame], None if box is None else box[frame], rcut, usual)
+        senders.append(sender + frame * atoms)
+        receivers.append(receiver + frame * atoms)
         vectors.append(vector)
     node_type = torch.where(atype < 0, ntypes, atype).flatten()
     none = node_type.new_zeros([0])
@@ -140,6 +132,36 @@ def search(
         sender, receiver, vector = sender[keep], receiver[keep], vector[keep]
     frame_of_node = torch.arange(frames, device=atype.device).repeat_interleave(atoms)
     return Graph(node_type, frame_of_node, Ends(sender, receiver, frames * atoms), vector, None)
+
+
+def pairs(coord: Tensor, box: Tensor | None, rcut: float, usual: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the pairs of one frame, in both directions: receivers, senders, and vectors from one to the other.
+
+    Parameters
+    ----------
+    coord : Tensor
+        Positions (atoms, 3), float64, Angstrom.
+    box : Tensor or None
+        Cell (3, 3); None without periodicity.
+    rcut : float
+        Cutoff in Angstrom. Where a frame has to be searched with a larger radius, longer pairs are among those found.
+    usual : vesin_torch.NeighborList
+        Search within the cutoff, sorted.
+
+    Raises
+    ------
+    ValueError
+        As :func:`~deepmd_dpa4.graph.extent.searchable`.
+    """
+    points, radius = searchable(coord, box, rcut)
+    cell_list = usual if radius == rcut else type(usual)(cutoff=radius, full_list=True, sorted=True)
+    cell = coord.new_zeros([3, 3]) if box is None else box
+    receiver, sender, vector = cell_list.compute(points, cell, box is not None, "ijD")
+    receiver, sender = receiver.to(torch.int64), sender.to(torch.int64)
+    if points is not coord:
+        # gaps were closed, which rounds
+        vector = coord[sender] - coord[receiver]
+    return receiver, sender, vector
 
 
 def sort_edges(edges: Tensor, receiver: Tensor) -> Tensor:

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import h5py
 
-from deepmd_dpa4.host.npy_files import CHUNK, DataError, first_not_finite, refuse_bad_frame
-
-SEARCHED = ("coord", "box", "energy", "force", "virial", "fparam", "aparam", "charge_spin")
+from deepmd_dpa4.host.npy_files import CHUNK, FINITE, DataError, first_not_finite, refuse_bad_frame
 
 
 def is_hdf5(system: str) -> bool:
@@ -38,7 +36,7 @@ def check_system(system: str, budget: int) -> tuple[int, int]:
     read = skipped = 0
     with h5py.File(path) as file:
         for part in sorted(name for name in file[group] if name.startswith("set.")):
-            for name in SEARCHED:
+            for name in FINITE:
                 array = file[group][part].get(f"{name}.npy")
                 if array is None:
                     continue

@@ -9,6 +9,8 @@ import numpy as np
 
 from deepmd_dpa4.errors import UserError
 
+FINITE = ("energy", "force", "virial", "coord", "box", "fparam", "aparam", "charge_spin")
+"""Arrays in which NaN or infinity ends a training, at the step that meets it and without the name of a file."""
 CHUNK = 2**22
 """Numbers that are summed at a time."""
 

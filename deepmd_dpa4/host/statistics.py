@@ -8,8 +8,7 @@ import torch
 from vesin_torch import NeighborList
 
 from deepmd_dpa4.config import ConfigError
-from deepmd_dpa4.graph.extent import searchable
-from deepmd_dpa4.graph.neighbors import check_geometry
+from deepmd_dpa4.graph.neighbors import check_geometry, pairs
 
 
 def frames(data: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]]:
@@ -34,22 +33,23 @@ def measure_neighbors(data: Any, rcut: float) -> tuple[float, int]:
         If a frame has coordinates that are not finite, a cell without volume, or is too wide; names the folder.
     """
     smallest, largest = float("inf"), 0
+    cell_list = NeighborList(cutoff=rcut, full_list=True, sorted=True)
     for folder, coord, types, box in frames(data):
         real = types >= 0
         points = torch.from_numpy(coord[real])
         if len(points) == 0:
             continue
-        cell = torch.zeros(3, 3, dtype=torch.float64) if box is None else torch.from_numpy(box)
+        cell = None if box is None else torch.from_numpy(box)
         try:
-            check_geometry(points[None], None if box is None else cell[None])
-            points, radius = searchable(points, None if box is None else cell, rcut)
+            check_geometry(points[None], None if cell is None else cell[None])
+            first, _, vector = pairs(points, cell, rcut, cell_list)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
-        first, distance = NeighborList(cutoff=radius, full_list=True).compute(points, cell, box is not None, "id")
+        distance = vector.norm(dim=1)
         first, distance = first[distance <= rcut], distance[distance <= rcut]
         if len(first) > 0:
             smallest = min(smallest, float(distance.min()))
-            largest = max(largest, int(torch.bincount(first.to(torch.int64)).max()))
+            largest = max(largest, int(torch.bincount(first).max()))
     return smallest, largest
 
 

@@ -36,7 +36,8 @@ def trains_ours(trainer: Any) -> bool:
 def prepare(trainer: Any, claim: Claim | None, restart_model: str | None) -> None:
     """Ready a trainer of a model of ours.
 
-    Its optimizer is told which matrices AdamW updates, and DeePMD-kit's trainer repeats the last step at a restart.
+    Its optimizer is told which matrices AdamW updates, and a restart begins with the step after the last one, which
+    DeePMD-kit would repeat.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ import numpy as np
 
 from deepmd_dpa4.host import hdf5
 from deepmd_dpa4.host.data_folders import check_names, systems_of
-from deepmd_dpa4.host.npy_files import Array, DataError, first_bad_frame, read_header, refuse_bad_frame
+from deepmd_dpa4.host.npy_files import FINITE, Array, DataError, first_bad_frame, read_header, refuse_bad_frame
 from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
@@ -27,8 +27,6 @@ PREFACTORS = {"energy": "pref_e", "force": "pref_f"}
 WIDTHS = {"coord": (0, 3), "box": (9, 0), "energy": (1, 0), "force": (0, 3), "virial": (9, 0), "charge_spin": (2, 0)}
 WIDTHS |= dict.fromkeys(("real_atom_types", "atom_ener", "atomic_ener"), (0, 1))
 """How many numbers a file has for each frame: a fixed count, and one for each atom."""
-FINITE = (*LABELS, "coord", "box", "fparam", "aparam", "charge_spin")
-"""Arrays in which NaN or infinity ends a training, at the step that meets it and without the name of a file."""
 BUDGET = 4 * 2**30
 """Bytes of arrays that are looked through, about 2 s; of the rest only the headers."""
 

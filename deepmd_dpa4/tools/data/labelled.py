@@ -1,9 +1,7 @@
 """Labelled frames of a file, with the name of the subset that each belongs to."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deepmd_dpa4.tools.data.checks import Rejected
 from deepmd_dpa4.tools.data.errors import DataError
@@ -20,10 +18,8 @@ class Labelled:
     frames: tuple[Frame, ...]
     subsets: tuple[str, ...]
     """Value of the subset's key in each frame, empty where none is asked for."""
-    periodic: tuple[tuple[bool, bool, bool], ...]
-    """Whether each frame is periodic along each cell vector, which labels of DeePMD-kit cannot say."""
-    values: tuple[Mapping[str, Any], ...]
-    """Everything else that the file says about each frame, under its names."""
+    records: tuple[Record, ...]
+    """What the file says about each frame, besides labels."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -48,12 +44,7 @@ def labelled(path: Path, by: str | None = None) -> Labelled:
     """
     labels = Labels(Keys(), Convention())
     found = [record for record in records(path, format_of(path)) if not isinstance(record, Rejected)]
-    return Labelled(
-        tuple(map(labels.frame, found)),
-        tuple(subset(record, by) for record in found),
-        tuple(record.periodic for record in found),
-        tuple(record.values for record in found),
-    )
+    return Labelled(tuple(map(labels.frame, found)), tuple(subset(record, by) for record in found), tuple(found))
 
 
 def subset(record: Record, by: str | None) -> str:

@@ -222,12 +222,11 @@ def from_atoms(
 def read_deepmd(path: Path) -> Iterator[Record]:
     """Read the frames of DeePMD npy folders of either layout, at or below ``path``."""
     for system in systems([path]):
-        index = 0
         for part in sets(system):
-            for frame in frames_of(part):
+            for number, frame in enumerate(frames_of(part), part.first):
                 labels = {"energy": frame.energy, "force": frame.force, "virial": frame.virial}
                 yield Record(
-                    place=Place(str(system), index),
+                    place=Place(str(system), number),
                     symbols=frame.symbols,
                     positions=frame.positions,
                     cell=np.zeros((3, 3)) if frame.cell is None else frame.cell,
@@ -235,7 +234,6 @@ def read_deepmd(path: Path) -> Iterator[Record]:
                     values={name: value for name, value in labels.items() if value is not None},
                     conditions=frame.conditions,
                 )
-                index += 1
 
 
 def read_dpdata(path: Path, form: str) -> Iterator[Record]:

@@ -161,10 +161,8 @@ def split(paths: Iterable[Path], output: Path, splitter: Splitter) -> None:
     with replacing(output) as partial:
         partial.mkdir()
         for system, name in named(paths):
-            index = 0
             for part in sets(system):
-                rows = chosen_rows(part, system, index, splitter)
-                index += len(part)
+                rows = chosen_rows(part, system, splitter)
                 for side, numbers in rows.items():
                     if numbers:
                         copy(part, system, partial / side / name, numbers)
@@ -191,13 +189,13 @@ def named(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
             yield system, name
 
 
-def chosen_rows(part: Set, system: Path, start: int, splitter: Splitter) -> dict[str, list[int]]:
-    """List the frames of a set for either side; ``start`` is the number of its first frame in the system."""
+def chosen_rows(part: Set, system: Path, splitter: Splitter) -> dict[str, list[int]]:
+    """List the frames of a set for either side."""
     names = np.array(part.type_map)
     rows: dict[str, list[int]] = {TRAIN: [], VALID: []}
     for row in range(len(part)):
         types = part.types[row]
-        unit = splitter.unit.of(str(system), start + row, tuple(names[types[types >= 0]].tolist()))
+        unit = splitter.unit.of(str(system), part.first + row, tuple(names[types[types >= 0]].tolist()))
         rows[splitter.side(unit)].append(row)
     return rows
 

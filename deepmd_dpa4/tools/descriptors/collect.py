@@ -13,7 +13,7 @@ from deepmd_dpa4.tools.data.frame import Frame
 from deepmd_dpa4.tools.data.labelled import Labelled
 from deepmd_dpa4.tools.data.reader import Set
 from deepmd_dpa4.tools.descriptors.rows import Rows
-from deepmd_dpa4.tools.plots.parity import batches, parts_of, system_of
+from deepmd_dpa4.tools.plots.parity import batches, parts_of
 
 ATOMS_AT_ONCE = 512
 """Atoms of one evaluation, unless a frame has more; it keeps some 20 kB for each neighbour of an atom at most."""
@@ -82,7 +82,7 @@ def collect(
                 structures = [structure for _, _, structure in piece]
                 predictions = evaluator.evaluate(structures, uncertainty=False) if errors else [None] * len(piece)
                 for (frame, _, _), prediction in zip(piece, predictions, strict=True):
-                    rows.add(system_of(frame), frame, prediction)
+                    rows.add(frame, prediction)
                 done += len(piece)
                 report(done, count)
     return rows

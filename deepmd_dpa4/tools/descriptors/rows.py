@@ -44,20 +44,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self.system)
 
-    def add(self, system: str, frame: Frame, prediction: Prediction | None) -> None:
+    def add(self, frame: Frame, prediction: Prediction | None) -> None:
         """Take the rows of a frame.
 
         Parameters
         ----------
-        system : str
-            File or folder of the frame.
         frame : Frame
-            With its labels.
+            With its labels; its place names file or folder.
         prediction : Prediction, optional
             What the model says, where errors are wanted.
         """
         count = len(frame.symbols) if self.atoms else 1
-        number = self.systems.setdefault(system, len(self.systems))
+        number = self.systems.setdefault(frame.place.source, len(self.systems))
         self.system.extend([number] * count)
         self.frame.extend([frame.place.index] * count)
         if self.atoms:

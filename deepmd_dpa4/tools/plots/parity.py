@@ -115,7 +115,7 @@ def compare(
             energy.add(label, np.array([prediction.energy / atoms]), subset)
             force.add(frame.force, prediction.forces, subset)
             if breakdown is not None:
-                breakdown.add(system_of(frame), frame.symbols, *errors_of(frame, prediction))
+                breakdown.add(frame.place.source, frame.symbols, *errors_of(frame, prediction))
             virial.add(None if frame.virial is None else frame.virial / atoms, prediction.virial / atoms, subset)
         done += len(batch)
         report(done, chosen)
@@ -169,25 +169,22 @@ def batches(
         yield batch
 
 
-def system_of(frame: Frame) -> str:
-    """Return the file of a frame, or the folder that the sets of its system lie in."""
-    return frame.place.source
-
-
 def entry(part: Set | Labelled, index: int, evaluator: Evaluator) -> tuple[Frame, str, Structure]:
     """Make frame, subset and structure, the last as the model takes it, with the conditions that it asks for.
 
-    Frames are counted through all sets of a system, as DeePMD-kit does.
+    The place of a frame names its file or the folder of its system, through whose sets frames are counted, as
+    DeePMD-kit does.
     """
     if isinstance(part, Labelled):
-        frame, periodic = part.frames[index].with_finite_labels(), part.periodic[index]
-        known: dict[str, Any] = conditions_among(part.values[index], evaluator.widths, str(frame.place))
-        structure = Structure(frame.symbols, frame.positions, frame.cell, pbc=periodic, **known)
-        return frame, part.subsets[index], structure
-    place = Place(str(part.path.parent), part.first + index)
-    frame = replace(frame_of(part, index).with_finite_labels(), place=place)
-    conditions: dict[str, Any] = {name: value for name, value in frame.conditions.items() if evaluator.widths[name]}
-    return frame, "", Structure(frame.symbols, frame.positions, frame.cell, **conditions)
+        frame, record, subset = part.frames[index], part.records[index], part.subsets[index]
+        values, periodic = record.values, record.periodic
+    else:
+        place = Place(str(part.path.parent), part.first + index)
+        frame, subset = replace(frame_of(part, index), place=place), ""
+        values, periodic = frame.conditions, None
+    known: dict[str, Any] = conditions_among(values, evaluator.widths, str(frame.place))
+    structure = Structure(frame.symbols, frame.positions, frame.cell, pbc=periodic, **known)
+    return frame.with_finite_labels(), subset, structure
 
 
 def draw(comparisons: Sequence[Comparison], output: Path, title: str = "") -> None:
