@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmd_dpa4.tools.commands.data_check import check_page
-from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, newest, tell_weights
+from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, open_model
 from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
 
@@ -67,14 +67,11 @@ def run(options: Namespace) -> int:
         If an option, the model or the data cannot be used.
     """
     check_options(options)
-    from deepmd_dpa4.inference.evaluator import Evaluator
     from deepmd_dpa4.tools.check.page import write
     from deepmd_dpa4.tools.check.prepare import prepare
     from deepmd_dpa4.tools.check.suite import ALL, run_all
 
-    options.model = newest(options.model, "MODEL")
-    evaluator = Evaluator(options.model, options.head)
-    tell_weights(evaluator)
+    evaluator = open_model(options)
     context, report = prepare(evaluator, options)
     with progress_bar("") as advance:
         run_all(

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_data, add_model, check_frames, newest, tell_weights, title_of
+from deepmd_dpa4.tools.commands.model_argument import add_data, add_model, check_frames, open_model, title_of
 from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import require, require_name
 
@@ -61,15 +61,12 @@ def run(options: Namespace) -> None:
     import numpy as np
 
     from deepmd_dpa4.files import replacing
-    from deepmd_dpa4.inference.evaluator import Evaluator
     from deepmd_dpa4.tools.descriptors.chart import draw
     from deepmd_dpa4.tools.descriptors.collect import collect
     from deepmd_dpa4.tools.descriptors.project import project
     from deepmd_dpa4.tools.descriptors.rows import write_table
 
-    options.model = newest(options.model, "MODEL")
-    evaluator = Evaluator(options.model, options.head)
-    tell_weights(evaluator)
+    evaluator = open_model(options)
     errors = options.errors or options.map is not None
     alone = options.output.suffix == ".csv"
     table = options.output.with_suffix(".csv")

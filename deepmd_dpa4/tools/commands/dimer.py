@@ -4,7 +4,7 @@ import math
 from argparse import Namespace
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_model, title_of
+from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_to_plot, title_of
 from deepmd_dpa4.tools.data.errors import DataError, require_positive
 
 
@@ -40,13 +40,13 @@ def run(options: Namespace) -> None:
     Raises
     ------
     DataError, FileNotFoundError, ValueError
-        As :func:`deepmd_dpa4.tools.commands.model_argument.open_model` and
+        As :func:`deepmd_dpa4.tools.commands.model_argument.open_to_plot` and
         :func:`deepmd_dpa4.tools.plots.dimer.model_curve`, or if the range is empty.
     """
     if options.points < 2:
         raise DataError(f"`--points` is {options.points} but must be at least 2")
     require_positive("--from", options.start)
-    evaluator = open_model(options)
+    evaluator = open_to_plot(options)
     end = evaluator.rcut if options.to is None else options.to
     if not options.start < end < math.inf:
         raise DataError(f"`--to` is {end:g} but must be above `--from`, which is {options.start:g}")

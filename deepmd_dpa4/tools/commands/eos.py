@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_model, title_of
+from deepmd_dpa4.tools.commands.model_argument import add_charge_spin, add_model, add_output, open_to_plot, title_of
 from deepmd_dpa4.tools.data.errors import DataError, require
 
 
@@ -31,12 +31,12 @@ def run(options: Namespace) -> None:
     Raises
     ------
     DataError, FileNotFoundError, ValueError
-        As :func:`deepmd_dpa4.tools.commands.model_argument.open_model` and
+        As :func:`deepmd_dpa4.tools.commands.model_argument.open_to_plot` and
         :func:`deepmd_dpa4.tools.plots.eos.energy_volume`, or if the structure cannot be read.
     """
     require("ase", "plot", "`dpa4 eos`")
     atoms = read_structure(options.structure)
-    evaluator = open_model(options)
+    evaluator = open_to_plot(options)
     from deepmd_dpa4.tools.plots.eos import draw, energy_volume
 
     curve = energy_volume(evaluator, atoms, options.strain, options.points, options.charge_spin)

@@ -91,20 +91,31 @@ def open_model(options: Namespace) -> Any:
 
     Raises
     ------
-    DataError
-        As :func:`deepmd_dpa4.tools.plots.style.check_output`: a plot that cannot be written is refused first.
     FileNotFoundError, ValueError
         As :class:`deepmd_dpa4.inference.evaluator.Evaluator`.
     """
-    from deepmd_dpa4.tools.plots.style import check_output
-
-    check_output(options.output)
     from deepmd_dpa4.inference.evaluator import Evaluator
 
     options.model = newest(options.model, "MODEL")
     evaluator = Evaluator(options.model, options.head)
     tell_weights(evaluator)
     return evaluator
+
+
+def open_to_plot(options: Namespace) -> Any:
+    """Open the model as :func:`open_model`, for a plot named by ``options.output``.
+
+    Raises
+    ------
+    DataError
+        As :func:`deepmd_dpa4.tools.plots.style.check_output`: a plot that cannot be written is refused first.
+    FileNotFoundError, ValueError
+        As :func:`open_model`.
+    """
+    from deepmd_dpa4.tools.plots.style import check_output
+
+    check_output(options.output)
+    return open_model(options)
 
 
 def title_of(options: Namespace, subject: str) -> str:

@@ -9,7 +9,7 @@ from deepmd_dpa4.tools.commands.model_argument import (
     add_model,
     add_output,
     check_frames,
-    open_model,
+    open_to_plot,
     title_of,
 )
 from deepmd_dpa4.tools.commands.progress import progress_bar
@@ -42,12 +42,12 @@ def run(options: Namespace) -> None:
     Raises
     ------
     DataError, FileNotFoundError, ValueError
-        As :func:`deepmd_dpa4.tools.commands.model_argument.open_model` and
+        As :func:`deepmd_dpa4.tools.commands.model_argument.open_to_plot` and
         :func:`deepmd_dpa4.tools.plots.parity.compare`.
     """
     require("rich", "plot", "`dpa4 parity`")
     check_frames(options.frames)
-    evaluator = open_model(options)
+    evaluator = open_to_plot(options)
     from rich.console import Console
     from rich.table import Table
 
