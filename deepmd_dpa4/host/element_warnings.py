@@ -66,7 +66,9 @@ def untrained_of(name: str, potential: Any) -> Untrained:
     names = [str(symbol) for symbol in evaluator.get_type_map()]
     observed = (section.get("info") or {}).get("observed_type")
     if not observed and hasattr(evaluator, "dp"):
-        observed = evaluator.dp.model["Default"].get_observed_type_list()
+        # files of DeePMD-kit before 3.1 have no such list
+        listed = getattr(evaluator.dp.model["Default"], "get_observed_type_list", None)
+        observed = listed() if listed else None
     params = {"type_map": names, "info": {"observed_type": observed}}
     return Untrained(name, names, set(untrained_elements(params, [])))
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from deepmd_dpa4.checkpoint.trained_elements import trained_types, untrained_ele
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.freeze.freeze import freeze
 from deepmd_dpa4.freeze.verify import reference_of
+from deepmd_dpa4.host.element_warnings import untrained_of
 from deepmd_dpa4.inference.evaluator import Evaluator
 from deepmd_dpa4.inference.structure import Structure
 from tests.support import inputs
@@ -32,6 +34,16 @@ def test_a_bias_of_zero_tells_too() -> None:
     params = {"type_map": ["He", "H", "O"]}
     assert untrained_elements(params, [-2.8e-14, -1.0, -2.0]) == ["He"]
     assert untrained_elements(params, [0.0, 0.0, 0.0]) == []
+
+
+def test_a_file_without_the_list_opens() -> None:
+    """DPA3 files of DeePMD-kit 3.0 lack the method."""
+    potential = SimpleNamespace(
+        get_model_def_script=dict,
+        get_type_map=lambda: ["H", "O"],
+        dp=SimpleNamespace(model={"Default": SimpleNamespace()}),
+    )
+    assert untrained_of("old.pth", potential).elements == set()
 
 
 @pytest.fixture(scope="module")
