@@ -135,6 +135,11 @@ def tell(summary: Any, output: Path) -> None:
         console.print(f"{label}: {name!r} in {frames} frames", markup=False)
     if summary.partly_periodic:
         console.print(f"{summary.partly_periodic} frames are periodic in some directions only; written as periodic")
+    if summary.half_charged:
+        console.print(
+            f"{summary.half_charged} frames have `charge` or `spin` that are no charge with a multiplicity of "
+            "1 or more; both are left out"
+        )
     if summary.stress_without_cell:
         console.print(f"{summary.stress_without_cell} frames have a stress but no cell; it is left out")
     if summary.stress_sign_untested:

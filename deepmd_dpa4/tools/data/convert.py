@@ -56,6 +56,8 @@ class Summary:
     """Frames per folder."""
     types: list[str] = field(default_factory=list)
     stress_without_cell: int = 0
+    half_charged: int = 0
+    """Frames with a charge or a spin that are no pair of charge and multiplicity, and are left out."""
     stress_sign_untested: int = 0
     """Frames with a virial whose sign was not tested, because they are too few or of equal volumes."""
     partly_periodic: int = 0
@@ -117,6 +119,7 @@ def convert(
         if conversion.splitter is not None:
             conversion.splitter.check()
     summary.used, summary.stress_without_cell = labels.used, labels.without_cell
+    summary.half_charged = labels.half_charged
     if conversion.check_stress and not audit.shows_trend():
         summary.stress_sign_untested = audit.frames
     summary.folders, summary.types = writer.frames_in_folders, writer.names

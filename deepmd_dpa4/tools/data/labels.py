@@ -18,6 +18,7 @@ BASES = {
     "virial": ("virial", "virials"),
     "stress": ("stress",),
 }
+CHARGE_SPIN = ("charge", "spin")
 SOURCES = ("ref", "dft", "qm", "xtb", "vasp", "target")
 # Reading a number back from a text file does not change it by more.
 SAME_ENERGY = 1e-6
@@ -52,6 +53,8 @@ class Labels:
     """All names in the files so far."""
     without_cell: int = 0
     """Frames whose stress means nothing."""
+    half_charged: int = 0
+    """Frames with a charge or a spin that are no pair of charge and multiplicity."""
 
     def frame(self, record: Record) -> Frame:
         """Make the labelled frame.
@@ -73,8 +76,24 @@ class Labels:
             energy=None if energy is None else float(energy[()]),
             force=force,
             virial=self.virial(record, cell),
-            conditions=record.conditions,
+            conditions=record.conditions or self.charge_spin(record),
         )
+
+    def charge_spin(self, record: Record) -> dict[str, np.ndarray]:
+        """Find charge and spin multiplicity of the frame."""
+        given = [record.values[name] for name in CHARGE_SPIN if name in record.values]
+        if not given:
+            return {}
+        try:
+            charge, spin = (float(value) for value in given)
+        except (TypeError, ValueError):
+            charge, spin = np.nan, np.nan
+        # a spin below 1 is a number of unpaired electrons, or a moment
+        if not (np.isfinite(charge) and np.isfinite(spin) and spin >= 1):
+            self.half_charged += 1
+            return {}
+        self.used["charge and spin", ", ".join(CHARGE_SPIN)] += 1
+        return {"charge_spin": np.array([charge, spin])}
 
     def find(self, record: Record, label: str) -> np.ndarray | None:
         """Find the value of a label; ``None`` if the frame lacks it."""

@@ -336,6 +336,26 @@ def test_conditions_go_along(mixed: bool, tmp_path: Path) -> None:
             np.testing.assert_array_equal(new.conditions[name], old.conditions[name])
 
 
+def test_charge_and_spin_of_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The pairs that are whole; a multiplicity is 1 or more, and charges of atoms are another quantity."""
+    said = ["charge=-1 spin=2", "charge=1 spin=1", "charge=1", "charge=0 spin=0", ""]
+    text = "".join(
+        f'1\nProperties=species:S:1:pos:R:3:forces:R:3 energy={-1 - index} pbc="F F F" {words}\nH {index} 0 0 0 0 0\n'
+        for index, words in enumerate(said)
+    )
+    (tmp_path / "a.xyz").write_text(text)
+    assert main(["data", "convert", str(tmp_path / "a.xyz"), "-o", str(tmp_path / "out")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "charge and spin: 'charge, spin' in 2 frames" in printed
+    assert "2 frames have `charge` or `spin` that are no charge with a multiplicity" in printed
+    found = {frame.energy: frame.conditions for frame in frames_at([tmp_path / "out"])}
+    assert {energy: value["charge_spin"].tolist() for energy, value in found.items() if value} == {
+        -1: [-1, 2],
+        -2: [1, 1],
+    }
+    assert len(found) == 5
+
+
 def test_the_same_structure_under_other_conditions_is_another_frame() -> None:
     positions = np.zeros((1, 3))
     one, other = (
