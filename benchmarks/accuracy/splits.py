@@ -34,7 +34,7 @@ class DataSet:
 DATA = {
     "acac": DataSet("acac/train_300K.xyz", "acac/test_MD_300K.xyz", ("H", "C", "O"), 5.0, atoms=15),
     "si": DataSet("mlearn/Si-training.xyz", "mlearn/Si-test.xyz", ("Si",), 5.0),
-    "mo": DataSet("mlearn/Mo-training.xyz", "mlearn/Mo-test.xyz", ("Mo",), 5.5),
+    "mo": DataSet("mlearn/Mo-training.xyz", "mlearn/Mo-test.xyz", ("Mo",), 5.0),
 }
 
 
