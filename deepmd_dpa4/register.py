@@ -103,20 +103,23 @@ def rebind_trainer() -> None:
     checkpoints get the version of this package from. The trainer fails on checkpoints without the state of an
     optimizer, and compares no options with those of a checkpoint. Two trainings may write the same files.
 
-    ``train`` looks ``get_trainer`` and ``get_finetune_rules`` up in its module.
+    ``train`` looks ``get_trainer`` and ``get_finetune_rules`` up in its module, and ``main`` looks ``train`` up.
     """
     import deepmd.pt.entrypoints.main as host_main
 
     from deepmd_dpa4.config.check import check_models
     from deepmd_dpa4.host import build, lora, losses
+    from deepmd_dpa4.host.build import warn_of_descriptors
     from deepmd_dpa4.host.changed_options import check_options
+    from deepmd_dpa4.host.finetune import carrying_options
     from deepmd_dpa4.host.folder_lock import claiming
     from deepmd_dpa4.host.loading import examining
-    from deepmd_dpa4.host.resume import resumable
+    from deepmd_dpa4.host.resume import check_architecture, check_optimizer, found_first, resumable, same_architecture
     from deepmd_dpa4.host.trainer import prepare, trains_ours
 
     # reads the checkpoint of ``--finetune`` before there is a trainer
-    host_main.get_finetune_rules = examining(host_main.get_finetune_rules)
+    host_main.get_finetune_rules = examining(same_architecture(carrying_options(host_main.get_finetune_rules)))
+    host_main.train = found_first(host_main.train)
     host_get_trainer = host_main.get_trainer
 
     def get_trainer(
@@ -126,7 +129,13 @@ def rebind_trainer() -> None:
         check_models(config["model"], fresh=finetune is None)
         losses.resolve_loss(config)
         lora.check_host(config)
-        check_options(config, restart_model or init_model, restart_model is not None)
+        check_architecture(
+            "--restart" if restart_model else "--init-model", restart_model or init_model, config["model"]
+        )
+        frozen = args[2] if len(args) > 2 else more.get("init_frz_model")
+        check_options(config, restart_model or init_model or frozen, restart_model is not None)
+        check_optimizer(config, restart_model)
+        warn_of_descriptors(config["model"])
         build.stamp_version(config)
         with (
             claiming(config) as claim,

@@ -71,9 +71,8 @@ def _descriptor(section: Mapping[str, Any]) -> DescriptorConfig:
         raise UnsupportedOption("`n_blocks` is 0: a network without blocks is not available in deepmd-dpa4")
     groups: dict[str, dict[str, Any]] = {}
     owner = {item.name: (part.name, hint) for part, hint, item in _descriptor_fields()}
+    _check_known(rest, owner)
     for key, value in rest.items():
-        if key not in owner:
-            raise ConfigError(_unknown(key, owner))
         part, hint = owner[key]
         groups.setdefault(part, {})[key] = _coerce(value, hint, key)
     types = get_type_hints(DescriptorConfig)
@@ -85,9 +84,7 @@ def parse_fitting(section: Mapping[str, Any], where: str = "model/fitting_net") 
     hints = get_type_hints(FittingConfig)
     with naming(where):
         rest = _without_official_only(section, OFFICIAL_ONLY_FITTING)
-        for key in rest:
-            if key not in hints:
-                raise ConfigError(_unknown(key, hints))
+        _check_known(rest, hints)
         return FittingConfig(**{key: _coerce(value, hints[key], key) for key, value in rest.items()})
 
 
@@ -169,7 +166,13 @@ def _describe(hint: Any, several: bool = False) -> str:
     return WORDS[hint][several]
 
 
-def _unknown(key: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
-    return f"`{key}` is not an option of DPA4{hint}"
+def _check_known(section: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse names that are no options, all at once; raises ConfigError."""
+    unknown = [key for key in section if key not in known]
+    if not unknown:
+        return
+    first, *others = unknown
+    near = difflib.get_close_matches(first, [name for name in known if name not in section], n=1)
+    hint = f"; did you mean `{near[0]}`?" if near and not others else ""
+    hint = f", and neither are {', '.join(f'`{key}`' for key in others)}" if others else hint
+    raise ConfigError(f"`{first}` is not an option of DPA4{hint}")

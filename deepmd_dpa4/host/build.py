@@ -3,13 +3,14 @@
 import copy
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from deepmd_dpa4 import __version__
 from deepmd_dpa4.checkpoint.options import SIGNATURE
 from deepmd_dpa4.checkpoint.weights import DECAY, DEFAULT_DECAY
 from deepmd_dpa4.config import BridgingConfig, ConfigError, UnsupportedOption
-from deepmd_dpa4.config.check import ASKED_FOR, check_model
+from deepmd_dpa4.config.check import ASKED_FOR, check_model, sections
 from deepmd_dpa4.config.model import ExecutionConfig, LowRankConfig, TrainingConfig
 from deepmd_dpa4.config.parse import parse_group
 from deepmd_dpa4.config.plugin_only import check_builtin
@@ -17,7 +18,7 @@ from deepmd_dpa4.host import builtin
 from deepmd_dpa4.host.compat import READS_CHARGE_SPIN, VERSION, trains_lora
 from deepmd_dpa4.host.descriptor import DescriptorDPA4
 from deepmd_dpa4.host.fitting import FittingDPA4
-from deepmd_dpa4.host.kernels import backend_for, in_words, use_compile
+from deepmd_dpa4.host.kernels import backend_for, in_words, overridden, use_compile
 from deepmd_dpa4.host.lora import LowRankPlan
 from deepmd_dpa4.host.model import ModelDPA4
 from deepmd_dpa4.host.statistics import preset_bias
@@ -59,8 +60,9 @@ def build_model(model_params: dict[str, Any]) -> Any:
         log.warning("%s. Handing this model to the built-in DPA4.", reason)
         return _builtin(model_params, str(reason))
     model.model_def_script = json.dumps(model_params)
-    kernels = in_words(backend_of(model))
-    log.info("model type %s is built by deepmd-dpa4 %s, %s", model_params.get("type"), __version__, kernels)
+    if not overridden():
+        kernels = in_words(backend_of(model))
+        log.info("model type %s is built by deepmd-dpa4 %s, %s", model_params.get("type"), __version__, kernels)
     return model
 
 
@@ -86,6 +88,20 @@ def stamp_version(config: dict[str, Any]) -> None:
             info.pop(DECAY, None)
             if training.get("enable_ema"):
                 info[DECAY] = float(training.get("ema_decay", DEFAULT_DECAY))
+
+
+def warn_of_descriptors(model: Mapping[str, Any]) -> None:
+    """Warn of models around a DPA4 descriptor whose own type is left out: DeePMD-kit makes them of its own parts."""
+    for where, section in sections(model).items():
+        kind = dict(section.get("descriptor") or {}).get("type")
+        if section.get("type", "standard") == "standard" and kind in (*SHARED_NAMES, NEUTRAL):
+            log.warning(
+                "`%s/type` is left out, so DeePMD-kit builds a model of its own around the descriptor %r, without this "
+                'package: write `"type": "dpa4"` into `%s`, and `"fitting_net": {}`, for DPA4',
+                where,
+                kind,
+                where,
+            )
 
 
 def _builtin(model_params: dict[str, Any], reason: str) -> Any:

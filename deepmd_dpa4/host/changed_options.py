@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.checkpoint.archive import ABOUT, open_archive
 from deepmd_dpa4.checkpoint.options import MODEL_OTHERS, Section, read_options, runs_here, same_value
 from deepmd_dpa4.checkpoint.read import read_params
 from deepmd_dpa4.config import ConfigError
 from deepmd_dpa4.config.check import sections
 from deepmd_dpa4.config.descriptor import basis_family
 from deepmd_dpa4.config.parse import OFFICIAL_ONLY_DESCRIPTOR, OFFICIAL_ONLY_FITTING
-from deepmd_dpa4.host.loading import examined
+from deepmd_dpa4.host.loading import examined, is_frozen_by_us
 from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
@@ -53,42 +54,56 @@ BUILTIN_ONLY = frozenset({*OFFICIAL_ONLY_DESCRIPTOR, *OFFICIAL_ONLY_FITTING, *MO
 """Options that a model that runs here has with their neutral value only, whether spelled out or not."""
 
 
-def check_options(config: dict[str, Any], checkpoint: str | None, restart: bool) -> None:
-    """Compare the models of ours in a training input with those of the checkpoint that it goes on from.
+def check_options(config: dict[str, Any], start: str | None, restart: bool) -> None:
+    """Compare the models of ours in a training input with those of the file that it goes on from.
 
     Parameters
     ----------
     config : dict
         The complete input.
-    checkpoint : str, optional
-        File that ``--restart`` or ``--init-model`` names.
+    start : str, optional
+        File that ``--restart``, ``--init-model`` or ``--init-frz-model`` names.
     restart : bool
         Whether it was ``--restart``, which promises to go on with the same model.
 
     Raises
     ------
     ConfigError
-        If a type map differs, or with ``--restart`` any option that changes what the network computes.
+        If a type map differs, or with ``--restart`` any option that changes what the network computes or is trained.
     """
-    if checkpoint is None or not examined(Path(checkpoint)):
+    params = None if start is None else stored_in(Path(start))
+    if start is None or params is None:
         return
-    given, stored = sections(config["model"]), sections(read_params(Path(checkpoint)))
+    given, stored = sections(config["model"]), sections(params)
     warned: list[str] = []
     refused: list[str] = []
     for place in [place for place in given if place in stored and mentions_ours(given[place])]:
-        check_type_map(place, given[place], stored[place], checkpoint)
+        check_type_map(place, given[place], stored[place], start)
         if not runs_here(given[place], ()) or not runs_here(stored[place], ()):
             continue
         for name, (before, after) in differences(stored[place], given[place]).items():
             network = changes_function(name.rpartition("/")[2], before, after)
             (refused if network and restart else warned).append(f"{place}/{name} {before!r} -> {after!r}")
+        updates = [section.get("lora") for section in (stored[place], given[place])]
+        if restart and not same_value(*updates):
+            refused.append(f"{place}/lora {updates[0]!r} -> {updates[1]!r}")
     if refused:
         raise ConfigError(
-            f"options differ from {checkpoint}, which `--restart` goes on with: {', '.join(refused)}; give those of "
+            f"options differ from {start}, which `--restart` goes on with: {', '.join(refused)}; give those of "
             "the checkpoint, or take its weights for a new training by `--init-model`"
         )
     if warned:
         log.warning("options differ from the checkpoint: %s", ", ".join(warned))
+
+
+def stored_in(path: Path) -> Section | None:
+    """Read the ``model`` section of a checkpoint or frozen file; None of what is not ours, or says none."""
+    if path.suffix == ".pth":
+        if not is_frozen_by_us(path):
+            return None
+        with open_archive(path) as archive:
+            return archive.json(ABOUT).get("model")
+    return read_params(path) if examined(path) else None
 
 
 def check_type_map(place: str, given: Section, stored: Section, checkpoint: str) -> None:

@@ -100,6 +100,11 @@ def demand_native(option: str) -> None:
         )
 
 
+def overridden() -> bool:
+    """Tell whether models are built with kernels that they will not run with."""
+    return _override.get() is not None
+
+
 @contextmanager
 def overriding(kernels: str) -> Iterator[None]:
     """Build models with this value, whatever their input says."""

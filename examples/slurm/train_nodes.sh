@@ -16,6 +16,7 @@ if [ -f checkpoint ]; then more=(--restart "$(cat checkpoint)"); fi
 # one launcher on each node; they meet at the first node of the job
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 20000))
-srun torchrun --nnodes="$SLURM_JOB_NUM_NODES" --nproc_per_node="$SLURM_GPUS_ON_NODE" \
+# Slurm hands the cores of a task on to srun only if they are named again
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" torchrun --nnodes="$SLURM_JOB_NUM_NODES" --nproc_per_node="$SLURM_GPUS_ON_NODE" \
     --rdzv_id="$SLURM_JOB_ID" --rdzv_backend=c10d --rdzv_endpoint="$first:$port" --no-python \
     dp --pt train "$input" "${more[@]}"

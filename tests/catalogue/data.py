@@ -217,7 +217,7 @@ SPLIT = (
     split("--valid-fraction 0", "Give a fraction; 0.1 is usual.", "`--valid-fraction` is 0", "above 0"),
     split("--split-by atoms", "Take one of these.", "`--split-by` is 'atoms'", "frame, block:N, source"),
     split("--split-by block:0", "Give a number of frames.", "`--split-by` is 'block:0'", "block:N"),
-    split("--split-by key:run", "Split in the conversion.", "`--split-by` is key:NAME", "`dpa4 data convert`"),
+    split("--split-by key:run", "Split in the conversion.", "`--split-by` is key:run", "`dpa4 data convert`"),
     split("--split-by source", "Split by less, or give more data.", "makes 1 units", "`--split-by`"),
     command(
         "data split data -o data",

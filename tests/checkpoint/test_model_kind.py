@@ -42,7 +42,7 @@ def test_info(other: tuple[str, Path, str], capsys: pytest.CaptureFixture[str]) 
     assert all(use.startswith(command) for use in summary["uses"])
     assert main(["info", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert f"descriptor {name}, which is not DPA4, runs in DeePMD-kit" in printed
+    assert f"descriptor {name}, no DPA4 model, runs in DeePMD-kit" in printed
     assert "all defaults" not in printed
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 FRACTION = 0.1
-UNITS = "frame, block:N, source, composition or key:NAME"
+UNITS = "frame, block:N, source, composition, key:NAME or each:NAME"
 
 
 def add_parser(commands: Any) -> None:

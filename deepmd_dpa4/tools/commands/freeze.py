@@ -5,7 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_branch, newest
+from deepmd_dpa4.checkpoint.newest import newest
+from deepmd_dpa4.tools.commands.model_argument import add_branch
 
 
 def add_parser(commands: Any) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.checkpoint.newest import newest
 from deepmd_dpa4.checkpoint.trained_elements import SMALLEST_BIAS
-from deepmd_dpa4.tools.commands.model_argument import newest
 
 Row = tuple[str, str]
 
@@ -126,7 +126,9 @@ def _training(training: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _branch(branch: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
-    other = "" if branch["changed"] is not None else f", descriptor {branch['architecture']}, which is not DPA4"
+    other = (
+        "" if branch["changed"] is not None else f" with descriptor {branch['architecture']}, which is no DPA4 model"
+    )
     yield "model", f"{branch['type']}{other}, runs in {_implementation(branch)}"
     for name in branch["unknown"]:
         yield "unknown", f"`{name}`: neither implementation has this option"

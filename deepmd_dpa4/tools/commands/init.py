@@ -147,9 +147,14 @@ def run(options: Namespace) -> None:
         print(f"types without an atom, which a type_map.raw names: {' '.join(unused)}", file=sys.stderr)
     for line in (*advice(options.size, plan, contents), *bridged(plan, closest)):
         print(line, file=sys.stderr)
-    pretrained = " --finetune PRETRAINED.pt" if options.task == "finetune" else ""
+    pretrained = " --finetune PRETRAINED.pt --use-pretrain-script" if options.task == "finetune" else ""
+    frames = next(iter(options.validation or options.data or ()), "DATA")
     print(f"{comment}\nstart: dp --pt train {options.output}{pretrained}", file=sys.stderr)
-    print("then: dpa4 plot lcurve.out; dpa4 parity . DATA; dpa4 freeze . -o model.pth", file=sys.stderr, flush=True)
+    print(
+        f"then: dpa4 plot lcurve.out; dpa4 parity . {frames}; dpa4 freeze . -o model.pth --kernels native",
+        file=sys.stderr,
+        flush=True,
+    )
     print(options.output)
 
 
@@ -239,7 +244,7 @@ def headline(options: Namespace, plan: Plan, branches: int) -> str:
     parts = [
         plan.size.title,
         *plan.changes(),
-        f"{len(plan.type_map)} elements",
+        f"{len(plan.type_map)} element{'s' if len(plan.type_map) > 1 else ''}",
         "changed network" if changes else count,
         *([f"{branches} branches"] if options.task == "multitask" else []),
         *(["continues from a pretrained model of the same network"] if options.task == "finetune" else []),

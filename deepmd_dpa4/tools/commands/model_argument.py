@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from deepmd_dpa4.checkpoint.newest import newest
 from deepmd_dpa4.tools.data.errors import DataError
 
 
@@ -46,24 +47,6 @@ def check_frames(frames: int | None) -> None:
 def add_branch(parser: ArgumentParser, text: str = "branch of a multi-task checkpoint") -> None:
     """Declare the branch, which ``dp`` calls head in some commands and branch in others."""
     parser.add_argument("--head", "--branch", metavar="BRANCH", help=text)
-
-
-def newest(path: Path, option: str) -> Path:
-    """Find the newest checkpoint in the folder of a training, which its file ``checkpoint`` names; a file stays.
-
-    Raises
-    ------
-    FileNotFoundError
-        If no training was in the folder, or its checkpoint is gone.
-    """
-    if not path.is_dir():
-        return path
-    if not (path / "checkpoint").is_file():
-        raise FileNotFoundError(f"`{option}` is {path} but this folder holds no training: no file `checkpoint`")
-    found = path / (path / "checkpoint").read_text(encoding="utf-8").strip()
-    if not found.exists():
-        raise FileNotFoundError(f"`{option}` is {path}, which names {found}, but there is no such file")
-    return found
 
 
 def add_output(parser: ArgumentParser, default: str) -> None:

@@ -5,7 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from deepmd_dpa4.tools.commands.model_argument import add_branch, newest, tell_weights
+from deepmd_dpa4.checkpoint.newest import newest
+from deepmd_dpa4.tools.commands.model_argument import add_branch, tell_weights
 from deepmd_dpa4.tools.commands.progress import progress_bar
 
 SUFFIXES = (".pt", ".pth")

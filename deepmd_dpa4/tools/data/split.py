@@ -3,9 +3,11 @@
 import math
 import re
 import shutil
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,11 +27,12 @@ class Unit:
     ----------
     kind : str
         ``frame``; ``block``, consecutive frames of a source; ``source``, a file or a system folder; ``composition``;
-        ``key``, frames with the same value of a name in the file.
+        ``key``, frames with the same value of a name in the file; ``each``, frames one by one, the same part of
+        every value of a name.
     length : int
         Frames in a block.
     name : str
-        The name of ``key``.
+        The name of ``key`` and ``each``.
     """
 
     kind: str = "frame"
@@ -38,7 +41,7 @@ class Unit:
 
     @staticmethod
     def parse(text: str, option: str = "--split-by") -> "Unit":
-        """Read ``frame``, ``block:N``, ``source``, ``composition`` or ``key:NAME``.
+        """Read ``frame``, ``block:N``, ``source``, ``composition``, ``key:NAME`` or ``each:NAME``.
 
         Raises
         ------
@@ -49,9 +52,15 @@ class Unit:
             return Unit(text)
         if found := re.fullmatch(r"block:([1-9]\d*)", text):
             return Unit("block", length=int(found[1]))
-        if text.startswith("key:") and len(text) > 4:
-            return Unit("key", name=text[4:])
-        raise DataError(f"`{option}` is {text!r} but must be frame, block:N, source, composition or key:NAME")
+        if found := re.fullmatch(r"(key|each):(.+)", text):
+            return Unit(found[1], name=found[2])
+        raise DataError(
+            f"`{option}` is {text!r} but must be frame, block:N, source, composition, key:NAME or each:NAME"
+        )
+
+    def __str__(self) -> str:
+        rest = self.name or (str(self.length) if self.kind == "block" else "")
+        return f"{self.kind}:{rest}" if rest else self.kind
 
     def of_record(self, record: Record) -> Hashable:
         """Name the unit that a frame of a file belongs to.
@@ -61,10 +70,11 @@ class Unit:
         DataError
             If the frame lacks the value that the unit asks for.
         """
-        if self.kind == "key":
+        if self.name:
             if self.name not in record.values:
-                raise DataError(f"`--split-by` is key:{self.name} but {record.place} has no value {self.name!r}")
-            return str(record.values[self.name])
+                raise DataError(f"`--split-by` is {self} but {record.place} has no value {self.name!r}")
+            value = str(record.values[self.name])
+            return value if self.kind == "key" else Member(value, record.place.source, record.place.index)
         return self.of(record.place.source, record.place.index, record.symbols)
 
     def of(self, source: str, index: int, symbols: tuple[str, ...]) -> Hashable:
@@ -76,9 +86,17 @@ class Unit:
         return source, index // self.length
 
 
+class Member(NamedTuple):
+    """A frame of a group that is divided for itself."""
+
+    group: str
+    source: str
+    frame: int
+
+
 @dataclass
 class Splitter:
-    """Chooses units for validation as they come: one at random out of every ``1 / fraction``.
+    """Chooses units for validation as they come: one at random out of every ``1 / fraction``, in each group.
 
     Parameters
     ----------
@@ -94,6 +112,8 @@ class Splitter:
     unit: Unit = field(default_factory=Unit)
     seed: int = 1
     chosen: dict[Hashable, bool] = field(default_factory=dict, init=False)
+    sizes: Counter[str] = field(default_factory=Counter, init=False)
+    """Units in each group so far."""
     frames: dict[str, int] = field(default_factory=lambda: {TRAIN: 0, VALID: 0}, init=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +123,9 @@ class Splitter:
     def side(self, unit: Hashable) -> str:
         """Tell where a frame of a unit goes, and count it."""
         if unit not in self.chosen:
-            self.chosen[unit] = self._choose(len(self.chosen))
+            group = unit.group if isinstance(unit, Member) else ""
+            self.chosen[unit] = self._choose(self.sizes[group])
+            self.sizes[group] += 1
         side = VALID if self.chosen[unit] else TRAIN
         self.frames[side] += 1
         return side
@@ -124,7 +146,7 @@ class Splitter:
         if not all(self.frames.values()):
             empty = next(side for side, frames in self.frames.items() if not frames)
             raise DataError(
-                f"`--split-by {self.unit.kind}` makes {len(self.chosen)} units of these data, and none of them is for "
+                f"`--split-by {self.unit}` makes {len(self.chosen)} units of these data, and none of them is for "
                 f"{empty}: give another `--valid-fraction` (now {self.fraction:g}), `--seed` or `--split-by`"
             )
 
@@ -155,8 +177,10 @@ def split(paths: Iterable[Path], output: Path, splitter: Splitter) -> None:
             f"`--output` is {output}, inside of {around}, which is split: what is found there later would hold every "
             "frame twice; give a name outside"
         )
-    if splitter.unit.kind == "key":
-        raise DataError("`--split-by` is key:NAME but DeePMD folders name no values: give it to `dpa4 data convert`")
+    if splitter.unit.name:
+        raise DataError(
+            f"`--split-by` is {splitter.unit} but DeePMD folders name no values: give it to `dpa4 data convert`"
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as partial:
         partial.mkdir()

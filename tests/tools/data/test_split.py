@@ -111,7 +111,7 @@ def test_conversion_by_value_of_the_frames(tmp_path: Path, capsys: pytest.Captur
         (("--valid-fraction", "0.7"), "`--valid-fraction` is 0.7 but must be above 0 and at most 0.5"),
         (
             ("--split-by", "atoms"),
-            "is 'atoms' but must be frame, block:N, source, composition or key:NAME",
+            "is 'atoms' but must be frame, block:N, source, composition, key:NAME or each:NAME",
         ),
         (("--split-by", "key:run"), "DeePMD folders name no values"),
         (("--split-by", "source", "--seed", "1"), "makes 2 units of these data, and none of them is for valid"),
@@ -142,3 +142,15 @@ def test_a_name_twice(data: Path, tmp_path: Path) -> None:
 def test_a_unit_of_a_wrong_length() -> None:
     with pytest.raises(DataError, match="block:N"):
         Unit.parse("block:0")
+
+
+def test_the_same_part_of_every_value(tmp_path: Path) -> None:
+    frames = crystals(30)
+    for number, atoms in enumerate(frames):
+        atoms.info["kind"] = "rare" if number < 10 else "common"
+    write(tmp_path / "all.xyz", frames)
+    words = ["data", "convert", str(tmp_path / "all.xyz"), "--valid-fraction", "0.1", "--split-by", "each:kind"]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    known = [atoms.get_potential_energy() for atoms in frames]
+    chosen = [int(np.argmin(np.abs(np.subtract(known, value)))) for value in energies(tmp_path / "out" / "valid")]
+    assert [number < 10 for number in sorted(chosen)] == [True, False, False]
