@@ -40,7 +40,7 @@ def cluster(tmp_path: Path) -> dict[str, str]:
 
 
 def test_there_are_scripts() -> None:
-    assert [path.stem for path in SCRIPTS] == ["lammps_nodes", "train_node", "train_nodes"]
+    assert [path.stem for path in SCRIPTS] == ["lammps_nodes", "train_cpu", "train_node", "train_nodes"]
     for path in SCRIPTS:
         call(["bash", "-n", path], ROOT)
         assert f"`{path.name}`" in (FOLDER / "README.md").read_text()
@@ -60,10 +60,11 @@ def test_training(cluster: dict[str, str], data: Data, tmp_path: Path, script: s
         assert {path.name for path in tmp_path.glob("rank-*.pt")} == {"rank-0.pt", "rank-1.pt"}
 
 
-@pytest.mark.parametrize(("script", "nodes"), [("train_node", 1), ("train_nodes", 2)])
+@pytest.mark.parametrize(("script", "nodes"), [("train_cpu", 1), ("train_node", 1), ("train_nodes", 2)])
 def test_a_job_goes_on(cluster: dict[str, str], tmp_path: Path, script: str, nodes: int) -> None:
     """Where a checkpoint is named, it is the one to restart from; ``torchrun`` is given what it should start."""
-    for name, text in (("dp", 'echo "$@" >> started\n'), ("torchrun", 'while [[ $1 != dp ]]; do shift; done; "$@"\n')):
+    started_by = {"dp": 'echo "$@" >> started\n', "torchrun": 'while [[ $1 != dp ]]; do shift; done; "$@"\n'}
+    for name, text in {**started_by, "dpa4": '[ "$1" = build ]\n'}.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}")
         (tmp_path / "bin" / name).chmod(0o755)
     for start in ("", " --restart model.ckpt-2.pt"):
