@@ -41,6 +41,8 @@ WORDS: dict[Any, tuple[str, str]] = {
     NoneType: ("null", "null"),
 }
 """Names of types in JSON."""
+CLOSE = 0.75
+"""Likeness from which a name counts as a misspelt one; `rcut_smth` and `rcut` have 0.6."""
 ALIASES = {"so2_layers": "mixing_layers", "n_neuron": "neuron"}
 
 
@@ -172,7 +174,8 @@ def _check_known(section: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     if not unknown:
         return
     first, *others = unknown
-    near = difflib.get_close_matches(first, [name for name in known if name not in section], n=1)
-    hint = f"; did you mean `{near[0]}`?" if near and not others else ""
-    hint = f", and neither are {', '.join(f'`{key}`' for key in others)}" if others else hint
+    near = difflib.get_close_matches(first, list(known), n=1, cutoff=CLOSE)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    if others:
+        hint = f", and neither {'are' if others[1:] else 'is'} {', '.join(f'`{key}`' for key in others)}"
     raise ConfigError(f"`{first}` is not an option of DPA4{hint}")

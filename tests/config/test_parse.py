@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deepmd_dpa4.config import UnsupportedOption, parse_descriptor, parse_fitting
+from deepmd_dpa4.config import ConfigError, UnsupportedOption, parse_descriptor, parse_fitting
 from tests.support import options as models
 
 OFFICIAL_ONLY = {
@@ -90,3 +90,14 @@ def test_schedules_replace_the_uniform_options() -> None:
 def test_branch_takes_precedence_over_mlp() -> None:
     grid = parse_descriptor({"grid_mlp": [True, True, False], "grid_branch": [0, 2, 0]}).grid
     assert [grid.operation(path) for path in range(3)] == ["mlp", "branch", "glu"]
+
+
+def test_all_unknown_options_are_named_at_once() -> None:
+    """Those of another descriptor, of which none is a misspelt one."""
+    with pytest.raises(ConfigError) as told:
+        parse_descriptor({"rcut": 6.0, "rcut_smth": 5.0, "axis_neuron": 16, "neuron": [25, 50]})
+    assert str(told.value) == (
+        "`model/descriptor/rcut_smth` is not an option of DPA4, and neither are `axis_neuron`, `neuron`"
+    )
+    with pytest.raises(ConfigError, match=r"^`model/descriptor/rcut_smth` is not an option of DPA4$"):
+        parse_descriptor({"rcut": 6.0, "rcut_smth": 5.0})

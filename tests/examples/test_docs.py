@@ -46,6 +46,7 @@ TESTED = {"README.md"} | {
         "pretraining",
         "released",
         "small_data",
+        "switching",
         "uncertainty",
         "upstream",
         "workflows",
@@ -303,6 +304,14 @@ def test_snippets_of_descriptors_page(
     exec(script, {})
     chosen = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert len(chosen) == 10 and len({tuple(words) for words in chosen}) == 10
+
+
+def test_snippets_of_switching_page(tmp_path: Path) -> None:
+    """The command writes an input, and the model is that of the shortest example."""
+    (command,) = blocks(DOCS / "switching.md", "sh")
+    assert "start: dp --pt train" in dpa4(*command.split()[1:], folder=copy_examples(tmp_path))
+    (model,) = blocks(DOCS / "switching.md", "json")
+    assert json.loads(model)["model"] == json.loads((ROOT / "examples/water/minimal.json").read_text())["model"]
 
 
 def test_error_of_native_page() -> None:
