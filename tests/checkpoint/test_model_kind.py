@@ -41,7 +41,7 @@ def test_info(other: tuple[str, Path, str], capsys: pytest.CaptureFixture[str]) 
     assert branch["parameters"]["total"] == 12
     assert all(use.startswith(command) for use in summary["uses"])
     assert main(["info", str(path)]) == 0
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert f"descriptor {name}, no DPA4 model, runs in DeePMD-kit" in printed
     assert "all defaults" not in printed
 

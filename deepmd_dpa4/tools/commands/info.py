@@ -126,9 +126,7 @@ def _training(training: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _branch(branch: Mapping[str, Any], all_options: bool) -> Iterator[Row]:
-    other = (
-        "" if branch["changed"] is not None else f" with descriptor {branch['architecture']}, which is no DPA4 model"
-    )
+    other = "" if branch["changed"] is not None else f" with descriptor {branch['architecture']}, no DPA4 model"
     yield "model", f"{branch['type']}{other}, runs in {_implementation(branch)}"
     for name in branch["unknown"]:
         yield "unknown", f"`{name}`: neither implementation has this option"

@@ -169,6 +169,8 @@ def advice(size: str, plan: Plan, contents: Mapping[str, Mapping[str, Any]]) -> 
             "no validation data: the log will show errors on training data alone; `dpa4 data split` sets frames aside "
             "for `--validation`"
         )
+    if not all(found.virial for found in contents["--data"].values()):
+        yield "no virial in the data: pressures are not trained; check them by `dpa4 eos` before constant pressure"
     yield duration.told(size, plan.steps, duration.atoms_in_step(plan.batch_size, contents["--data"].values()))
 
 

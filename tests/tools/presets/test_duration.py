@@ -24,6 +24,14 @@ def test_missing_validation_data_are_told(data: Path, tmp_path: Path, capsys: py
     assert "no validation data" not in capsys.readouterr().err
 
 
+def test_missing_virials_are_told(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init(tmp_path, "nano", "--data", data)
+    assert "no virial in the data" not in capsys.readouterr().err
+    (data / "set.000" / "virial.npy").unlink()
+    init(tmp_path, "nano", "--data", data)
+    assert "no virial in the data: pressures are not trained" in capsys.readouterr().err
+
+
 def test_the_time_is_told_as_an_estimate(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
