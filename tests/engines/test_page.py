@@ -31,8 +31,8 @@ def run(about: str) -> dict[str, Any]:
 
 
 def test_there_are_no_other_snippets() -> None:
-    assert [len(blocks(PAGE, language)) for language in ("python", "sh", "xml")] == [4, 1, 1]
-    assert PAGE.read_text().count("```") == 12
+    assert [len(blocks(PAGE, language)) for language in ("python", "sh", "xml")] == [5, 1, 1]
+    assert PAGE.read_text().count("```") == 14
 
 
 @pytest.mark.usefixtures("folder")
@@ -44,6 +44,17 @@ def test_many_structures(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("folder")
 def test_ase() -> None:
     assert np.isfinite(run("FrechetCellFilter")["atoms"].get_stress()).all()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_molecule(capsys: pytest.CaptureFixture[str]) -> None:
+    """Six of its frequencies are those of a rigid body."""
+    names = run("CuAl2")
+    molecule = names["molecule"]
+    frequencies = molecule.calc.get_vibrations(molecule).get_frequencies()
+    assert len(frequencies) == 9 and "j" in capsys.readouterr().out
+    # turning is free where the forces are zero
+    assert np.sort(np.abs(frequencies))[:3].max() < 1e-2 * np.abs(frequencies).max()
 
 
 @pytest.mark.usefixtures("folder")
