@@ -18,7 +18,9 @@ from deepmd_dpa4.host.loading import examined
 from deepmd_dpa4.type_names import BUILTIN, mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
-OPTIONS = ("init_model", "restart", "finetune")
+SUFFIXED = ("init_model", "restart")
+"""Options to whose values DeePMD-kit adds ``.pt``."""
+OPTIONS = (*SUFFIXED, "finetune", "init_frz_model")
 STATES = {"muon_mode": ("HybridMuon",), "amsgrad": ("Adam", "AdamW")}
 """Optimizers by an option that they save with their state."""
 
@@ -38,10 +40,10 @@ def found_first(train: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def file_of(name: str, value: str) -> str:
-    """Find the checkpoint that an option names; DeePMD-kit adds the suffix for two of them."""
+    """Find the file that an option names; a folder stands for its newest checkpoint, which is no frozen file."""
     option = f"--{name.replace('_', '-')}"
-    path = newest(Path(value), option)
-    if name != "finetune" and path.suffix != ".pt":
+    path = Path(value) if name == "init_frz_model" else newest(Path(value), option)
+    if name in SUFFIXED and path.suffix != ".pt":
         path = Path(f"{path}.pt")
     if not path.is_file():
         raise NoCheckpoint(f"`{option}` is {value} but there is no such file; see `dp pretrained` for released models")

@@ -22,7 +22,7 @@ def content(data: Data, steps: int = 1) -> inputs.Section:
     return {"model": inputs.model(inputs.DESCRIPTOR)} | inputs.training(data.train, None, steps, inputs.FROZEN_RATE)
 
 
-@pytest.mark.parametrize("option", ["--finetune", "--init-model", "--restart"])
+@pytest.mark.parametrize("option", ["--finetune", "--init-model", "--restart", "--init-frz-model"])
 def test_a_file_that_is_not_there(option: str, data: Data, tmp_path: Path) -> None:
     name = inputs.write(tmp_path, content(data))
     told = dp("train", name, option, "missing.pt", folder=tmp_path, fails=True, fresh=True)
