@@ -113,12 +113,11 @@ def rebind_trainer() -> None:
     from deepmd_dpa4.host.changed_options import check_options
     from deepmd_dpa4.host.finetune import carrying_options
     from deepmd_dpa4.host.folder_lock import claiming
-    from deepmd_dpa4.host.loading import examining
-    from deepmd_dpa4.host.resume import check_architecture, check_optimizer, found_first, resumable, same_architecture
+    from deepmd_dpa4.host.resume import check_architecture, check_optimizer, found_first, resumable
     from deepmd_dpa4.host.trainer import prepare, trains_ours
 
     # reads the checkpoint of ``--finetune`` before there is a trainer
-    host_main.get_finetune_rules = examining(same_architecture(carrying_options(host_main.get_finetune_rules)))
+    host_main.get_finetune_rules = carrying_options(host_main.get_finetune_rules)
     host_main.train = found_first(host_main.train)
     host_get_trainer = host_main.get_trainer
 

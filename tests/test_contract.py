@@ -75,6 +75,7 @@ DEEPMD = {
     "deepmd.utils.random._RANDOM_GENERATOR": "draws branches; its state is kept in checkpoints",
     "deepmd.utils.data_system.process_systems": "data folders of a training",
     "deepmd.utils.finetune.get_index_between_two_maps": "order of elements in fine-tuning",
+    "deepmd.utils.finetune.map_atom_exclude_types": "excluded atoms in fine-tuning",
     "deepmd.utils.finetune.map_pair_exclude_types": "excluded pairs in fine-tuning",
 }
 LATER = {

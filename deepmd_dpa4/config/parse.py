@@ -174,8 +174,9 @@ def _check_known(section: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     if not unknown:
         return
     first, *others = unknown
-    near = difflib.get_close_matches(first, list(known), n=1, cutoff=CLOSE)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
     if others:
         hint = f", and neither {'are' if others[1:] else 'is'} {', '.join(f'`{key}`' for key in others)}"
+    else:
+        near = difflib.get_close_matches(first, list(known), n=1, cutoff=CLOSE)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
     raise ConfigError(f"`{first}` is not an option of DPA4{hint}")

@@ -11,16 +11,19 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from deepmd.utils.finetune import map_atom_exclude_types, map_pair_exclude_types
+
 from deepmd_dpa4.checkpoint.options import Section, is_dpa4, read_options, runs_here, same_value
 from deepmd_dpa4.checkpoint.read import read_params
 from deepmd_dpa4.config import BridgingConfig, ConfigError
 from deepmd_dpa4.config.check import sections
 from deepmd_dpa4.host.changed_options import changes_function, differences
+from deepmd_dpa4.host.loading import examined
+from deepmd_dpa4.host.resume import check_architecture
 
 log = logging.getLogger("deepmd.dpa4")
 
-EXCLUSIONS = ("pair_exclude_types", "atom_exclude_types")
-CARRIED = (*EXCLUSIONS, *(item.name for item in fields(BridgingConfig)))
+CARRIED = ("pair_exclude_types", "atom_exclude_types", *(item.name for item in fields(BridgingConfig)))
 """Options of the model, beside descriptor and fitting net, that no weight shows."""
 
 
@@ -28,11 +31,14 @@ def carrying_options(read: Callable[..., Any]) -> Callable[..., Any]:
     """Make DeePMD-kit's rules for fine-tuning keep the function of the checkpoint, or warn where it changes.
 
     The callable takes a checkpoint, the ``model`` section, ``model_branch`` and ``change_model_params``, which is
-    whether ``--use-pretrain-script`` is given; it returns the section and the rules of each branch.
+    whether ``--use-pretrain-script`` is given; it returns the section and the rules of each branch. It is the first to
+    read the checkpoint, and refuses a damaged one, and one whose weights cannot start a DPA4.
     """
 
     @functools.wraps(read)
     def read_rules(checkpoint: str, model: Any, *args: Any, **more: Any) -> Any:
+        examined(Path(checkpoint))
+        check_architecture("--finetune", checkpoint, model)
         given = {place: dict(section) for place, section in sections(model).items()}
         changed, links = read(checkpoint, model, *args, **more)
         takes_script = args[1] if len(args) > 1 else more.get("change_model_params", True)
@@ -52,21 +58,19 @@ def carrying_options(read: Callable[..., Any]) -> Callable[..., Any]:
 
 def in_order(params: Mapping[str, Any], type_map: Sequence[str]) -> Section:
     """Return a ``model`` section whose excluded types are counted in another type map, without those it lacks."""
-    new = {old: type_map.index(name) for old, name in enumerate(params["type_map"]) if name in type_map}
+    old = list(params["type_map"])
+    remap = [old.index(name) if name in old else -1 for name in type_map]
+
+    def pairs(section: Mapping[str, Any], key: str) -> list[list[int]]:
+        return [list(pair) for pair in map_pair_exclude_types(section.get(key) or [], remap)]
+
     descriptor = dict(params.get("descriptor") or {})
-    if descriptor.get("exclude_types"):
-        descriptor["exclude_types"] = pairs_in_order(descriptor["exclude_types"], new)
-    result = {**params, "descriptor": descriptor}
-    if params.get("pair_exclude_types"):
-        result["pair_exclude_types"] = pairs_in_order(params["pair_exclude_types"], new)
-    if params.get("atom_exclude_types"):
-        result["atom_exclude_types"] = [new[index] for index in params["atom_exclude_types"] if index in new]
-    return result
-
-
-def pairs_in_order(pairs: Sequence[Sequence[int]], new: Mapping[int, int]) -> list[list[int]]:
-    """Renumber pairs of types; those with a type that is not there fall away."""
-    return [[new[first], new[second]] for first, second in pairs if first in new and second in new]
+    return {
+        **params,
+        "descriptor": descriptor | {"exclude_types": pairs(descriptor, "exclude_types")},
+        "pair_exclude_types": pairs(params, "pair_exclude_types"),
+        "atom_exclude_types": map_atom_exclude_types(params.get("atom_exclude_types") or [], remap),
+    }
 
 
 def take(place: str, section: Section, given: Section, source: Section) -> None:

@@ -150,17 +150,6 @@ def examined(checkpoint: Path) -> bool:
     return ours
 
 
-def examining(read: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function whose first argument is a checkpoint refuse a damaged one."""
-
-    @functools.wraps(read)
-    def read_examined(checkpoint: str, *args: Any, **kwargs: Any) -> Any:
-        examined(Path(checkpoint))
-        return read(checkpoint, *args, **kwargs)
-
-    return read_examined
-
-
 def is_frozen_by_us(path: Path) -> bool:
     """Tell whether a file is a frozen model that says it is ours."""
     try:

@@ -50,20 +50,6 @@ def file_of(name: str, value: str) -> str:
     return str(path)
 
 
-def same_architecture(read: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the first reading of the checkpoint of ``--finetune`` refuse one whose weights cannot start a DPA4.
-
-    The callable takes the checkpoint and the ``model`` section of the input, and raises :class:`ConfigError`.
-    """
-
-    @functools.wraps(read)
-    def read_if_same(checkpoint: str, model: Any, *args: Any, **more: Any) -> Any:
-        check_architecture("--finetune", checkpoint, model)
-        return read(checkpoint, model, *args, **more)
-
-    return read_if_same
-
-
 def check_architecture(option: str, checkpoint: str | None, model: Mapping[str, Any]) -> None:
     """Compare the kind of the models in an input with that of a checkpoint.
 
@@ -91,10 +77,9 @@ def check_optimizer(config: Mapping[str, Any], checkpoint: str | None) -> None:
     ConfigError
         If one is HybridMuon and the other is Adam or AdamW; these two may follow each other.
     """
-    if checkpoint is None or not examined(Path(checkpoint)):
+    if checkpoint is None or not mentions_ours(config["model"]):
         return
-    state = load_mapped(checkpoint)
-    groups = (state.get("optimizer") or {}).get("param_groups") or [{}]
+    groups = (load_mapped(checkpoint).get("optimizer") or {}).get("param_groups") or [{}]
     stored = next((kinds for key, kinds in STATES.items() if key in groups[0]), None)
     wanted = str((config.get("optimizer") or {}).get("type", "Adam"))
     if stored and wanted not in stored and any(wanted in kinds for kinds in STATES.values()):
