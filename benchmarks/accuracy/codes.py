@@ -5,8 +5,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -114,18 +114,15 @@ class Code:
         done = max((step_of(mark) for mark in before), default=0)
         if done >= steps:
             return before
-        restart = ["--restart", f"model.ckpt-{done}.pt"] if done else []
-        command = [
-            Path(sys.executable).with_name("dp"),
-            "--pt",
-            "train",
-            "input.json",
-            "--skip-neighbor-stat",
-            *restart,
-        ]
+        start = ["--restart", f"model.ckpt-{done}.pt"] if done else self.first_start(task)
+        command = [Path(sys.executable).with_name("dp"), "--pt", "train", "input.json", "--skip-neighbor-stat", *start]
         return timed(
             command, folder, {**os.environ, **self.environment}, lambda: checkpoints(folder), task.clock, before
         )
+
+    def first_start(self, task: Task) -> list[str]:
+        """Arguments of a training that does not go on with an interrupted one."""
+        return []
 
     def calibrate(self, task: Task, folders: Folders, folder: Path) -> tuple[float, float]:
         """Measure the seconds before the first step and of a step."""
@@ -155,6 +152,25 @@ class Code:
 
         tensors = unique(read_checkpoint(folder / mark).tensors, ours=self.name != "dpa3")
         return {"parameters": sum(tensor.numel() for tensor in tensors.values())}
+
+
+@dataclass(frozen=True)
+class FineTuned(Code):
+    """Fine-tuning by this package; the networks are those of checkpoints."""
+
+    name: str = "fine-tuned"
+    networks: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    recipe: ClassVar[str | None] = "finetune"
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
+
+    def section(self, task: Task, folders: Folders, steps: int, saves: int) -> dict[str, Any]:
+        """Write the input, in which `dp` replaces the network by that of the checkpoint."""
+        return super().section(replace(task, network="nano"), folders, steps, saves)
+
+    def first_start(self, task: Task) -> list[str]:
+        """Start from the checkpoint of the network."""
+        return ["--finetune", str(self.checkpoints[task.network]), "--use-pretrain-script"]
 
 
 CODES = {

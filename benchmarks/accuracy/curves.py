@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from clock import CLOCKS
-from codes import CODES, Predicted, Task, Trainable
+from codes import CODES, FineTuned, Predicted, Task, Trainable
 from networks import RECIPES
 from program_esen import ESEN
 from program_mace import Mace
@@ -62,7 +62,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with acac/ and mlearn/")
     parser.add_argument("--sets", nargs="+", choices=DATA, default=["acac", "si"])
-    parser.add_argument("--codes", nargs="+", choices=(*CODES, *PROGRAMS), default=["deepmd-dpa4"])
+    parser.add_argument("--codes", nargs="+", choices=(*CODES, FineTuned.name, *PROGRAMS), default=["deepmd-dpa4"])
     parser.add_argument(
         "--networks",
         nargs="+",
@@ -75,6 +75,13 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar="CODE=DIR",
         help=f"virtual environments of {', '.join(PROGRAMS)}",
+    )
+    parser.add_argument(
+        "--pretrained",
+        nargs="+",
+        default=[],
+        metavar="NAME=FILE",
+        help="checkpoints to fine-tune, with `--codes fine-tuned`; their own networks stand for `--networks`",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--budget", type=float, default=3600, help="seconds of a training; default %(default)s")
@@ -98,16 +105,18 @@ def named(options: argparse.Namespace) -> dict[str, Trainable]:
     ValueError
         If an environment is missing, or belongs to no code.
     """
-    environments = {}
-    for word in options.environment:
-        name, sign, path = word.partition("=")
-        if not sign or not path or name not in PROGRAMS:
-            raise ValueError(f"`--environment` is {word!r} but must be CODE=DIR, CODE of {', '.join(PROGRAMS)}")
-        environments[name] = Path(path).absolute()
+    environments = paths("--environment", options.environment, "CODE=DIR")
+    if unknown := environments.keys() - PROGRAMS.keys():
+        raise ValueError(f"`--environment` names {min(unknown)!r} but must name {', '.join(PROGRAMS)}")
+    pretrained = paths("--pretrained", options.pretrained, "NAME=FILE")
     codes: dict[str, Trainable] = {}
     for name in options.codes:
         if name in CODES:
             codes[name] = CODES[name]
+        elif name == FineTuned.name:
+            if not pretrained:
+                raise ValueError(f"`--codes {name}` needs `--pretrained NAME=FILE`")
+            codes[name] = FineTuned(networks=tuple(pretrained), checkpoints=pretrained)
         else:
             program = PROGRAMS[name](environments.get(name))
             assert program.python.exists()
@@ -115,12 +124,29 @@ def named(options: argparse.Namespace) -> dict[str, Trainable]:
     return codes
 
 
+def paths(option: str, words: Sequence[str], form: str) -> dict[str, Path]:
+    """Read the values ``NAME=PATH`` of an option, for instance ``{"mace": Path("/environments/mace")}``.
+
+    Raises
+    ------
+    ValueError
+        If a value has another form.
+    """
+    found = {}
+    for word in words:
+        name, sign, path = word.partition("=")
+        if not name or not sign or not path:
+            raise ValueError(f"`{option}` is {word!r} but must be {form}")
+        found[name] = Path(path).absolute()
+    return found
+
+
 def tasks(options: argparse.Namespace, codes: Mapping[str, Trainable]) -> Iterator[Task]:
     """Every training: seed by seed, so that an early end leaves a whole comparison."""
     for seed in options.seeds:
         for data in options.sets:
             for name, code in codes.items():
-                for network in [word for word in code.networks if word in options.networks] or code.networks[:1]:
+                for network in chosen_networks(code, options):
                     yield Task(
                         name,
                         network,
@@ -132,6 +158,13 @@ def tasks(options: argparse.Namespace, codes: Mapping[str, Trainable]) -> Iterat
                         options.clock,
                         options.saves,
                     )
+
+
+def chosen_networks(code: Trainable, options: argparse.Namespace) -> Sequence[str]:
+    """Choose among the networks of a code those that were asked for; all that it fine-tunes."""
+    if isinstance(code, FineTuned):
+        return code.networks
+    return [word for word in code.networks if word in options.networks] or code.networks[:1]
 
 
 def trained(task: Task, code: Trainable, data: Path, work: Path) -> dict[str, Any]:

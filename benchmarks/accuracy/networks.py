@@ -43,6 +43,11 @@ RECIPES: dict[str, Section] = {
         },
         "learning_rate": {"start_lr": 3e-3, "stop_lr": 1e-5, "decay_phase_ratio": 0.8, "decay_type": "cosine"},
     },
+    "finetune": {
+        "optimizer": {"type": "AdamW", "weight_decay": 0.001},
+        "loss": recipe.loss(virial=False),
+        "learning_rate": {"start_lr": 5e-4, "stop_lr": 1e-6, "decay_phase_ratio": 0.8, "decay_type": "cosine"},
+    },
 }
 """Optimizer, loss and learning rate; which one a data set takes is chosen on its validation frames."""
 

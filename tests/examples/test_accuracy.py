@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -86,6 +87,34 @@ def test_small_task_is_the_recipe_of_the_benchmark(data: Path, tmp_path: Path) -
     parser = script("curves").parsed(["--data", str(data)])
     assert preset["training"]["training_data"]["batch_size"] == f"auto:{parser.batch}"
     assert preset["training"]["gradient_max_norm"] == ours["training"]["gradient_max_norm"]
+
+
+def test_fine_tuning_starts_from_the_named_checkpoint(data: Path, tmp_path: Path) -> None:
+    """Its input is one that `dp` accepts, whatever the name; an interrupted training does not start anew."""
+    curves, codes = script("curves"), script("codes")
+    command = ["--data", str(data), "--sets", "si", "--codes", "fine-tuned", "--pretrained", f"big={tmp_path / 'a.pt'}"]
+    options = curves.parsed([*command, "--seeds", "1"])
+    named = curves.named(options)
+    (task,) = curves.tasks(options, named)
+    assert (task.name, task.recipe) == ("si_fine-tuned_big_finetune_1", "finetune")
+    code = named["fine-tuned"]
+    assert isinstance(code, codes.Code)
+    check(code.section(task, script("splits").write("si", data, tmp_path / "folders"), 100, 5))
+    assert code.first_start(task) == ["--finetune", str(tmp_path / "a.pt"), "--use-pretrain-script"]
+    assert codes.CODES["deepmd-dpa4"].first_start(task) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--pretrained", "a.pt", "`--pretrained` is 'a.pt' but must be NAME=FILE"),
+        ("--environment", "dpa9=folder", "`--environment` names 'dpa9' but must name mace, nequip, esen"),
+    ],
+)
+def test_values_that_name_nothing(option: str, value: str, expected: str, data: Path) -> None:
+    curves = script("curves")
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        curves.named(curves.parsed(["--data", str(data), "--codes", "fine-tuned", option, value]))
 
 
 def without_comment(section: dict[str, Any]) -> dict[str, Any]:
