@@ -44,9 +44,9 @@ RECIPES: dict[str, Section] = {
         "learning_rate": {"start_lr": 3e-3, "stop_lr": 1e-5, "decay_phase_ratio": 0.8, "decay_type": "cosine"},
     },
     "finetune": {
-        "optimizer": {"type": "AdamW", "weight_decay": 0.001},
+        "optimizer": {"type": "HybridMuon", "weight_decay": 0.001, "enable_gram": False},
         "loss": recipe.loss(virial=False),
-        "learning_rate": {"start_lr": 5e-4, "stop_lr": 1e-6, "decay_phase_ratio": 0.8, "decay_type": "cosine"},
+        "learning_rate": {"type": "cosine", "start_lr": recipe.FINETUNE_LR, "stop_lr": 1e-6},
     },
 }
 """Optimizer, loss and learning rate; which one a data set takes is chosen on its validation frames."""

@@ -35,6 +35,7 @@ def _batch(value: Any) -> bool:
 
 POSITIVE: Rule = (lambda value: _number(value) and value > 0, "must be a positive number")
 NOT_NEGATIVE: Rule = (lambda value: _number(value) and value >= 0, "must be a finite number and not negative")
+SHARE_OF_ALL: Rule = (lambda value: _number(value) and 0 < value <= 1, "must be a number above 0, 1 at most")
 COUNT: Rule = (_count, "must be an integer of at least 1")
 BATCH_SIZE: Rule = (
     _batch,
@@ -62,12 +63,22 @@ MODEL: dict[str, Rule] = {
     "descriptor/seed": SEED,
     "fitting_net/seed": SEED,
 }
-LEARNING_RATE: dict[str, Rule] = {"start_lr": POSITIVE, "stop_lr": NOT_NEGATIVE, "decay_steps": COUNT}
+LEARNING_RATE: dict[str, Rule] = {
+    "start_lr": POSITIVE,
+    "stop_lr": NOT_NEGATIVE,
+    "stop_lr_ratio": SHARE_OF_ALL,
+    "decay_steps": COUNT,
+    "decay_rate": POSITIVE,
+    "decay_phase_ratio": SHARE_OF_ALL,
+    "warmup_steps": (_whole, "must be an integer, not negative"),
+    "warmup_ratio": (lambda value: _number(value) and 0 <= value < 1, "must be a number from 0 to below 1"),
+    "warmup_start_factor": NOT_NEGATIVE,
+}
 PREFACTOR = re.compile(r"(start|limit)_pref_\w+")
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
-    """Check steps, learning rate, statistics, seeds, sizes of batches, prefactors of losses and shares of branches.
+    """Check steps, learning rate with its warm-up, statistics, seeds, sizes of batches, prefactors of losses and shares of branches.
 
     Parameters
     ----------
@@ -85,6 +96,10 @@ def check_numbers(config: Mapping[str, Any]) -> None:
     first, last = rate.get("start_lr"), rate.get("stop_lr")
     if first is not None and last is not None:
         require(last <= first, "learning_rate/stop_lr", last, f"must not exceed `learning_rate/start_lr` = {first:g}")
+    warmup, steps = rate.get("warmup_steps") or 0, _section(config, "training").get("numb_steps")
+    if steps is not None:
+        rule = f"must be below `training/numb_steps` = {steps:g}"
+        require(warmup == 0 or warmup < steps, "learning_rate/warmup_steps", warmup, rule)
 
 
 def check_branches(config: Mapping[str, Any]) -> None:

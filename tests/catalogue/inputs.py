@@ -40,6 +40,7 @@ def wrong(path: str, value: Any, remedy: str, *says: str, **others: Any) -> Case
 NUMBER = "Give a number without quotes."
 WHOLE = "Give a whole number."
 LIST = "Give as many entries as the message says."
+FEWER_STEPS = "Raise `numb_steps`, or lower `warmup_steps`; 0 is no warm-up."
 RATE = "Give a positive rate; 0.001 is usual."
 ONE_OF = "Take one of the names in the message."
 SPELLING = "Correct the name; [parameters](parameters.md) lists all."
@@ -192,6 +193,10 @@ REST = (
     wrong(D + "seed", -1, "Give 0 or more.", "is -1", "not negative"),
     wrong(F + "seed", -1, "Give 0 or more.", "is -1", "not negative"),
     wrong("learning_rate/decay_steps", 0, "Give 1 or more.", "is 0", "at least 1"),
+    wrong("learning_rate/warmup_steps", 10**6, FEWER_STEPS, "is 1000000", "must be below `training/numb_steps` ="),
+    wrong("learning_rate/warmup_steps", -1, FEWER_STEPS, "is -1", "not negative"),
+    wrong("learning_rate/warmup_ratio", 1.0, "Give a part of the training, such as 0.01.", "is 1.0", "below 1"),
+    wrong("learning_rate/decay_rate", 0, "Leave it out to reach `stop_lr` at the end.", "is 0", "a positive number"),
     wrong("loss/type", "enr", "Write `ener`.", "is 'enr'", "did you mean 'ener'?"),
     wrong("loss/start_pref_e", -1, "Give 0 to train without the label.", "is -1", "not negative"),
     wrong("loss/start_pref_x", 1, "Correct the name.", "did you mean `start_pref_v`?"),
