@@ -1,6 +1,7 @@
 """Errors of a model by element and by system, summed frame by frame."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,8 @@ import numpy as np
 
 MOST_SYSTEMS = 30
 QUANTITIES = ("energy", "force", "virial")
+FRAMES_PER_ELEMENT = 3
+"""Frames for each element that a shift of the energies is fitted to, at least."""
 
 
 @dataclass
@@ -32,12 +35,31 @@ class Sums:
         return math.sqrt(self.squares[quantity] / self.counts[quantity]) if self.counts[quantity] else math.nan
 
 
+@dataclass(frozen=True)
+class Shift:
+    """Constants that, added to the energy of each atom, bring a model to the zero of the labels.
+
+    Parameters
+    ----------
+    constants : dict[str, float]
+        For each element, eV.
+    rmse, mae : float
+        Errors of the energy that remain, eV/atom.
+    """
+
+    constants: dict[str, float]
+    rmse: float
+    mae: float
+
+
 @dataclass
 class Breakdown:
-    """Sums for every element and every system of data."""
+    """Sums for every element and every system of data, and the energy error of every composition."""
 
     elements: dict[str, Sums] = field(default_factory=dict)
     systems: dict[str, Sums] = field(default_factory=dict)
+    compositions: list[Counter[str]] = field(default_factory=list)
+    energies: list[float] = field(default_factory=list)
 
     def add(
         self,
@@ -63,6 +85,8 @@ class Breakdown:
         whole.atoms += len(symbols)
         if energy is not None:
             whole.add("energy", np.array([energy]) / len(symbols))
+            self.compositions.append(Counter(symbols))
+            self.energies.append(energy)
         if virial is not None:
             whole.add("virial", virial / len(symbols))
         if force is not None:
@@ -82,3 +106,27 @@ class Breakdown:
         order = sorted(self.systems.items(), key=lambda item: -np.nan_to_num(item[1].rmse("force"), nan=-1.0))
         for name, sums in order[:MOST_SYSTEMS]:
             yield "system", name, sums
+
+    def shift(self) -> Shift | None:
+        r"""Fit a constant for each element to the energy errors, by least squares over frames.
+
+        .. math:: \min_s \sum_f \left( \frac{\Delta E_f + \sum_k n_{fk} s_k}{N_f} \right)^2
+
+        Two calculations differ by such constants where their pseudopotentials or their zeros of the energy do. Of
+        elements whose numbers vary together only the sum is known; the smallest constants are taken.
+
+        Returns
+        -------
+        Shift or None
+            None for fewer than three frames for each element, to which some constants always fit.
+        """
+        names = sorted({name for composition in self.compositions for name in composition})
+        if len(self.energies) < FRAMES_PER_ELEMENT * max(1, len(names)):
+            return None
+        counts = np.array([[composition[name] for name in names] for composition in self.compositions], dtype=float)
+        atoms = counts.sum(axis=1)
+        errors, shares = np.array(self.energies) / atoms, counts / atoms[:, None]
+        constants = np.linalg.lstsq(shares, -errors, rcond=None)[0]
+        left = errors + shares @ constants
+        rmse, mae = float(np.sqrt(np.mean(left**2))), float(np.abs(left).mean())
+        return Shift(dict(zip(names, constants.tolist(), strict=True)), rmse, mae)

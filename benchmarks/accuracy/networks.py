@@ -44,7 +44,7 @@ RECIPES: dict[str, Section] = {
         "learning_rate": {"start_lr": 3e-3, "stop_lr": 1e-5, "decay_phase_ratio": 0.8, "decay_type": "cosine"},
     },
     "finetune": {
-        "optimizer": {"type": "HybridMuon", "weight_decay": 0.001, "enable_gram": False},
+        "optimizer": {"type": "HybridMuon", "weight_decay": 0.001},
         "loss": recipe.loss(virial=False),
         "learning_rate": {"type": "cosine", "start_lr": recipe.FINETUNE_LR, "stop_lr": 1e-6},
     },

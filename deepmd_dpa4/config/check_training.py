@@ -78,7 +78,7 @@ PREFACTOR = re.compile(r"(start|limit)_pref_\w+")
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
-    """Check steps, learning rate with its warm-up, statistics, seeds, sizes of batches, prefactors of losses and shares of branches.
+    """Check steps, learning rate, warm-up, statistics, seeds, batch sizes, prefactors of losses and shares of branches.
 
     Parameters
     ----------

@@ -15,7 +15,12 @@ from deepmd_dpa4.tools.commands.model_argument import (
 from deepmd_dpa4.tools.commands.progress import progress_bar
 from deepmd_dpa4.tools.data.errors import DataError, require
 
+MOSTLY = 0.5
+"""Part of the energy error that may remain where a shift of the zero is worth a word."""
+
 if TYPE_CHECKING:
+    from deepmd_dpa4.breakdown import Breakdown
+    from deepmd_dpa4.tools.plots.parity import Comparison
     from deepmd_dpa4.tools.plots.subsets import SubsetError
 
 
@@ -73,6 +78,8 @@ def run(options: Namespace) -> None:
         table.add_row(item.name, str(len(item.errors)), *figures, f"m{item.unit}", str(item.missing))
     console = Console(highlight=False)
     console.print(table)
+    if (text := shift_text(comparisons[0], breakdown)) is not None:
+        console.print(text, soft_wrap=True)
     # names of folders stay in one piece
     console.width = max(console.width, 80 + max(map(len, breakdown.systems)))
     console.print(parts_table(breakdown))
@@ -83,6 +90,19 @@ def run(options: Namespace) -> None:
     # last: where the plot cannot be written, the tables have been printed
     draw(comparisons, options.output, title_of(options, " ".join(map(str, options.data))))
     print(options.output)
+
+
+def shift_text(energy: "Comparison", breakdown: "Breakdown") -> str | None:
+    """Tell by which constants energies differ, if these make most of the error."""
+    shift = breakdown.shift()
+    if shift is None or shift.rmse > MOSTLY * energy.rmse:
+        return None
+    listed = ", ".join(f"{name} {value:+.4g}" for name, value in shift.constants.items())
+    return (
+        "Most of the energy error is a constant for each element: model and labels have another zero. With "
+        f"{listed} eV added for each atom, as a fine-tuning fits them, the RMSE is {1000 * shift.rmse:.4g} and the "
+        f"MAE {1000 * shift.mae:.4g} meV/atom."
+    )
 
 
 def parts_table(breakdown: Any) -> Any:
