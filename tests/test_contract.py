@@ -138,6 +138,11 @@ ATTRIBUTES = {
     "_orthogonalize_impl": (ORTHOGONALIZER, "_GramNewtonSchulzOrthogonalizer", "the same, not compiled (3.2)"),
     "_param_name_map": ("deepmd.pt.optimizer", "HybridMuonOptimizer", "names of parameters, by which it updates (3.1)"),
     "_schema": ("torch._ops", "OpOverload", "which operators return views"),
+    "_shutdown_workers": (
+        "torch.utils.data.dataloader",
+        "_MultiProcessingDataLoaderIter",
+        "ends the processes that load data, before multiprocessing waits for them",
+    ),
     "_store_out_stat": ("deepmd.pt.model.atomic_model", "DPAtomicModel", "keeps the fitted energies (3.1)"),
     "_topological_sort_nodes": ("torch._inductor.scheduler", "Scheduler", "kernels that need nothing of each other"),
 }

@@ -1,8 +1,10 @@
 """Order in which a training draws frames and branches, kept in checkpoints so that a restart goes on with it."""
 
+import atexit
 import functools
 import logging
 import signal
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import islice
 from types import GeneratorType
@@ -79,8 +81,8 @@ def passing_over(read: Callable[[Any, int], dict[str, Any]]) -> Callable[[Any, i
 def outlive_signals(_: int) -> None:
     """Let a process that loads batches go on when a signal to all processes of a job ends the training.
 
-    The training still has a step to finish, and a process that dies meanwhile may take it along. The end of the
-    training ends this process too; where it hangs, a second SIGTERM does.
+    The training still has a step to finish, and a process that dies meanwhile may take it along. :meth:`Batches.close`
+    ends this process; where it hangs, a second SIGTERM does.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
@@ -114,6 +116,16 @@ class Batches:
         self.began: torch.Tensor | None = None
         self.drawn = 0
         self._pass: Iterator[Any] = iter(())
+        # at the end of the process multiprocessing waits for those that it has sent one SIGTERM, which they outlive
+        closing = weakref.WeakMethod(self.close)
+        atexit.register(lambda: (close := closing()) and close())
+
+    def close(self) -> None:
+        """End the processes that load batches; a pass that is drawn from later begins anew."""
+        drawing: Any = self._pass
+        self._pass = iter(())
+        if hasattr(drawing, "_shutdown_workers"):
+            drawing._shutdown_workers()
 
     def __iter__(self) -> "Batches":
         return self

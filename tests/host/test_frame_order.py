@@ -1,5 +1,6 @@
 """A restarted training draws the frames and branches that come next, so it is the one that was not stopped."""
 
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from deepmd.utils import random as host_random
+from torch.utils.data import DataLoader
 
 from deepmd_dpa4.checkpoint.convert import Conversion, convert, write
 from deepmd_dpa4.checkpoint.read import FRAME_ORDER, read_checkpoint
 from deepmd_dpa4.host.builtin import available
-from deepmd_dpa4.host.frame_order import FrameOrder
+from deepmd_dpa4.host.frame_order import Batches, FrameOrder
 from tests.host.test_train import steps
 from tests.support import inputs
+from tests.support.commands import dp
 from tests.support.runs import Run, train
 from tests.support.toy import toy_frames, write_system
 
@@ -58,6 +61,27 @@ def assert_same(found: Run, whole: Run) -> None:
     expected = weights(whole)
     for key, value in weights(found).items():
         assert torch.equal(value, expected[key]), key
+
+
+def test_a_training_that_fails_ends(systems: list[Path], tmp_path: Path) -> None:
+    """In a process of its own: its end waits for the processes that load data, which outlive a first SIGTERM."""
+    section = content(systems, STEPS)
+    section["learning_rate"] = {"type": "cosine", "start_lr": 1e30, "stop_lr": 1e-6}
+    inputs.write(tmp_path, section)
+    log = dp("train", "input.json", "--skip-neighbor-stat", folder=tmp_path, fails=True, fresh=True)
+    assert "NaN" in log
+
+
+def test_a_pass_that_was_closed_begins_anew() -> None:
+    """The processes that load data are gone."""
+    loader = DataLoader([0, 1, 2, 3], num_workers=1, collate_fn=int)  # type: ignore[arg-type]
+    batches = Batches(loader)
+    assert next(batches) == 0
+    (process,) = active_children()
+    batches.close()
+    assert not process.is_alive()
+    assert [next(batches) for _ in range(2)] == [0, 1]
+    batches.close()
 
 
 @pytest.mark.parametrize("section", [content, branches])
