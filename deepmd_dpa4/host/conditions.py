@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from deepmd_dpa4.model.conditions import Conditions
+from deepmd_dpa4.model.conditions import Conditions, check_charge_spin
 
 
 class ConditionMethods:
@@ -12,17 +12,30 @@ class ConditionMethods:
 
     # TorchScript reads the annotations of a class, so these exist for the type checker alone.
     if TYPE_CHECKING:
+        training: bool
 
         def get_default_fparam(self) -> Tensor | None: ...
         def get_default_chg_spin(self) -> Tensor | None: ...
         def get_dim_aparam(self) -> int: ...
 
     def conditions(
-        self, fparam: Tensor | None, aparam: Tensor | None, charge_spin: Tensor | None, frames: int, like: Tensor
+        self,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        charge_spin: Tensor | None,
+        frames: int,
+        like: Tensor,
+        traced: bool = False,
     ) -> Conditions:
-        """Collect the conditions of all frames and atoms, defaults where none are given."""
+        """Collect the conditions of all frames and atoms, defaults where none are given.
+
+        Charges and spins are checked, except those of a training, which were before it began, and in a traced graph,
+        in which nothing may depend on values.
+        """
         fparam = self.frame_condition(fparam, self.get_default_fparam(), frames, like)
         charge_spin = self.frame_condition(charge_spin, self.get_default_chg_spin(), frames, like)
+        if charge_spin is not None and charge_spin.shape[1] == 2 and not traced and not self.training:
+            check_charge_spin(charge_spin)
         atomic: Tensor | None = None
         if aparam is not None and self.get_dim_aparam() > 0:
             atomic = aparam.reshape(-1, self.get_dim_aparam())

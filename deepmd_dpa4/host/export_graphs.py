@@ -87,7 +87,7 @@ class ExportMethods:
             ends = owned.ends._replace(n_receivers=atype.shape[1])
             graph = owned._replace(ends=ends, exchange=dict(zip(TABLES, tables, strict=True)))
             scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], extended_atype.shape[1])
-            conditions = self.conditions(fparam, aparam, charge_spin, atype.shape[0], graph.vector)  # type: ignore[attr-defined]
+            conditions = self.conditions(fparam, aparam, charge_spin, atype.shape[0], graph.vector, True)  # type: ignore[attr-defined]
             return self.derive_common(graph, scatter, atype, conditions)  # type: ignore[attr-defined]
 
         self.atomic_model.fold_isolated_atoms()

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import h5py
 
-from deepmd_dpa4.host.npy_files import CHUNK, FINITE, DataError, first_not_finite, refuse_bad_frame
+from deepmd_dpa4.host.npy_files import (
+    CHUNK,
+    FINITE,
+    DataError,
+    first_not_finite,
+    refuse_bad_frame,
+    refuse_impossible_state,
+)
 
 
 def is_hdf5(system: str) -> bool:
@@ -12,7 +19,7 @@ def is_hdf5(system: str) -> bool:
     return "#" in system and Path(system.split("#")[0]).is_file()
 
 
-def check_system(system: str, budget: int) -> tuple[int, int]:
+def check_system(system: str, budget: int, charged: bool = False) -> tuple[int, int]:
     """Check that the arrays of a system hold finite numbers.
 
     Parameters
@@ -21,6 +28,8 @@ def check_system(system: str, budget: int) -> tuple[int, int]:
         File and group, with ``#`` between them.
     budget : int
         Bytes that may be read; of larger arrays only the type is checked.
+    charged : bool
+        Whether the model reads charges and spins.
 
     Returns
     -------
@@ -30,7 +39,8 @@ def check_system(system: str, budget: int) -> tuple[int, int]:
     Raises
     ------
     DataError
-        If an array holds something else than numbers, or NaN or infinity; names the file and the dataset.
+        If an array holds something else than numbers, NaN or infinity, or a charge and spin that are none; names the
+        file and the dataset.
     """
     path, group = system.split("#")[:2]
     read = skipped = 0
@@ -47,6 +57,8 @@ def check_system(system: str, budget: int) -> tuple[int, int]:
                     continue
                 read += array.nbytes
                 refuse_bad_frame(f"{path}#{array.name}", first_bad_frame(array))
+                if charged and name == "charge_spin":
+                    refuse_impossible_state(f"{path}#{array.name}", array[()])
     return read, skipped
 
 

@@ -305,7 +305,8 @@ class ModelDPA4(GraphMethods, ConditionMethods, ExportMethods, ModelMethods, DPM
         nall = coord.view(frames, -1, 3).shape[1]
         graph = self.graph_of_edges(atype, edge_index, edge_vec, edge_mask)
         scatter = Scatter(edge_scatter_index[0], edge_scatter_index[1], frames * nall)
-        conditions = self.conditions(fparam, aparam, charge_spin, frames, graph.vector)
+        traced = not torch.jit.is_scripting()
+        conditions = self.conditions(fparam, aparam, charge_spin, frames, graph.vector, traced)
         return self.derive_common(graph, scatter, atype, conditions)
 
     @torch.jit.unused

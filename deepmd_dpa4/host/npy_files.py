@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from deepmd_dpa4.config.charge_spin import ALLOWED, first_impossible
 from deepmd_dpa4.errors import UserError
 
 FINITE = ("energy", "force", "virial", "coord", "box", "fparam", "aparam", "charge_spin")
@@ -134,6 +135,16 @@ def refuse_bad_frame(name: object, frame: int | None) -> None:
     if frame is not None:
         raise DataError(
             f"{name} is not finite (NaN or infinity) in frame {frame}, counted from 0: fix it or remove the frame"
+        )
+
+
+def refuse_impossible_state(name: object, states: np.ndarray) -> None:
+    """Refuse charges and spin multiplicities of frames, (frames, 2), that are none; raises :class:`DataError`."""
+    states = states.reshape(-1, 2)
+    frame = first_impossible(states)
+    if frame is not None:
+        raise DataError(
+            f"{name} holds {states[frame].tolist()} in frame {frame}, counted from 0, but must hold {ALLOWED}"
         )
 
 

@@ -16,12 +16,21 @@ import numpy as np
 
 from deepmd_dpa4.host import hdf5
 from deepmd_dpa4.host.data_folders import check_names, systems_of
-from deepmd_dpa4.host.npy_files import FINITE, Array, DataError, first_bad_frame, read_header, refuse_bad_frame
+from deepmd_dpa4.host.npy_files import (
+    FINITE,
+    Array,
+    DataError,
+    first_bad_frame,
+    read_header,
+    refuse_bad_frame,
+    refuse_impossible_state,
+)
 from deepmd_dpa4.type_names import mentions_ours
 
 log = logging.getLogger("deepmd.dpa4")
 
 LABELS = ("energy", "force", "virial")
+STATE = "charge_spin"
 PREFACTORS = {"energy": "pref_e", "force": "pref_f"}
 """Labels that the trainer does without if no file has them, and the end of the names of their prefactors."""
 WIDTHS = {"coord": (0, 3), "box": (9, 0), "energy": (1, 0), "force": (0, 3), "virial": (9, 0), "charge_spin": (2, 0)}
@@ -61,7 +70,7 @@ def check_training(config: dict[str, Any]) -> None:
     Raises
     ------
     DataError
-        If a type map repeats a name, or a file is not what DeePMD-kit takes it for; names the file.
+        If a type map repeats a name, a file is not what DeePMD-kit takes it for, or one is missing; names the file.
     """
     check_tensorboard(config)
     inspection = Inspection()
@@ -70,17 +79,21 @@ def check_training(config: dict[str, Any]) -> None:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise DataError(f"`{place}/type_map` repeats {', '.join(map(repr, repeated))}: name each element once")
+        descriptor = section.get("descriptor") or {}
+        charged = bool(isinstance(descriptor, dict) and descriptor.get("add_chg_spin_ebd"))
         for kind in ("training_data", "validation_data"):
             part = data.get(kind) or {}
             if not part.get("systems") and kind == "validation_data":
                 continue
             systems = systems_of(part, f"{data_place(place)}/{kind}")
             for system in filter(hdf5.is_hdf5, systems):
-                read, skipped = hdf5.check_system(system, inspection.budget)
+                read, skipped = hdf5.check_system(system, inspection.budget, charged)
                 inspection.budget -= read
                 inspection.skipped += skipped
             folders = [Path(system) for system in systems if (Path(system) / "type.raw").is_file()]
-            found = [check_folder(folder, names, place, inspection) for folder in folders]
+            found = [check_folder(folder, names, place, inspection, charged) for folder in folders]
+            if charged and descriptor.get("default_chg_spin") is None:
+                check_states(folders, found, place)
             # labels of other files are not known, so none is said to be missing
             if kind == "training_data" and found and len(found) == len(systems):
                 check_presence(folders, found, *loss)
@@ -124,9 +137,14 @@ def data_place(place: str) -> str:
     return "training" if place == "model" else f"training/data_dict/{place.rpartition('/')[2]}"
 
 
-def check_folder(folder: Path, type_map: list[str], place: str, inspection: Inspection) -> dict[str, bool]:
-    """Check one folder, unless it was, and tell for each label whether all sets have it; absent ones are left out."""
-    key = (str(folder), *type_map)
+def check_folder(
+    folder: Path, type_map: list[str], place: str, inspection: Inspection, charged: bool = False
+) -> dict[str, bool]:
+    """Check one folder, unless it was, and tell for each label whether all sets have it; absent ones are left out.
+
+    Charges and spins are checked if the model reads them (``charged``), and are told as a label is.
+    """
+    key = (str(folder), *([STATE] if charged else []), *type_map)
     if key in inspection.labels:
         return inspection.labels[key]
     sets = sorted(path for path in folder.glob("set.*") if path.is_dir())
@@ -142,7 +160,9 @@ def check_folder(folder: Path, type_map: list[str], place: str, inspection: Insp
         for name in FINITE:
             if name in arrays:
                 check_values(arrays[name], frames, inspection)
-        present.append({name for name in LABELS if name in arrays})
+        if charged and STATE in arrays:
+            refuse_impossible_state(arrays[STATE].path, np.asarray(arrays[STATE].values()))
+        present.append({name for name in (*LABELS, STATE) if name in arrays})
     anywhere = set().union(*present)
     labels = {name: all(name in names for names in present) for name in anywhere}
     inspection.labels[key] = labels
@@ -210,6 +230,16 @@ def check_values(array: Array, frames: int, inspection: Inspection) -> None:
         return
     inspection.budget -= array.bytes
     refuse_bad_frame(array.path, first_bad_frame(array, frames))
+
+
+def check_states(folders: Iterable[Path], found: list[dict[str, bool]], place: str) -> None:
+    """Check that all frames have a charge and a spin for a model that has no default; raises :class:`DataError`."""
+    for folder, labels in zip(folders, found, strict=True):
+        if not labels.get(STATE):
+            raise DataError(
+                f"`{place}/descriptor/add_chg_spin_ebd` is true but {folder} has no {STATE}.npy, or not in every set: "
+                f"add the file, or set `{place}/descriptor/default_chg_spin` for frames without one"
+            )
 
 
 def check_presence(folders: Iterable[Path], found: list[dict[str, bool]], place: str, loss: dict[str, Any]) -> None:

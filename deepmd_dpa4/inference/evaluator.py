@@ -74,6 +74,7 @@ class Evaluator:
             "aparam": int(self.potential.get_dim_aparam()),
             "charge_spin": 2 if READS_CHARGE_SPIN and self.potential.deep_eval.has_chg_spin_ebd() else 0,
         }
+        self.needs_charge_spin = self.widths["charge_spin"] > 0 and not self.potential.has_default_chg_spin()
         self.rigidity = self._rigidity()
 
     def _rigidity(self) -> Rigidity | None:
@@ -251,6 +252,11 @@ class Evaluator:
         for name, width in self.widths.items():
             value = getattr(structure, name)
             if value is None:
+                if name == "charge_spin" and self.needs_charge_spin:
+                    raise ValueError(
+                        f"structure {number} has no `charge_spin` but {self.path} needs the charge and the spin "
+                        "multiplicity of each structure, and has no default"
+                    )
                 continue
             if width == 0:
                 raise ValueError(f"structure {number} has `{name}` but {self.path} knows no such condition")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deepmd_dpa4.config.charge_spin import ALLOWED, first_impossible
+
 Array = NDArray[np.float64]
 
 CONDITIONS = ("fparam", "aparam", "charge_spin")
@@ -39,7 +41,8 @@ class Structure:
     Raises
     ------
     ValueError
-        If an array has another shape or a number that is not finite, or the multiplicity is below 1.
+        If an array has another shape or a number that is not finite, or charge and multiplicity are no integers that
+        models know.
     """
 
     symbols: Sequence[str]
@@ -57,10 +60,10 @@ class Structure:
         self._store("charge_spin", (2,))
         self._store("fparam", None)
         self._store("aparam", None)
-        if self.charge_spin is not None and not np.asarray(self.charge_spin)[1] >= 1:
+        if self.charge_spin is not None and first_impossible(np.asarray(self.charge_spin)[None]) is not None:
             raise ValueError(
-                f"`charge_spin` is {np.asarray(self.charge_spin).tolist()} but must hold the charge and the spin "
-                "multiplicity, which is 1 or more; without it the default of the model is used"
+                f"`charge_spin` is {np.asarray(self.charge_spin).tolist()} but must hold {ALLOWED}; without it the "
+                "default of the model is used"
             )
         if len(self.periodic) != 3:
             raise ValueError(f"`pbc` is {self.pbc} but must hold three booleans")

@@ -33,7 +33,7 @@ class Table(nn.Module):
 class ChargeSpinEmbedding(nn.Module):
     r"""One vector per frame: :math:`\mathrm{act}([Q_{charge+100}, S_{spin}]\,W + b)`.
 
-    Charge (-100..99) and spin multiplicity (0..99) are truncated to integers.
+    Charge (-100..99) and spin multiplicity (0..99) are rounded to integers.
     """
 
     def __init__(self, channels: int, activation: str, init: Initializer) -> None:
@@ -45,7 +45,7 @@ class ChargeSpinEmbedding(nn.Module):
 
     def forward(self, charge_spin: Tensor) -> Tensor:
         """Embed ``charge_spin`` (frames, 2) as (frames, C)."""
-        index = charge_spin.to(torch.int64)
+        index = charge_spin.round().to(torch.int64)
         charge, spin = index[:, 0] + 100, index[:, 1]
         pair = torch.cat([self.charge_embedding(charge), self.spin_embedding(spin)], dim=1)
         return self.activation(self.mix_layer(pair))

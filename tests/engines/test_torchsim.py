@@ -144,7 +144,7 @@ def test_zeros_are_no_spin(make_model: MakeModel) -> None:
     with pytest.raises(ValueError, match="spin must be a multiplicity, 1 or more"):
         model(with_extras(state_of([water]), [1.0], [0.0]))
     water.info = {"charge": 0, "spin": 0}
-    with pytest.raises(ValueError, match="spin multiplicity, which is 1 or more"):
+    with pytest.raises(ValueError, match="an integer spin multiplicity from 1 to 99"):
         water.get_potential_energy()
 
 

@@ -48,3 +48,13 @@ def test_objects_are_named(data: Data, tmp_path: Path) -> None:
     path = stored(data, tmp_path / "data.h5", energy=texts)
     with pytest.raises(DataError, match=r"energy\.npy holds values of type object but must hold numbers"):
         check_training(config(path))
+
+
+def test_charge_and_spin_are_named(data: Data, tmp_path: Path) -> None:
+    """Only for a model that reads them."""
+    values = np.load(data.train / "set.000" / "charge_spin.npy")
+    values[5] = 0.5, 1
+    path = stored(data, tmp_path / "data.h5", charge_spin=values)
+    check_training(config(path))
+    with pytest.raises(DataError, match=r"charge_spin\.npy holds \[0\.5, 1\.0\] in frame 5, counted from 0, but must"):
+        check_training(config(path) | {"model": inputs.model({"add_chg_spin_ebd": True})})

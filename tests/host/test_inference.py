@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from deepmd_dpa4.inference.evaluator import Evaluator
+from deepmd_dpa4.inference.structure import Structure
 from tests.support import inputs
 from tests.support.commands import dp
 from tests.support.official import needs_charge_spin
@@ -146,6 +149,29 @@ class TestConditions:
         assert difference(first.atom_energy, second.atom_energy) > 1e-6
         for value, expected in zip(self.values(name), (first, second), strict=True):
             assert_same(predict(run.frozen, frames, **value), expected)
+
+    def test_charges_and_spins_are_integers(self, conditioned: tuple[str, Run]) -> None:
+        """What is nearly one is taken for it; cut off, -0.9999 would be a neutral molecule."""
+        name, run = conditioned
+        if name != "charge_spin":
+            pytest.skip("of charge and spin")
+        frames = toy_frames(1, seed=9)
+        for file in (run.checkpoint, run.frozen):
+            near, exact = (
+                predict(file, frames, charge_spin=np.array(state)) for state in ([[-0.9999, 1.9999]], [[-1.0, 2.0]])
+            )
+            assert_same(near, exact)
+            for state in ([0.5, 1.0], [1.0, 1.9], [100.0, 1.0], [-101.0, 1.0], [0.0, 100.0], [0.0, -1.0]):
+                with pytest.raises((ValueError, torch.jit.Error), match="`charge_spin` holds charges from"):
+                    predict(file, frames, charge_spin=np.array([state]))
+
+    def test_a_missing_state_is_named(self, conditioned: tuple[str, Run]) -> None:
+        name, run = conditioned
+        if name != "charge_spin":
+            pytest.skip("of charge and spin")
+        for file in (run.checkpoint, run.frozen):
+            with pytest.raises(ValueError, match=r"structure 0 has no `charge_spin` but .* needs the charge"):
+                Evaluator(file).evaluate([Structure(["O"], np.zeros((1, 3)))])
 
     def test_dp_test_reads_them(self, conditioned: tuple[str, Run], data: Data, tmp_path: Path) -> None:
         _, run = conditioned

@@ -110,6 +110,47 @@ def test_energies_alone_where_forces_have_no_weight(data: Data, tmp_path: Path) 
     check_training(content)
 
 
+def charged(default: list[float] | None = None) -> dict[str, Any]:
+    section = inputs.model({"add_chg_spin_ebd": True} | ({} if default is None else {"default_chg_spin": default}))
+    return {"model": section}
+
+
+def state(folder: Path, data: Data, *values: float) -> Path:
+    """Copy data of which frame 1 has this charge and spin, the others 0 and 1."""
+    shutil.copytree(data.train, folder)
+    frames = len(np.load(folder / "set.000" / "coord.npy"))
+    states = np.tile([0.0, 1.0], (frames, 1))
+    states[1] = values
+    np.save(folder / "set.000" / "charge_spin.npy", states)
+    return folder
+
+
+@pytest.mark.parametrize("values", [(0.5, 1.0), (1.0, 1.9), (0.0, 0.0), (100.0, 1.0), (-101.0, 2.0), (0.0, 100.0)])
+def test_charges_and_spins_that_are_none(values: tuple[float, float], data: Data, tmp_path: Path) -> None:
+    folder = state(tmp_path / "charged", data, *values)
+    with pytest.raises(
+        DataError, match=r"charge_spin.npy holds \[.*\] in frame 1, counted from 0, but must hold an int"
+    ):
+        check_training(config(folder) | charged())
+    check_training(config(folder))  # a model that does not read them
+
+
+def test_charges_that_are_nearly_integers(data: Data, tmp_path: Path) -> None:
+    check_training(config(state(tmp_path / "charged", data, -1.0000001, 1.9999999)) | charged())
+
+
+def test_charges_that_are_missing(data: Data, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(data.train, bare)
+    (bare / "set.000" / "charge_spin.npy").unlink(missing_ok=True)
+    folders = (state(tmp_path / "charged", data, 1.0, 2.0), bare)
+    with pytest.raises(
+        DataError, match=r"`model/descriptor/add_chg_spin_ebd` is true but .*bare has no charge_spin.npy"
+    ):
+        check_training(config(*folders) | charged())
+    check_training(config(*folders) | charged([0, 1]))
+
+
 def test_sound_data_of_all_kinds_pass_without_a_word(
     data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

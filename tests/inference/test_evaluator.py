@@ -158,6 +158,10 @@ class TestErrors:
             ({"positions": np.full((1, 3), np.nan)}, "`positions` holds numbers that are not finite"),
             ({"positions": np.zeros((1, 3)), "cell": np.eye(2)}, r"`cell` has shape \(2, 2\)"),
             ({"positions": np.zeros((1, 3)), "pbc": (True,)}, "must hold three booleans"),
+            *(
+                ({"positions": np.zeros((1, 3)), "charge_spin": state}, "must hold an integer charge from -100 to 99")
+                for state in ([0.5, 1], [-0.99, 1], [1, 1.9], [0, 0], [100, 1], [-101, 1], [0, 100])
+            ),
         ],
     )
     def test_malformed_structures(self, arguments: dict, message: str) -> None:

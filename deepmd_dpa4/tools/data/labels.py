@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmd_dpa4.config.charge_spin import first_impossible
 from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.frame import Frame, Record
 from deepmd_dpa4.tools.data.stress import Convention, agree, explain, matrix
@@ -88,8 +89,8 @@ class Labels:
             charge, spin = (float(value) for value in given)
         except (TypeError, ValueError):
             charge, spin = np.nan, np.nan
-        # a spin below 1 is a number of unpaired electrons, or a moment
-        if not (np.isfinite(charge) and np.isfinite(spin) and spin >= 1):
+        # other spins are numbers of unpaired electrons, or moments
+        if first_impossible(np.array([[charge, spin]])) is not None:
             self.half_charged += 1
             return {}
         self.used["charge and spin", ", ".join(CHARGE_SPIN)] += 1
