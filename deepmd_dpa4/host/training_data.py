@@ -91,6 +91,7 @@ def check_training(config: dict[str, Any]) -> None:
                 inspection.budget -= read
                 inspection.skipped += skipped
             folders = [Path(system) for system in systems if (Path(system) / "type.raw").is_file()]
+            check_formats(folders)
             found = [check_folder(folder, names, place, inspection, charged) for folder in folders]
             if charged and descriptor.get("default_chg_spin") is None:
                 check_states(folders, found, place)
@@ -230,6 +231,16 @@ def check_values(array: Array, frames: int, inspection: Inspection) -> None:
         return
     inspection.budget -= array.bytes
     refuse_bad_frame(array.path, first_bad_frame(array, frames))
+
+
+def check_formats(folders: Iterable[Path]) -> None:
+    """Check that folders have one format, which DeePMD-kit takes for granted; raises :class:`DataError`."""
+    formats = {any(folder.glob("set.*/real_atom_types.npy")): folder for folder in folders}
+    if len(formats) > 1:
+        raise DataError(
+            f"{formats[True]} is of mixed type (it has real_atom_types.npy) and {formats[False]} is not, but "
+            "DeePMD-kit takes systems of one format: `dpa4 data convert --mixed` writes all as mixed type"
+        )
 
 
 def check_states(folders: Iterable[Path], found: list[dict[str, bool]], place: str) -> None:

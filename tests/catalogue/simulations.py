@@ -76,7 +76,7 @@ PYTHON = (
     structure(
         "..., charge_spin=[0, 0]",
         "Give 1 for a singlet.",
-        *("`charge_spin` is [0.0, 0.0]", "1 or more"),
+        *("`charge_spin` is [0.0, 0.0]", "from 1 to 99"),
         symbols="O",
         positions=[[0, 0, 0]],
         charge_spin=[0, 0],

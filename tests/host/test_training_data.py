@@ -151,6 +151,15 @@ def test_charges_that_are_missing(data: Data, tmp_path: Path) -> None:
     check_training(config(*folders) | charged([0, 1]))
 
 
+def test_mixed_type_among_others(data: Data, tmp_path: Path) -> None:
+    """DeePMD-kit ends with an assertion that names none of them."""
+    padded = tmp_path / "padded"
+    shutil.copytree(data.train, padded)
+    mixed([0, 1, 1, 0, 1, -1])(padded)
+    with pytest.raises(DataError, match=r"padded is of mixed type .* and .*train is not"):
+        check_training(config(data.train, padded))
+
+
 def test_sound_data_of_all_kinds_pass_without_a_word(
     data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,7 +175,8 @@ def test_sound_data_of_all_kinds_pass_without_a_word(
     mixed([0, 1, 1, 0, 1, -1])(padded)
     molecule = write_system(tmp_path / "molecule", toy_frames(3, seed=4), periodic=False)
     with caplog.at_level("INFO", "deepmd.dpa4"):
-        check_training(config(data.train, single, column, padded, molecule, valid=data.valid))
+        check_training(config(data.train, single, column, molecule, valid=data.valid))
+        check_training(config(padded, valid=data.valid))
         check_training(inputs.multi_task(data.train) | {"model": {"model_dict": {"one": inputs.model()}}})
     assert caplog.records == []
 

@@ -120,6 +120,7 @@ def run(options: Namespace) -> None:
     """
     check_output(options.output, options.force)
     from deepmd_dpa4.tools.presets import branches as data
+    from deepmd_dpa4.tools.presets.remarks import lacking, unread
     from deepmd_dpa4.tools.presets.tables import data_table, show
 
     multi = options.task == "multitask"
@@ -145,7 +146,8 @@ def run(options: Namespace) -> None:
         show(data_table(contents), sys.stderr)
     if unused := data.unused_types(contents):
         print(f"types without an atom, which a type_map.raw names: {' '.join(unused)}", file=sys.stderr)
-    for line in (*advice(options.size, plan, contents), *bridged(plan, closest)):
+    lines = (*lacking(contents), *unread(contents, document["model"]), *advice(options.size, plan, contents))
+    for line in (*lines, *bridged(plan, closest)):
         print(line, file=sys.stderr)
     pretrained = " --finetune PRETRAINED.pt --use-pretrain-script" if options.task == "finetune" else ""
     frames = next(iter(options.validation or options.data or ()), "DATA")
@@ -159,19 +161,11 @@ def run(options: Namespace) -> None:
 
 
 def advice(size: str, plan: Plan, contents: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Tell what the data lack, and how long the training takes."""
+    """Tell how long the training takes."""
     from deepmd_dpa4.tools.presets import duration
 
-    if not contents["--data"]:
-        return
-    if not contents["--validation"]:
-        yield (
-            "no validation data: the log will show errors on training data alone; `dpa4 data split` sets frames aside "
-            "for `--validation`"
-        )
-    if not all(found.virial for found in contents["--data"].values()):
-        yield "no virial in the data: pressures are not trained; check them by `dpa4 eos` before constant pressure"
-    yield duration.told(size, plan.steps, duration.atoms_in_step(plan.batch_size, contents["--data"].values()))
+    if contents["--data"]:
+        yield duration.told(size, plan.steps, duration.atoms_in_step(plan.batch_size, contents["--data"].values()))
 
 
 def bridged(plan: Plan, closest: "Closest | None") -> Iterator[str]:

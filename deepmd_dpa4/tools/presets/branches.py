@@ -50,16 +50,35 @@ def branches_of(training: Folders, validation: Folders, contents: Mapping[str, C
         if name not in training:
             raise ValueError(f"`--validation` names the branch {name!r} but `--data` has {', '.join(training)}")
     return {
-        name: Branch(training=folders, validation=validation.get(name, ()), virial=contents[name].virial)
+        name: Branch(training=folders, validation=validation.get(name, ()), virial="virial" in contents[name].labels)
         for name, folders in training.items()
     }
 
 
 def contents_of(folders: Folders, type_map: tuple[str, ...] | None, option: str) -> dict[str, Contents]:
-    """Read what the folders of each branch hold; raises as :func:`deepmd_dpa4.tools.presets.systems.read`."""
-    return {
+    """Read what the folders of each branch hold.
+
+    Raises
+    ------
+    ValueError
+        As :func:`deepmd_dpa4.tools.presets.systems.read`, or if some systems are of mixed type and others are not.
+    """
+    found = {
         name: Contents.of(read(Path(place), type_map, option) for place in places) for name, places in folders.items()
     }
+    for contents in found.values():
+        standard = contents.systems - contents.mixed
+        if standard and contents.mixed:
+            raise ValueError(
+                f"`{option}` has {min(contents.mixed)} of mixed type and {min(standard)} of the standard format, but "
+                "DeePMD-kit trains on systems of one format: `dpa4 data convert --mixed` writes all as mixed type"
+            )
+    return found
+
+
+def shared_systems(training: Mapping[str, Contents], validation: Mapping[str, Contents]) -> list[Path]:
+    """List the systems that a branch both trains on and validates with."""
+    return sorted(path for name, part in validation.items() for path in part.systems & training[name].systems)
 
 
 def closest_of(folders: Folders, type_map: tuple[str, ...] | None) -> Closest | None:

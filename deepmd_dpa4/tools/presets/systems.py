@@ -1,4 +1,4 @@
-"""What an input has to know of data in DeePMD-kit's ``npy`` format: elements, frames, labels of the virial."""
+"""What an input has to know of data in DeePMD-kit's ``npy`` format: elements, frames, labels, format."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,6 +9,9 @@ import numpy as np
 from deepmd_dpa4.config.elements import ELEMENTS
 from deepmd_dpa4.tools.data.reader import Set, sets, system_folders
 
+LABELS = ("energy", "force", "virial")
+CHARGE_SPIN = "charge_spin"
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -18,9 +21,13 @@ class Contents:
     """Those of atoms."""
     names: frozenset[str]
     """All in files ``type_map.raw``, also those that no atom has: DeePMD-kit asks for each of them."""
-    systems: int
+    systems: frozenset[Path]
+    """Their folders, links followed."""
+    mixed: frozenset[Path]
+    """Those of mixed type."""
     frames: int
-    virial: bool
+    labels: frozenset[str]
+    """What any frame has of ``energy``, ``force``, ``virial`` and ``charge_spin``."""
     atoms: int
     """In all frames together."""
 
@@ -31,9 +38,10 @@ class Contents:
         return Contents(
             frozenset().union(*(part.elements for part in parts)),
             frozenset().union(*(part.names for part in parts)),
-            sum(part.systems for part in parts),
+            frozenset().union(*(part.systems for part in parts)),
+            frozenset().union(*(part.mixed for part in parts)),
             sum(part.frames for part in parts),
-            any(part.virial for part in parts),
+            frozenset().union(*(part.labels for part in parts)),
             sum(part.atoms for part in parts),
         )
 
@@ -88,7 +96,9 @@ def _system(system: Path, type_map: tuple[str, ...] | None) -> Contents:
     parts = (
         _set(part, type_map or part.type_map, frozenset(() if type_map else part.type_map)) for part in sets(system)
     )
-    return replace(Contents.of(parts), systems=1)
+    places = frozenset({system.resolve()})
+    mixed = any(system.glob("set.*/real_atom_types.npy"))
+    return replace(Contents.of(parts), systems=places, mixed=places if mixed else frozenset())
 
 
 def _set(part: Set, names: tuple[str, ...], named: frozenset[str]) -> Contents:
@@ -97,4 +107,5 @@ def _set(part: Set, names: tuple[str, ...], named: frozenset[str]) -> Contents:
         raise ValueError(f"{part.path} has atoms of type {used[-1]}, and `--type-map` {len(names)} names")
     elements = frozenset(names[index] for index in used)
     atoms = int(np.count_nonzero(part.types >= 0))
-    return Contents(elements, elements | named, 0, len(part), part.virial is not None, atoms)
+    labels = {name for name in LABELS if getattr(part, name) is not None} | part.conditions.keys() & {CHARGE_SPIN}
+    return Contents(elements, elements | named, frozenset(), frozenset(), len(part), frozenset(labels), atoms)

@@ -35,8 +35,10 @@ def data_table(contents: Mapping[str, Mapping[str, Contents]]) -> Table:
     for option, parts in contents.items():
         for branch, part in parts.items():
             label = f"{option.removeprefix('--')} {branch}".strip()
-            virial = "yes" if part.virial else "no"
-            table.add_row(label, f"{part.systems:,}", f"{part.frames:,}", virial, " ".join(in_order(part.elements)))
+            virial = "yes" if "virial" in part.labels else "no"
+            table.add_row(
+                label, f"{len(part.systems):,}", f"{part.frames:,}", virial, " ".join(in_order(part.elements))
+            )
     return table
 
 

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from deepmd_dpa4.cli import main
 from deepmd_dpa4.tools.presets import duration
 from deepmd_dpa4.tools.presets.sizes import SIZES
 from deepmd_dpa4.tools.presets.systems import Contents, read
@@ -32,6 +34,37 @@ def test_missing_virials_are_told(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert "no virial in the data: pressures are not trained" in capsys.readouterr().err
 
 
+def test_validation_by_training_data_is_told(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through a link too."""
+    (tmp_path / "link").symlink_to(data)
+    init(tmp_path, "nano", "--data", data, "--validation", tmp_path / "link")
+    assert f"1 systems are training and validation data at once, such as {data}" in capsys.readouterr().err
+
+
+def test_charges_that_are_not_read_are_told(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init(tmp_path, "nano", "--data", data)
+    assert "charge_spin.npy in the data is not read" in capsys.readouterr().err
+    init(tmp_path, "nano", "--data", data, "--set", "model.descriptor.add_chg_spin_ebd=true")
+    assert "charge_spin" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("label", "ending"), [("energy", "e"), ("force", "f")])
+def test_missing_labels_are_told(
+    label: str, ending: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "set.000" / f"{label}.npy").unlink()
+    init(tmp_path, "nano", "--data", data)
+    assert f"no {label}.npy in the data" in (said := capsys.readouterr().err) and f"`limit_pref_{ending}`" in said
+
+
+def test_formats_that_do_not_go_together(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mixed = write_system(tmp_path / "mixed", toy_frames(2, seed=1))
+    np.save(mixed / "set.000" / "real_atom_types.npy", np.array([[0, 1, 1, 0, 1, -1]] * 2))
+    assert main(["init", "nano", "--data", str(data), str(mixed), "-o", str(tmp_path / "input.json")]) == 1
+    said = f"`--data` has {mixed} of mixed type and {data} of the standard format"
+    assert said in capsys.readouterr().err
+
+
 def test_the_time_is_told_as_an_estimate(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +85,7 @@ def test_the_time_is_told_as_an_estimate(
 def test_atoms_in_a_step(rule: int | str, atoms: int, data: Path) -> None:
     assert read(data).atoms == 24
     assert duration.atoms_in_step(rule, [read(data)]) == atoms
-    empty = Contents(frozenset(), frozenset(), 1, 0, False, 0)
+    empty = Contents(*[frozenset()] * 4, 0, frozenset(), 0)
     assert duration.atoms_in_step(rule, [read(data), empty]) == atoms
 
 

@@ -32,12 +32,15 @@ def test_everything_below_a_folder_counts(folder: Path) -> None:
     found = read(folder)
     assert found.elements == {"O", "H", "Cu", "Al"}, "X is a name without an atom"
     assert found.names == {"O", "H", "Cu", "Al", "X"}
-    assert (found.systems, found.frames, found.virial) == (2, 7, True)
-    assert not read(folder / "deep").virial
+    assert found.systems == {folder / "water", folder / "deep" / "er"}
+    assert (found.frames, found.labels) == (7, {"energy", "force", "virial", "charge_spin"})
+    assert "virial" not in read(folder / "deep").labels
 
 
 def test_mixed_types(tmp_path: Path) -> None:
-    assert read(write_mixed(tmp_path / "mixed")).elements == {"H", "O", "Cu"}
+    found = read(write_mixed(tmp_path / "mixed"))
+    assert found.elements == {"H", "O", "Cu"}
+    assert found.mixed == found.systems == {tmp_path / "mixed"}
 
 
 def test_order() -> None:
@@ -104,6 +107,8 @@ def test_deepmd_kit_takes_the_type_map(task: str, folder: Path, capsys: pytest.C
     copper = write_system(folder / "copper", toy_frames(2, seed=0), types=(0,) * 6, type_map=("Cu", "Al"))
     gold = write_system(folder / "gold", toy_frames(2, seed=0), types=(0,) * 6, type_map=("Au", "Pd"))
     mixed = write_mixed(folder / "mixed")
+    if task != "multitask":  # a model trains on one format
+        np.save(copper / "set.000" / "real_atom_types.npy", np.zeros((2, 6), int))
     words = [f"one={copper}", f"two={mixed}"] if task == "multitask" else [str(copper), str(mixed)]
     valid = f"one={gold}" if task == "multitask" else gold
     document = init(folder, "nano", "--task", task, "--data", *words, "--validation", valid)
