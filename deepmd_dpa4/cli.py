@@ -46,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wait_politely(os.environ)
     try:
         status = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of a reader that has seen enough, such as `head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the interpreter flushes it at its end)
+        return 1
     except (UserError, OSError, ValueError) as error:
         print(f"dpa4: error: {error}", file=sys.stderr)
         return int(getattr(options, "error_status", 1))

@@ -129,3 +129,10 @@ class TestRun:
         text = (ROOT / "docs" / "performance.md").read_text()
         for name, value in ALLOCATOR.items():
             assert f"| `{name}` | {value} |" in text
+
+
+def test_a_reader_that_stops(tmp_path: Path) -> None:
+    """As `dpa4 ... | head` does; the command says nothing then."""
+    script = f"{BIN / 'dpa4'} info --known 2> said | true; exit 0"
+    call(["sh", "-c", script], tmp_path)
+    assert (tmp_path / "said").read_text() == ""
