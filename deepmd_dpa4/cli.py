@@ -41,15 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 after an error, which is told on stderr; a subcommand may return another, or name another
         for errors as ``error_status``. A wrong command line exits with 2.
     """
+    try:
+        status = run_subcommand(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of a reader that has seen enough, such as `head`
+        # the interpreter flushes it at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def run_subcommand(arguments: Sequence[str] | None) -> int:
+    """Read the words and run the subcommand; returns the exit status."""
     options = make_parser().parse_args(arguments)
     if arguments is None:  # the command itself, not a call from a program
         wait_politely(os.environ)
     try:
         status = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # of a reader that has seen enough, such as `head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the interpreter flushes it at its end)
-        return 1
+    except BrokenPipeError:
+        raise
     except (UserError, OSError, ValueError) as error:
         print(f"dpa4: error: {error}", file=sys.stderr)
         return int(getattr(options, "error_status", 1))

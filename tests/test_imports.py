@@ -17,19 +17,19 @@ PACKAGE = "deepmd_dpa4"
 # What each part may import of this package, besides itself and the package root.
 ALLOWED: dict[str, set[str]] = {"errors": set(), "config": {"errors", "type_names"}, "so3": set()}
 ALLOWED["files"] = {"errors"}
-ALLOWED["breakdown"] = set()
+ALLOWED["breakdown"] = ALLOWED["charge_spin"] = set()
 ALLOWED["graph"] = {"config", "so3"}
 ALLOWED["ops"] = {"config", "so3", "graph", "errors", "files"}
 ALLOWED["nn"] = ALLOWED["ops"] | {"ops"}
 ALLOWED["descriptor"] = ALLOWED["fitting"] = ALLOWED["nn"] | {"nn"}
-ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting"}
+ALLOWED["model"] = ALLOWED["descriptor"] | {"descriptor", "fitting", "charge_spin"}
 ALLOWED["type_names"] = set()
 ALLOWED["checkpoint"] = ALLOWED["model"] | {"model", "errors", "type_names"}
 ALLOWED["compiled"] = ALLOWED["model"] | {"model"}
 ALLOWED["host"] = ALLOWED["checkpoint"] | {"checkpoint", "compiled", "breakdown"}
 ALLOWED["freeze"] = ALLOWED["host"] | {"host", "switch", "uncertainty"}
 ALLOWED["uncertainty"] = {"checkpoint", "errors", "files"}
-ALLOWED["inference"] = {"config", "graph", "model", "checkpoint", "host", "errors", "uncertainty"}
+ALLOWED["inference"] = {"charge_spin", "config", "graph", "model", "checkpoint", "host", "errors", "uncertainty"}
 ALLOWED["register"] = {"config", "host", "freeze", "schema", "switch", "type_names"}
 ALLOWED["engines"] = {"config", "graph", "inference"}
 ALLOWED["switch"] = set()
@@ -37,7 +37,7 @@ ALLOWED["detection"] = {"checkpoint"}
 ALLOWED["wait_policy"] = set()
 ALLOWED["schema"] = {"config", "switch", "detection", "errors", "type_names", "wait_policy"}
 ALLOWED["lammps_plugin"] = {"ops", "wait_policy"}
-ALLOWED["tools.data"] = {"config", "errors", "files"}
+ALLOWED["tools.data"] = {"charge_spin", "config", "errors", "files"}
 ALLOWED["tools.plots"] = {"breakdown", "config", "graph", "model", "inference", "tools.data", "files"}
 ALLOWED["tools.presets"] = {"config", "tools.data", "schema"}
 ALLOWED["tools.check"] = {"config", "files", "model", "inference", "tools.data", "tools.plots"}

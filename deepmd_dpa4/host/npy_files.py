@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from deepmd_dpa4.config.charge_spin import ALLOWED, first_impossible
+from deepmd_dpa4.charge_spin import ALLOWED, first_impossible
 from deepmd_dpa4.errors import UserError
 
 FINITE = ("energy", "force", "virial", "coord", "box", "fparam", "aparam", "charge_spin")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepmd_dpa4.config.charge_spin import ALLOWED, first_impossible
+from deepmd_dpa4.charge_spin import ALLOWED, first_impossible
 
 Array = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from deepmd_dpa4.config.charge_spin import CHARGES, MULTIPLICITIES, NEARLY
+from deepmd_dpa4.charge_spin import CHARGES, MULTIPLICITIES, NEARLY
 
 
 class Conditions(NamedTuple):

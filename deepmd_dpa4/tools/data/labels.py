@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmd_dpa4.config.charge_spin import first_impossible
+from deepmd_dpa4.charge_spin import first_impossible
 from deepmd_dpa4.tools.data.errors import DataError
 from deepmd_dpa4.tools.data.frame import Frame, Record
 from deepmd_dpa4.tools.data.stress import Convention, agree, explain, matrix
