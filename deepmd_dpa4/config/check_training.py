@@ -98,7 +98,7 @@ def check_numbers(config: Mapping[str, Any]) -> None:
         require(last <= first, "learning_rate/stop_lr", last, f"must not exceed `learning_rate/start_lr` = {first:g}")
     warmup, steps = rate.get("warmup_steps") or 0, _section(config, "training").get("numb_steps")
     if steps is not None:
-        rule = f"must be below `training/numb_steps` = {steps:g}"
+        rule = f"must be below `training/numb_steps` = {steps}"
         require(warmup == 0 or warmup < steps, "learning_rate/warmup_steps", warmup, rule)
 
 
