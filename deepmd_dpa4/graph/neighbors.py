@@ -4,6 +4,7 @@ Edges are cut at ``rcut``, never truncated in number, and never end on padding. 
 the edge starts at the owner and the ghost is no node.
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -129,9 +130,24 @@ def search(
     vector = torch.cat(vectors) if senders else coord.new_zeros([0, 3])
     keep = interacting(vector, node_type[sender], node_type[receiver], rcut, ntypes, excluded)
     if not bool(keep.all()):
+        warn_of_coincident(vector, sender, receiver, node_type < ntypes, atoms)
         sender, receiver, vector = sender[keep], receiver[keep], vector[keep]
     frame_of_node = torch.arange(frames, device=atype.device).repeat_interleave(atoms)
     return Graph(node_type, frame_of_node, Ends(sender, receiver, frames * atoms), vector, None)
+
+
+def warn_of_coincident(vector: Tensor, sender: Tensor, receiver: Tensor, real: Tensor, atoms: int) -> None:
+    """Warn of two atoms, (N,) ``real`` ones of frames of ``atoms``, at one place: they do not see each other."""
+    doubled = (vector * vector).sum(dim=1) <= COINCIDENT * COINCIDENT
+    doubled = doubled & real[sender] & real[receiver]
+    if bool(doubled.any()):
+        edge = int(doubled.nonzero()[0])
+        frame, first = divmod(int(receiver[edge]), atoms)
+        warnings.warn(
+            f"atoms {first} and {int(sender[edge]) % atoms} of frame {frame}, counted from 0, are at the same place: "
+            "they do not interact, so that energy and forces mean nothing; remove one of them",
+            stacklevel=2,
+        )
 
 
 def pairs(coord: Tensor, box: Tensor | None, rcut: float, usual: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -111,6 +111,14 @@ def test_excluded_types() -> None:
 
 def test_coincident_atoms_are_no_pair() -> None:
     frame = frames.frame([[0, 0, 0], [0, 0, 0], [1, 0, 0]], [0, 0, 1])
+    with pytest.warns(UserWarning, match="atoms 0 and 1 of frame 0, counted from 0, are at the same place"):
+        found = graph_of(frame)
+    assert_same_edges(listed(found), brute_force(frame, 6.0))
+
+
+def test_padding_at_one_place_is_no_fault() -> None:
+    """A warning would be an error here."""
+    frame = frames.frame([[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]], [0, -1, 1, -1])
     assert_same_edges(listed(graph_of(frame)), brute_force(frame, 6.0))
 
 
