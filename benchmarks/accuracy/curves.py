@@ -107,7 +107,7 @@ def named(options: argparse.Namespace) -> dict[str, Trainable]:
     """
     environments = paths("--environment", options.environment, "CODE=DIR")
     if unknown := environments.keys() - PROGRAMS.keys():
-        raise ValueError(f"`--environment` names {min(unknown)!r} but must name {', '.join(PROGRAMS)}")
+        raise ValueError(f"`--environment` names {min(unknown)!r} but must be CODE=DIR, CODE of {', '.join(PROGRAMS)}")
     pretrained = paths("--pretrained", options.pretrained, "NAME=FILE")
     codes: dict[str, Trainable] = {}
     for name in options.codes:

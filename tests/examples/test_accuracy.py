@@ -108,7 +108,11 @@ def test_fine_tuning_starts_from_the_named_checkpoint(data: Path, tmp_path: Path
     ("option", "value", "expected"),
     [
         ("--pretrained", "a.pt", "`--pretrained` is 'a.pt' but must be NAME=FILE"),
-        ("--environment", "dpa9=folder", "`--environment` names 'dpa9' but must name mace, nequip, esen"),
+        (
+            "--environment",
+            "dpa9=folder",
+            "`--environment` names 'dpa9' but must be CODE=DIR, CODE of mace, nequip, esen",
+        ),
     ],
 )
 def test_values_that_name_nothing(option: str, value: str, expected: str, data: Path) -> None:
