@@ -111,7 +111,7 @@ def test_fine_tuning_starts_from_the_named_checkpoint(data: Path, tmp_path: Path
         (
             "--environment",
             "dpa9=folder",
-            "`--environment` names 'dpa9' but must be CODE=DIR, CODE of mace, nequip, esen",
+            "`--environment` names 'dpa9' but must be CODE=DIR, CODE of mace",
         ),
     ],
 )
