@@ -149,9 +149,8 @@ def check_folder(
     if key in inspection.labels:
         return inspection.labels[key]
     sets = sorted(path for path in folder.glob("set.*") if path.is_dir())
-    mixed = any((part / "real_atom_types.npy").is_file() for part in sets)
     limit = check_names(folder, type_map, place)
-    atoms = check_types(folder / "type.raw", limit, mixed)
+    atoms = check_types(folder / "type.raw", limit, is_mixed(folder))
     present: list[set[str]] = []
     for part in sets:
         arrays = {path.stem: read_header(path) for path in sorted(part.glob("*.npy"))}
@@ -233,9 +232,14 @@ def check_values(array: Array, frames: int, inspection: Inspection) -> None:
     refuse_bad_frame(array.path, first_bad_frame(array, frames))
 
 
+def is_mixed(folder: Path) -> bool:
+    """Tell whether a folder is of mixed type: each frame has types of its own."""
+    return any(part.is_file() for part in folder.glob("set.*/real_atom_types.npy"))
+
+
 def check_formats(folders: Iterable[Path]) -> None:
     """Check that folders have one format, which DeePMD-kit takes for granted; raises :class:`DataError`."""
-    formats = {any(folder.glob("set.*/real_atom_types.npy")): folder for folder in folders}
+    formats = {is_mixed(folder): folder for folder in folders}
     if len(formats) > 1:
         raise DataError(
             f"{formats[True]} is of mixed type (it has real_atom_types.npy) and {formats[False]} is not, but "

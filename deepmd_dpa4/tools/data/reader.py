@@ -83,6 +83,11 @@ def is_system(folder: Path) -> bool:
     return (folder / "type.raw").is_file()
 
 
+def is_mixed(system: Path) -> bool:
+    """Tell whether a system is of mixed type: each frame has types of its own."""
+    return any(part.is_file() for part in system.glob("set.*/real_atom_types.npy"))
+
+
 def sets(system: Path) -> Iterator[Set]:
     """Read the sets of one system folder.
 
@@ -94,7 +99,7 @@ def sets(system: Path) -> Iterator[Set]:
     folders = sorted(path for path in system.glob("set.*") if path.is_dir())
     if not folders:
         raise DataError(f"{system} has no folder set.*")
-    types = read_types(system / "type.raw", mixed=any((part / "real_atom_types.npy").is_file() for part in folders))
+    types = read_types(system / "type.raw", mixed=is_mixed(system))
     names = type_names(system, types)
     first = 0
     for folder in folders:

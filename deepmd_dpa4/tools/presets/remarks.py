@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deepmd_dpa4.tools.presets.branches import shared_systems
-from deepmd_dpa4.tools.presets.systems import Contents
+from deepmd_dpa4.tools.presets.systems import CHARGE_SPIN, Contents
 
 
 def lacking(contents: Mapping[str, Mapping[str, Contents]]) -> Iterator[str]:
@@ -34,7 +34,7 @@ def lacking(contents: Mapping[str, Mapping[str, Contents]]) -> Iterator[str]:
 
 def unread(contents: Mapping[str, Mapping[str, Contents]], model: Mapping[str, Any]) -> Iterator[str]:
     """Tell of charges and spins in the data that the network does not ask for."""
-    if any("charge_spin" in found.labels for found in contents["--data"].values()) and not reads_states(model):
+    if any(CHARGE_SPIN in found.labels for found in contents["--data"].values()) and not reads_states(model):
         yield (
             "charge_spin.npy in the data is not read, so all charges and spins of a geometry get one energy: "
             "the option `add_chg_spin_ebd` of the descriptor tells them apart"

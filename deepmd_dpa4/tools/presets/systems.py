@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmd_dpa4.config.elements import ELEMENTS
-from deepmd_dpa4.tools.data.reader import Set, sets, system_folders
+from deepmd_dpa4.tools.data.reader import Set, is_mixed, sets, system_folders
 
 LABELS = ("energy", "force", "virial")
 CHARGE_SPIN = "charge_spin"
@@ -97,8 +97,7 @@ def _system(system: Path, type_map: tuple[str, ...] | None) -> Contents:
         _set(part, type_map or part.type_map, frozenset(() if type_map else part.type_map)) for part in sets(system)
     )
     places = frozenset({system.resolve()})
-    mixed = any(system.glob("set.*/real_atom_types.npy"))
-    return replace(Contents.of(parts), systems=places, mixed=places if mixed else frozenset())
+    return replace(Contents.of(parts), systems=places, mixed=places if is_mixed(system) else frozenset())
 
 
 def _set(part: Set, names: tuple[str, ...], named: frozenset[str]) -> Contents:
